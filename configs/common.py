@@ -1,0 +1,67 @@
+"""Defaults that all experiments share; every key is documented here.
+
+An experiment's config starts from `base(dataset)` and changes what is its own. Any key can be set
+on the command line: `--config.editor.steps=2000`.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def base(dataset: str) -> ConfigDict:
+    """The defaults for `dataset` ("adult", "bank" or "synthetic")."""
+    config = ConfigDict()
+    config.seed = 0
+    config.dataset = dataset
+    config.group = placeholder(str)  # protected attribute; by default the dataset's first
+    config.num_cpu_devices = 0  # host devices on CPU; 0 is one per core
+
+    # The target MLPs (paper table 2). The catalogue holds at most `max_specs` architectures.
+    config.population = ConfigDict()
+    config.population.experiments = 1000
+    config.population.max_specs = 50
+    config.population.epochs = 60
+    config.population.depths = (1, 2, 3, 4)
+    config.population.widths = (8, 16, 32)
+    config.population.norms = ("none", "batch", "layer")
+    config.population.max_skips = 2
+    config.population.batch_sizes = (64, 128, 256)
+    config.population.activations = ("relu", "leaky_relu", "gelu", "silu", "tanh")
+    config.population.dropouts = (0.0, 0.1, 0.2, 0.3)
+    config.population.learning_rate = (1e-4, 3e-2)
+    config.population.weight_decay = (1e-6, 1e-2)
+    config.population.split = (0.7, 0.15, 0.15)  # of experiments: train, validation, test
+
+    # The editor and its training (paper A.4).
+    config.editor = ConfigDict()
+    config.editor.node_width = 32
+    config.editor.edge_width = 8
+    config.editor.message_width = 16
+    config.editor.layers = 3
+    config.editor.dropout = 0.0
+    config.editor.gamma = 0.01
+    config.editor.mask_bias = 3.0
+    config.editor.dtype = "float32"
+    config.editor.steps = 6000
+    config.editor.batch_size = 16
+    config.editor.points = 256
+    config.editor.learning_rate = 2e-3
+    config.editor.final_learning_rate = 0.02
+    config.editor.warmup = 50
+    config.editor.weight_decay = 0.0
+    config.editor.clip = 1.0
+    config.editor.ramp = 0.3
+    config.editor.mask_noise = 1.0
+    config.editor.mask_temperature = 1.0
+    config.editor.decision_temperature = 0.2
+    config.editor.checkpoint_every = 500
+
+    # lambda is drawn log-uniformly from (low, high); equal ends make it one point.
+    config.preference = (0.001, 0.5)
+
+    config.evaluation = ConfigDict()
+    config.evaluation.preferences = (
+        20  # settings of an editor: lambda, log-spaced over `preference`
+    )
+    config.evaluation.batch_size = 16
+    return config

@@ -1,0 +1,23 @@
+"""Weight pruning (paper section 3.2.3 and figure 3; figure 7 on Bank).
+
+python -m experiments.run --config=configs/pruning.py[:adult|:bank|:synthetic]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(dataset: str = "adult") -> ConfigDict:
+    config = common.base(dataset)
+    config.task = "pruning"
+    config.requirement = "metanet.objectives.pruning.weights_kept"
+    # The editors to train: method name, and what differs from `config.editor`.
+    config.editors = {"GMN - Prune & Edit": {"edit": True}, "GMN - Prune": {"edit": False}}
+    config.editor.mask = "edges"
+    config.preference = (0.0005, 0.5)
+    config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)")
+    config.evaluation.fractions = tuple(round(0.05 * i, 2) for i in range(1, 20))  # baselines'
+    # (fraction of weights kept, JSD in nats) that hypervolumes are measured from.
+    config.evaluation.reference_point = (1.0, 0.1)
+    return config

@@ -1,0 +1,19 @@
+"""Pruning on the embedded synthetic dataset: everything in a few minutes, without network.
+
+python -m experiments.run --config=configs/quickstart.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import pruning
+
+
+def get_config() -> ConfigDict:
+    config = pruning.get_config("synthetic")
+    config.population.experiments = 96
+    config.population.max_specs = 8
+    config.population.epochs = 30
+    config.editor.steps = 1500
+    config.evaluation.preferences = 12
+    config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    return config

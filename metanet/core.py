@@ -1,0 +1,90 @@
+"""What every part of metanet shares: errors, key streams, safe files, the device mesh."""
+
+import contextlib
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator
+
+import jax
+
+
+class UserError(Exception):
+    """The config, the data or a file is unusable.
+
+    The message is one line: which file or config key, what was found, what was expected. The
+    runner prints it on stderr and exits with status 2.
+    """
+
+
+class Stopped(Exception):
+    """The user asked the run to stop (SIGTERM); everything is saved, the same command continues."""
+
+
+def stream(seed: int, name: str, index: int | jax.Array = 0) -> jax.Array:
+    """The random key of one use: a pure function of (seed, name, index).
+
+    Nothing has to be stored to resume: the key of step `index` is the same before and after a kill.
+    `index` may be traced.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return jax.random.fold_in(key, index)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the folder of `path`, which becomes `path` if the block succeeds.
+
+    A reader sees the old file or the whole new one, never a part.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def claim(folder: str | os.PathLike, settings: dict) -> None:
+    """Makes `folder` the output of one stage with these `settings`, a flat dict for JSON.
+
+    Raises:
+      UserError: the folder holds the output of other settings; nothing in it is touched.
+    """
+    path = pathlib.Path(folder) / "settings.json"
+    wanted = json.loads(json.dumps(settings))
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = json.loads(path.read_text())
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise UserError(
+                f"{path}: found {key} = {found.get(key)}, expected {wanted.get(key)} as in the "
+                "config; give another --workdir or remove that folder"
+            )
+
+
+def models_mesh() -> jax.sharding.Mesh:
+    """One axis, `models`, over all devices: the population and the editor's batch lie on it."""
+    return jax.sharding.Mesh(jax.devices(), ("models",))
+
+
+def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):
+    """`function` run on every device's share of the `models` axis.
+
+    Values without that axis (`PartitionSpec()`) are replicated; reductions over it are written out
+    in `function` (`jax.lax.psum(..., "models")`).
+    """
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )

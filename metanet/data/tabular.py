@@ -1,0 +1,110 @@
+"""Tabular data: a raw dataset, and its standardised splits for one group and one seed."""
+
+import dataclasses
+
+import flax.struct
+import numpy as np
+
+from metanet.core import UserError
+
+
+@flax.struct.dataclass
+class Table:
+    """One split, a pytree.
+
+    x: [rows, features] float32, standardised. y: [rows] int32, the class. group: [rows] int32.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    group: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """A dataset as published: categories are integer codes, nothing is scaled or split.
+
+    x: [rows, features] float64. y: [rows] int, an index into `classes`. groups: the possible
+    protected attributes by name, each [rows] int from 0; the first is the default.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    groups: dict[str, np.ndarray]
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TabularData:
+    """A dataset with one protected attribute, in four disjoint tables.
+
+    Target MLPs are trained on `train`, the editor on `edit`; `select` chooses among editors and
+    `test` is for reporting only. group: the attribute's name, groups: how many values it has.
+    mean, std: [features] float64, of `train` before it was standardised.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    group: str
+    groups: int
+    mean: np.ndarray
+    std: np.ndarray
+    train: Table
+    edit: Table
+    select: Table
+    test: Table
+
+    @property
+    def n_features(self) -> int:
+        return len(self.features)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+
+def split(raw: Raw, group: str, seed: int) -> TabularData:
+    """Splits at random into 60% train, 10% edit, 10% select, 20% test and standardises.
+
+    The rows of each table depend on the seed and the number of rows alone, not on the group. All
+    tables are standardised with the mean and deviation of `train`; a constant column becomes 0.
+    Raises UserError if `raw` has no such group or the seed is negative.
+    """
+    if group not in raw.groups:
+        known = ", ".join(raw.groups)
+        raise UserError(
+            f"config key group: found {group!r}, but {raw.name} has {known}; choose one of them"
+        )
+    if seed < 0:
+        raise UserError(f"config key seed: found {seed}, expected 0 or more; choose another")
+    rows = len(raw.y)
+    order = np.random.default_rng(seed).permutation(rows)
+    parts = np.split(order, [rows * 6 // 10, rows * 7 // 10, rows * 8 // 10])
+    x_train = raw.x[parts[0]]
+    mean = x_train.mean(axis=0)
+    # The computed deviation of a constant column can be a rounding error instead of 0.
+    std = np.where(np.ptp(x_train, axis=0) == 0, 1.0, x_train.std(axis=0))
+    train, edit, select, test = (
+        Table(
+            x=((raw.x[part] - mean) / std).astype(np.float32),
+            y=raw.y[part].astype(np.int32),
+            group=raw.groups[group][part].astype(np.int32),
+        )
+        for part in parts
+    )
+    return TabularData(
+        name=raw.name,
+        features=raw.features,
+        classes=raw.classes,
+        group=group,
+        groups=int(raw.groups[group].max()) + 1,
+        mean=mean,
+        std=std,
+        train=train,
+        edit=edit,
+        select=select,
+        test=test,
+    )

@@ -1,0 +1,29 @@
+"""Discrete choices that gradients pass through (paper A.1, A.3.3)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
+    """`hard` in the forward pass, the gradient of `soft` in the backward pass (eq. 21-23)."""
+    return jax.lax.stop_gradient(hard - soft) + soft
+
+
+def keep_mask(logits: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """A 0/1 mask, 1 where the logit of keeping over dropping is positive; straight-through.
+
+    Softmax over {drop, keep} at `temperature` (eq. 15) is the logistic function of the difference
+    of the two logits. With logistic noise added to the logits this is a Gumbel-softmax sample.
+    """
+    soft = jax.nn.sigmoid(logits / temperature)
+    return straight_through((logits > 0).astype(soft.dtype), soft)
+
+
+def soft_decisions(logits: jax.Array, temperature: float) -> jax.Array:
+    """Soft predictions [rows, classes]: softmax with temperature (eq. 18)."""
+    return jax.nn.softmax(logits / temperature, axis=-1)
+
+
+def hard_decisions(logits: jax.Array) -> jax.Array:
+    """One-hot predictions [rows, classes] float32."""
+    return jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])

@@ -1,0 +1,145 @@
+"""Parameters of a target MLP and its forward pass, for one model; vmap gives many."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metanet.mlp.spec import MLPSpec
+
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh")
+NORM_EPSILON = 1e-5
+
+# One formula with one transcendental function serves every activation, so that a vmapped model can
+# choose its own without computing all of them: with t = tanh(LINEAR x + CUBIC x^3), an activation
+# is max(x, SLOPE x), x (1 + t) / 2 or t, according to its FORM.
+_RECTIFIER, _GATE, _TANH = 0, 1, 2
+_FORM = (_RECTIFIER, _RECTIFIER, _GATE, _GATE, _TANH)
+_LINEAR = (0.0, 0.0, 0.7978845608, 0.5, 1.0)
+_CUBIC = (0.0, 0.0, 0.7978845608 * 0.044715, 0.0, 0.0)
+_SLOPE = (0.0, 0.01, 0.0, 0.0, 0.0)
+
+
+@struct.dataclass
+class MLPParams:
+    """Parameters of one MLP (of M, with a leading axis, where they are stacked).
+
+    Attributes:
+      weights: one [n_source, n_target] float32 per block, in the order of `spec.blocks`.
+      biases: one [n_l] per layer 1 to L.
+      scales: one [n_l] per hidden layer where a normalisation has parameters, else ().
+      shifts: as `scales`.
+    """
+
+    weights: tuple[jax.Array, ...]
+    biases: tuple[jax.Array, ...]
+    scales: tuple[jax.Array, ...] = ()
+    shifts: tuple[jax.Array, ...] = ()
+
+
+def activate(index: jax.Array, x: jax.Array) -> jax.Array:
+    """Activation number `index` (into ACTIVATIONS, may be traced) of x; gelu's tanh form."""
+    form, linear, cubic, slope = (
+        jnp.asarray(table)[index] for table in (_FORM, _LINEAR, _CUBIC, _SLOPE)
+    )
+    t = jnp.tanh(x * (linear + cubic * x * x))
+    smooth = jnp.where(form == _GATE, 0.5 * x * (1.0 + t), t)
+    return jnp.where(form == _RECTIFIER, jnp.maximum(x, slope * x), smooth)
+
+
+def init(spec: MLPSpec, key: jax.Array) -> MLPParams:
+    """Fresh training parameters: uniform in +-1/sqrt(fan-in), scales 1, shifts 0.
+
+    Returns:
+      float32 parameters; scales and shifts for both normalisations (see `fold`).
+    """
+    bounds = {
+        target: sum(spec.widths[s] for s, t in spec.blocks if t == target) ** -0.5
+        for target in range(1, spec.n_layers + 1)
+    }
+    shapes = [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks]
+    shapes += [(spec.widths[layer],) for layer in bounds]
+    targets = [t for _, t in spec.blocks] + list(bounds)
+    keys = jax.random.split(key, len(shapes))
+    drawn = [
+        jax.random.uniform(k, shape, jnp.float32, -bounds[t], bounds[t])
+        for k, shape, t in zip(keys, shapes, targets, strict=True)
+    ]
+    normed = [spec.widths[layer] for layer in spec.hidden if spec.norm != "none"]
+    return MLPParams(
+        weights=tuple(drawn[: len(spec.blocks)]),
+        biases=tuple(drawn[len(spec.blocks) :]),
+        scales=tuple(jnp.ones(width, jnp.float32) for width in normed),
+        shifts=tuple(jnp.zeros(width, jnp.float32) for width in normed),
+    )
+
+
+def forward(
+    spec: MLPSpec,
+    params: MLPParams,
+    activation: jax.Array,
+    x: jax.Array,
+    normalise: Callable[[int, jax.Array], jax.Array],
+    drop: Callable[[int, jax.Array], jax.Array],
+) -> jax.Array:
+    """Logits [rows, classes] of x [rows, features].
+
+    `normalise(layer, z)` and `drop(layer, a)` are applied to hidden layers before and after the
+    activation: the trainer's differ from inference's, the rest is the same.
+    """
+    outputs = [x]
+    for layer in range(1, spec.n_layers + 1):
+        z = params.biases[layer - 1][None]
+        for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
+            if target == layer:
+                z = z + outputs[source] @ weight
+        if layer < spec.n_layers:
+            z = drop(layer, activate(activation, normalise(layer, z)))
+        outputs.append(z)
+    return outputs[-1]
+
+
+def layer_norm(z: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """Layer normalisation of z [rows, n] with scale and shift [n]."""
+    centred = z - z.mean(-1, keepdims=True)
+    deviation = jnp.sqrt((centred**2).mean(-1, keepdims=True) + NORM_EPSILON)
+    return centred / deviation * scale[None] + shift[None]
+
+
+def apply(spec: MLPSpec, params: MLPParams, activation: jax.Array, x: jax.Array) -> jax.Array:
+    """Inference: logits [rows, classes] of x [rows, features]; batch normalisation is folded."""
+
+    def normalise(layer, z):
+        if spec.norm != "layer":
+            return z
+        return layer_norm(z, params.scales[layer - 1], params.shifts[layer - 1])
+
+    return forward(spec, params, activation, x, normalise, drop=lambda layer, a: a)
+
+
+def fold(
+    spec: MLPSpec, params: MLPParams, means: tuple[jax.Array, ...], variances: tuple[jax.Array, ...]
+) -> MLPParams:
+    """Inference parameters from training parameters.
+
+    Batch normalisation with running `means` and `variances` (one [n_l] per hidden layer) is affine
+    in inference and goes into weights and biases exactly; other norms change nothing.
+    """
+    if spec.norm != "batch":
+        return params
+    gains = [
+        scale / jnp.sqrt(variance + NORM_EPSILON)
+        for scale, variance in zip(params.scales, variances, strict=True)
+    ]
+    weights = tuple(
+        weight * gains[target - 1][None] if target < spec.n_layers else weight
+        for (_, target), weight in zip(spec.blocks, params.weights, strict=True)
+    )
+    hidden = tuple(
+        (bias - mean) * gain + shift
+        for bias, mean, gain, shift in zip(
+            params.biases[:-1], means, gains, params.shifts, strict=True
+        )
+    )
+    return MLPParams(weights=weights, biases=(*hidden, params.biases[-1]))

@@ -1,0 +1,162 @@
+"""A population of target MLPs on disk: trained family by family, resumable, without pickle."""
+
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from metanet.core import Stopped, UserError, atomic_path, claim
+from metanet.mlp import sampling, trainer
+from metanet.mlp.network import MLPParams
+from metanet.mlp.sampling import Family, Members, PopulationConfig
+from metanet.mlp.spec import MLPSpec
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("early", "middle", "last")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """M models of one spec.
+
+    Attributes:
+      params: leaves with a leading model axis [M, ...], float32.
+      activation: [M] int32, into network.ACTIVATIONS.
+    """
+
+    spec: MLPSpec
+    params: MLPParams
+    activation: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """All models (checkpoints) of a population.
+
+    Attributes:
+      stacks: one per family.
+      table: one row per model in the order of the stacks: experiment, family, stage, split
+        ("train", "validation", "test", or "diverged" where a parameter is not finite), accuracy
+        (on the data's `select` split), dropout, learning_rate, weight_decay, batch_size, epoch.
+    """
+
+    stacks: tuple[Stack, ...]
+    table: pd.DataFrame
+
+    def ids(self, split: str) -> np.ndarray:
+        """The rows of `table` that belong to `split`, ascending."""
+        return np.flatnonzero(self.table["split"] == split)
+
+
+def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Members) -> None:
+    arrays = {f"member_{name}": value for name, value in vars(members).items()}
+    for name, leaves in vars(params).items():
+        arrays |= {f"{name}_{index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, accuracy=np.asarray(accuracy), **arrays)
+
+
+def _load_family(path: pathlib.Path, number: int, family: Family) -> tuple[Stack, pd.DataFrame]:
+    """The family's models, experiment-major, and their rows of the table (without the split)."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        members = Members(
+            **{f.name: arrays.pop(f"member_{f.name}") for f in dataclasses.fields(Members)}
+        )
+        accuracy = arrays.pop("accuracy").reshape(-1)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path}: found {error!r}, expected a stored family; remove it") from error
+    leaves = {
+        field.name: tuple(
+            arrays[f"{field.name}_{index}"].reshape(-1, *arrays[f"{field.name}_{index}"].shape[2:])
+            for index in range(sum(name.startswith(f"{field.name}_") for name in arrays))
+        )
+        for field in dataclasses.fields(MLPParams)
+    }
+    stack = Stack(family.spec, MLPParams(**leaves), np.repeat(members.activation, len(STAGES)))
+    finite = np.ones(len(accuracy), bool)
+    for leaf in (leaf for group in leaves.values() for leaf in group):
+        finite &= np.isfinite(leaf.reshape(len(leaf), -1)).all(1)
+    rows = {
+        "experiment": np.repeat(members.experiment, len(STAGES)),
+        "family": number,
+        "stage": np.tile(STAGES, len(members.experiment)),
+        "accuracy": accuracy,
+        "finite": finite,
+        "epoch": members.snapshots.reshape(-1),
+        "batch_size": family.batch_size,
+    }
+    for name in ("dropout", "learning_rate", "weight_decay"):
+        rows[name] = np.repeat(getattr(members, name), len(STAGES))
+    return stack, pd.DataFrame(rows)
+
+
+def build(
+    folder: pathlib.Path,
+    config: PopulationConfig,
+    data,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Population:
+    """Trains what is missing of the population in `folder`, and loads all of it.
+
+    Families are trained one after another and stored when done (`family_NNN.npz`), so a killed run
+    loses one family at most. The next family's program is compiled while one trains.
+
+    Raises:
+      UserError: `folder` holds another population, or a file in it cannot be read.
+      Stopped: `should_stop()` became true; finished families are stored.
+    """
+    settings = {"dataset": data.name, "seed": seed, **dataclasses.asdict(config)}
+    claim(folder, settings)
+    catalogue = sampling.sample_catalogue(seed, config, data.n_features, data.n_classes)
+    members = sampling.sample_members(seed, config, len(catalogue))
+    paths = [folder / f"family_{number:03d}.npz" for number in range(len(catalogue))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    stored = sum(len(members[n].experiment) for n in range(len(paths)) if n not in missing)
+    done, start, pending = 0, time.monotonic(), None
+
+    for number in [*missing, None]:
+        running = None
+        if number is not None:
+            running = trainer.train_family(
+                catalogue[number], members[number], config.epochs, data, seed, number
+            )
+        if pending is not None:
+            previous, (params, accuracy) = pending
+            _save_family(paths[previous], params, accuracy, members[previous])
+            done += len(members[previous].experiment)
+            rate = done / (time.monotonic() - start)
+            left = (config.experiments - stored - done) / rate / 60
+            logger.info(
+                "population: %d/%d models, %.2f models/s, %.1f min left",
+                stored + done,
+                config.experiments,
+                rate,
+                left,
+            )
+            if should_stop():
+                raise Stopped(f"population: {stored + done} of {config.experiments} models stored")
+        pending = (number, running)
+    return _assemble(paths, catalogue, config, seed)
+
+
+def _assemble(paths, catalogue, config, seed) -> Population:
+    loaded = [
+        _load_family(path, number, family)
+        for number, (path, family) in enumerate(zip(paths, catalogue, strict=True))
+    ]
+    table = pd.concat([rows for _, rows in loaded], ignore_index=True)
+    split = sampling.split_experiments(seed, config)[table["experiment"]]
+    table["split"] = np.where(table.pop("finite"), np.array(SPLITS)[split], "diverged")
+    diverged = int((table["split"] == "diverged").sum())
+    if diverged:
+        logger.warning("population: %d models are not finite and are left out", diverged)
+    return Population(tuple(stack for stack, _ in loaded), table)

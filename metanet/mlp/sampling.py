@@ -1,0 +1,115 @@
+"""The distribution of target MLPs (paper A.6, table 2)."""
+
+import dataclasses
+
+import numpy as np
+
+from metanet.mlp.network import ACTIVATIONS
+from metanet.mlp.spec import NORMS, MLPSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationConfig:
+    """What a population is drawn from. One experiment is one training run, and three checkpoints.
+
+    Specs come from a catalogue of at most `max_specs`, so that many members share one compiled
+    program; batch size belongs to the catalogue because it is a shape.
+    """
+
+    experiments: int
+    max_specs: int
+    epochs: int
+    depths: tuple[int, ...] = (1, 2, 3, 4)
+    widths: tuple[int, ...] = (8, 16, 32)
+    norms: tuple[str, ...] = NORMS
+    max_skips: int = 2
+    batch_sizes: tuple[int, ...] = (64, 128, 256)
+    activations: tuple[str, ...] = ACTIVATIONS
+    dropouts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    learning_rate: tuple[float, float] = (1e-4, 3e-2)
+    weight_decay: tuple[float, float] = (1e-6, 1e-2)
+    split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The static part of an experiment: members of a family train in one program."""
+
+    spec: MLPSpec
+    batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """The rest of M experiments: what changes values only. Every field is [M]."""
+
+    experiment: np.ndarray  # int32, unique in the population
+    activation: np.ndarray  # int32, into ACTIVATIONS
+    dropout: np.ndarray  # float32
+    learning_rate: np.ndarray  # float32
+    weight_decay: np.ndarray  # float32
+    snapshots: np.ndarray  # int32 [M, 3]: epochs after which to keep a checkpoint
+
+
+def sample_family(
+    rng: np.random.Generator, config: PopulationConfig, n_in: int, n_out: int
+) -> Family:
+    """Depth; then widths, non-decreasing; then normalisation, skips and the batch size."""
+    hidden = []
+    for _ in range(rng.choice(config.depths)):
+        hidden.append(int(rng.choice([w for w in config.widths if not hidden or w >= hidden[-1]])))
+    skips = []
+    for target in range(2, len(hidden) + 1):
+        count = min(int(rng.integers(config.max_skips + 1)), target - 1)
+        sources = rng.choice(target - 1, size=count, replace=False)
+        skips += [(int(source), target) for source in sorted(sources)]
+    spec = MLPSpec((n_in, *hidden, n_out), tuple(skips), str(rng.choice(config.norms)))
+    return Family(spec, int(rng.choice(config.batch_sizes)))
+
+
+def sample_catalogue(
+    seed: int, config: PopulationConfig, n_in: int, n_out: int
+) -> tuple[Family, ...]:
+    """Up to `max_specs` different families (fewer where the distribution holds no more)."""
+    rng = np.random.default_rng([seed, 0])
+    drawn = (sample_family(rng, config, n_in, n_out) for _ in range(100 * config.max_specs))
+    wanted = min(config.max_specs, config.experiments)
+    return tuple(list(dict.fromkeys(drawn))[:wanted])
+
+
+def sample_members(seed: int, config: PopulationConfig, n_families: int) -> tuple[Members, ...]:
+    """The members of every family; experiments are numbered through and dealt out in turn."""
+    rng = np.random.default_rng([seed, 1])
+    count = config.experiments
+    choices = [ACTIVATIONS.index(name) for name in config.activations]
+    activation = rng.choice(choices, count).astype(np.int32)
+    dropout = rng.choice(config.dropouts, count).astype(np.float32)
+    learning_rate = np.exp(rng.uniform(*np.log(config.learning_rate), count)).astype(np.float32)
+    weight_decay = np.exp(rng.uniform(*np.log(config.weight_decay), count)).astype(np.float32)
+    early = rng.integers(1, max(config.epochs // 5, 1) + 1, count)
+    middle, last = np.full(count, max(config.epochs // 2, 1)), np.full(count, config.epochs)
+    snapshots = np.stack([early, middle, last], axis=1).astype(np.int32)
+    everyone = Members(
+        np.arange(count, dtype=np.int32),
+        activation,
+        dropout,
+        learning_rate,
+        weight_decay,
+        snapshots,
+    )
+    return tuple(select(everyone, slice(family, None, n_families)) for family in range(n_families))
+
+
+def select(members: Members, index) -> Members:
+    """The members at `index`, anything that indexes an array's first axis."""
+    return Members(**{k: v[index] for k, v in vars(members).items()})
+
+
+def split_experiments(seed: int, config: PopulationConfig) -> np.ndarray:
+    """0 (train), 1 (validation) or 2 (test) per experiment: [experiments] int8."""
+    order = np.random.default_rng([seed, 2]).permutation(config.experiments)
+    bounds = np.round(np.cumsum(config.split)[:2] * config.experiments).astype(int)
+    split = np.empty(config.experiments, np.int8)
+    for number, part in enumerate(np.split(order, bounds)):
+        split[part] = number
+    return split

@@ -1,0 +1,95 @@
+"""What an objective sees, and how a config names one.
+
+An objective is a pure function `objective(view: EditView) -> scalar`, to be minimised. Write it for
+one edit; vmap, batching and sharding happen outside. Hyperparameters are keyword arguments that a
+config binds with functools.partial. Nothing has to be registered: a config names any importable
+function by its dotted path.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+import jax
+from flax import struct
+
+import metanet.objectives
+from metanet.core import UserError
+from metanet.data.tabular import Table
+from metanet.graphs.template import PaddedMLP, apply_padded
+from metanet.graphs.topology import Template
+
+
+@struct.dataclass
+class EditView:
+    """One edit, as an objective sees it.
+
+    The relaxation is in the view, not in the objective: in training, masks are straight-through and
+    decisions tempered; in evaluation masks are 0/1 and decisions one-hot. The same function is the
+    training loss and the reported metric.
+
+    Attributes:
+      before, after: the model in its template, without and with the edit.
+      keep: [sources, targets] float32, 1 where a weight is kept; 0 where `before.edge` is False.
+      logits_before, logits_after: [rows, classes] float32.
+      decisions: [rows, classes] float32, rows sum to 1, from `logits_after`.
+      batch: the data: x [rows, features], y [rows], group [rows].
+    """
+
+    before: PaddedMLP
+    after: PaddedMLP
+    keep: jax.Array
+    logits_before: jax.Array
+    logits_after: jax.Array
+    decisions: jax.Array
+    batch: Table
+
+
+Objective = Callable[[EditView], jax.Array]
+
+
+def view_of(
+    template: Template,
+    before: PaddedMLP,
+    after: PaddedMLP,
+    keep: jax.Array,
+    batch: Table,
+    decide: Callable[[jax.Array], jax.Array],
+) -> EditView:
+    """The view of one edit on `batch`; `decide` turns logits into decisions."""
+    logits_before = apply_padded(template, before, batch.x)
+    logits_after = apply_padded(template, after, batch.x)
+    decisions = decide(logits_after)
+    return EditView(before, after, keep, logits_before, logits_after, decisions, batch)
+
+
+def known_objectives() -> list[str]:
+    """The dotted paths of the objectives that come with metanet."""
+    names = []
+    for module in pkgutil.iter_modules(metanet.objectives.__path__, "metanet.objectives."):
+        if module.name != __name__:
+            found = vars(importlib.import_module(module.name)).items()
+            names += [
+                f"{module.name}.{name}"
+                for name, value in found
+                if not name.startswith("_")
+                and getattr(value, "__module__", None) == module.name
+                and getattr(value, "__annotations__", {}).get("view") is EditView
+            ]
+    return sorted(names)
+
+
+def resolve(path: str) -> Objective:
+    """The function that a config names as `package.module.function`.
+
+    Raises:
+      UserError: there is no such function; the message lists metanet's own.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"config key requirement: found {path!r} ({error}), expected the dotted path of a "
+            f"function, for example one of {', '.join(known_objectives())}"
+        ) from error

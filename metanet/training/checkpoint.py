@@ -1,0 +1,72 @@
+"""Orbax checkpoints of an editor in training, and the trained editor out of the last one."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+
+from metanet.core import UserError, write_json
+from metanet.editor.model import EditorConfig, Scales, TrainedEditor
+from metanet.graphs.topology import Template
+from metanet.training.step import TrainState
+
+
+class Checkpoints:
+    """The last two checkpoints below `folder`, written to a temporary name and then renamed.
+
+    A checkpoint holds the editor's parameters, its scales, the optimiser state and the step; keys
+    and data positions are functions of the seed and the step. `editor.json` beside them holds the
+    editor's shape.
+    """
+
+    def __init__(self, folder: pathlib.Path, config: EditorConfig, template: Template):
+        shape = {"config": dataclasses.asdict(config), "template": dataclasses.asdict(template)}
+        write_json(folder / "editor.json", shape)
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(folder.absolute() / "steps", options=options)
+
+    def restore(self, state: TrainState, scales: Scales) -> TrainState:
+        """The newest checkpoint in the shape and on the devices of `state`, or `state` itself."""
+        step = self._manager.latest_step()
+        if step is None:
+            return state
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, scales))
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return TrainState(tree["params"], tree["optimiser"], tree["step"])
+
+    def save(self, state: TrainState, scales: Scales) -> None:
+        """Writes a checkpoint, on disk when this returns; a no-op if this step is there."""
+        step = int(state.step)
+        if step != self._manager.latest_step():
+            self._manager.save(step, args=ocp.args.StandardSave(_tree(state, scales)))
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _tree(state, scales):
+    optimiser = {"optimiser": state.optimiser, "step": state.step}
+    return {"params": state.params, "scales": vars(scales)} | optimiser
+
+
+def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
+    """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME).
+
+    Raises:
+      UserError: `folder` holds no editor.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        shape = json.loads((folder / "editor.json").read_text())
+        with ocp.CheckpointManager(folder.absolute() / "steps") as manager:
+            tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
+    return TrainedEditor(
+        params=tree["params"],
+        scales=Scales(**tree["scales"]),
+        config=EditorConfig(**shape["config"]),
+        template=Template(**shape["template"]),
+    )

@@ -1,0 +1,131 @@
+"""Trains an editor: chunks of steps, checkpoints, curves, stop and resume."""
+
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from metanet.core import Stopped, UserError, claim
+from metanet.data.tabular import Table
+from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
+from metanet.graphs.batching import stratify, usable_devices
+from metanet.graphs.convert import Models
+from metanet.objectives.base import resolve
+from metanet.training.checkpoint import Checkpoints
+from metanet.training.step import TrainingConfig, init_state, make_chunk, problem_of, schedules
+from metanet.training.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 50  # steps per call of the compiled program, and per row of metrics.csv
+
+
+class Diverged(Exception):
+    """A loss or gradient was not finite. The last good checkpoint is kept."""
+
+
+def train_editor(
+    folder: pathlib.Path,
+    editor: EditorConfig,
+    config: TrainingConfig,
+    requirement: str,
+    models: Models,
+    ids: np.ndarray,
+    table: Table,
+    seed: int,
+    identity: dict,
+    checkpoint_every: int = 500,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainedEditor:
+    """Trains an editor on the models `ids`, or goes on from the last checkpoint in `folder`.
+
+    Args:
+      requirement: dotted path of the objective.
+      identity: what else determines the result (the population's settings), flat, for JSON.
+      checkpoint_every: steps, rounded up to whole chunks.
+
+    Raises:
+      UserError: `folder` holds an editor of other settings, or there are too few models.
+      Diverged: a loss or gradient was not finite; names the step and the models.
+      Stopped: `should_stop()` became true; the state is saved.
+    """
+    if len(ids) < config.batch_size:
+        raise UserError(
+            f"config key editor.batch_size: found {config.batch_size}, expected at most the "
+            f"{len(ids)} models of the training split"
+        )
+    objective = resolve(requirement)
+    claim(folder, _settings(editor, config, requirement, seed, identity))
+    devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
+    mesh = jax.sharding.Mesh(devices, ("models",))
+    strata = stratify(models, ids, config.batch_size, len(devices))
+    scales = scales_of(models, ids)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    problem = problem_of(config, models, scales, strata, table, seed)
+    state = jax.device_put(init_state(editor, config, models, scales, seed), replicated)
+    checkpoints = Checkpoints(folder, editor, models.template)
+    state = checkpoints.restore(state, scales)
+    writer = Writer(folder, int(state.step))
+    try:
+        state = _run(
+            make_chunk(editor, config, objective, strata.budget, mesh),
+            state, problem, config, checkpoint_every, should_stop,
+            save=lambda state: checkpoints.save(state, scales), write=writer.write,
+        )  # fmt: skip
+    finally:
+        checkpoints.close()
+        writer.close()
+    return TrainedEditor(state.params, scales, editor, models.template)
+
+
+def _settings(editor, config, requirement, seed, identity):
+    parts = {"editor": dataclasses.asdict(editor), "training": dataclasses.asdict(config)}
+    flat = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+    return flat | {"requirement": requirement, "seed": seed} | identity
+
+
+def _run(chunk, state, problem, config, checkpoint_every, should_stop, save, write):
+    rates, ramps = schedules(config)
+    done = saved = first = int(state.step)
+    start = time.monotonic()
+    while done < config.steps:
+        here = slice(done, min(done + CHUNK, config.steps))
+        state, metrics, by_model = chunk(state, problem, rates[here], ramps[here])
+        metrics = {name: np.asarray(values) for name, values in metrics.items()}
+        _check(metrics, by_model, done)
+        done = here.stop
+        rate = (done - first) / (time.monotonic() - start)
+        means = {name: float(values.mean()) for name, values in metrics.items()}
+        write(done, means | {"learning_rate": float(rates[done - 1])})
+        stopping = should_stop()
+        if stopping or done == config.steps or done - saved >= checkpoint_every:
+            save(state)
+            saved = done
+            logger.info(
+                "editor: step %d/%d, loss %.5f, JSD %.5f nats, requirement %.3f, "
+                "%.1f steps/s, %.1f min left",
+                done, config.steps, means["loss"], means["jsd"], means["requirement"],
+                rate, (config.steps - done) / rate / 60,
+            )  # fmt: skip
+        if stopping and done < config.steps:
+            raise Stopped(f"editor: saved at step {done} of {config.steps}")
+    return state
+
+
+def _check(metrics, by_model, done):
+    bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"]))
+    if not bad.any():
+        return
+    first = int(np.argmax(bad))
+    losses, ids = np.asarray(by_model["model_loss"])[first], np.asarray(by_model["model_id"])[first]
+    guilty = ids[~np.isfinite(losses)]
+    raise Diverged(
+        f"editor: loss {metrics['loss'][first]}, gradient norm {metrics['gradient_norm'][first]} "
+        f"at step {done + first}, models {sorted((guilty if guilty.size else ids).tolist())}; the "
+        "last good checkpoint is kept"
+    )

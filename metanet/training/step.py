@@ -1,0 +1,226 @@
+"""The editor's training step: one compiled program for every architecture and every lambda."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax.sharding import PartitionSpec as P
+
+from metanet.core import over_models, stream
+from metanet.data.tabular import Table
+from metanet.editor.edit import as_edit, edit_graph, logistic_noise
+from metanet.editor.model import Editor, EditorConfig, Scales, TrainedEditor
+from metanet.editor.relax import soft_decisions
+from metanet.graphs.batching import Strata, draw
+from metanet.graphs.convert import Models, gather
+from metanet.objectives.base import Objective, view_of
+from metanet.objectives.preservation import mean_jsd
+from metanet.scalarise import linear
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How an editor is trained (paper A.4, and the recipe of BUILD_NOTES.md).
+
+    Attributes:
+      steps: optimiser steps.
+      batch_size: models per step.
+      points: data points per step.
+      learning_rate: the peak; linear warm-up over `warmup` steps, then cosine to
+        `final_learning_rate` times the peak.
+      weight_decay: decoupled.
+      clip: the gradient's largest global norm.
+      ramp: the fraction of steps over which lambda rises from 0.
+      mask_noise: the scale of the logistic noise on mask logits.
+      mask_temperature, decision_temperature: of the relaxations.
+      preference: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
+    """
+
+    steps: int
+    batch_size: int = 16
+    points: int = 256
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 0.02
+    warmup: int = 50
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ramp: float = 0.3
+    mask_noise: float = 1.0
+    mask_temperature: float = 1.0
+    decision_temperature: float = 0.2
+    preference: tuple[float, float] = (0.001, 0.5)
+
+
+@struct.dataclass
+class TrainState:
+    """What changes from step to step. step: [] int32, the number of steps done."""
+
+    params: dict
+    optimiser: optax.OptState
+    step: jax.Array
+
+
+@struct.dataclass
+class Problem:
+    """What stays the same: arguments of the compiled program, not constants in it.
+
+    Attributes:
+      models: the population;  scales: its units.
+      strata, number: [batch, ...], [batch] (see batching.Strata), sharded;  per_epoch: [].
+      table: the data that the editor sees.
+      log_preference: [2], natural logarithms of the range of lambda.
+      seed: [] int32, of all random draws.
+    """
+
+    models: Models
+    scales: Scales
+    strata: jax.Array
+    number: jax.Array
+    per_epoch: jax.Array
+    table: Table
+    log_preference: jax.Array
+    seed: jax.Array
+
+
+def problem_of(
+    config: TrainingConfig, models: Models, scales: Scales, strata: Strata, table: Table, seed: int
+) -> Problem:
+    """The training problem as arrays."""
+    return Problem(
+        models=models,
+        scales=scales,
+        strata=jnp.asarray(strata.table),
+        number=jnp.asarray(strata.number),
+        per_epoch=jnp.asarray(strata.per_epoch, jnp.int32),
+        table=jax.tree.map(jnp.asarray, table),
+        log_preference=jnp.log(jnp.asarray(config.preference, jnp.float32)),
+        seed=jnp.asarray(seed, jnp.int32),
+    )
+
+
+def schedules(config: TrainingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Learning rate and lambda's ramp factor for every step: two float32 [steps]."""
+    step = np.arange(config.steps)
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0,
+        config.learning_rate,
+        min(config.warmup, config.steps // 2),
+        config.steps,
+        config.learning_rate * config.final_learning_rate,
+    )
+    ramp = np.minimum((step + 1) / max(config.ramp * config.steps, 1), 1.0)
+    return np.asarray(jax.vmap(rate)(step), np.float32), ramp.astype(np.float32)
+
+
+def _direction(config: TrainingConfig) -> optax.GradientTransformation:
+    """The update before it is scaled by the learning rate, which is an argument of the program."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(config.weight_decay),
+    )
+
+
+def init_state(
+    editor: EditorConfig, config: TrainingConfig, models: Models, scales: Scales, seed: int
+) -> TrainState:
+    """A fresh editor and its optimiser, strongly typed."""
+    preference = jnp.zeros((1, 1), jnp.float32)
+    largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
+    graph = gather(models, jnp.zeros(1, jnp.int32), preference, largest)
+    network = Editor(editor, models.template)
+    params = jax.jit(network.init)(stream(seed, "editor"), graph, scales)["params"]
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
+    return TrainState(params, _direction(config).init(params), jnp.zeros((), jnp.int32))
+
+
+def _shard_loss(params, problem, step, ramp, static):
+    """Sum of this device's models' losses, and their parts by model."""
+    editor_config, config, requirement, budget = static
+    order_key = stream(problem.seed, "editor order")
+    ids = draw(problem.strata, problem.number, problem.per_epoch, order_key, step)
+
+    batch_key = stream(problem.seed, "editor batch", step)
+    model_keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(batch_key, n)))(
+        problem.number
+    )
+    low, high = problem.log_preference
+    uniform = jax.vmap(lambda key: jax.random.uniform(key))(model_keys[:, 0])
+    log_weight = low + uniform * (high - low)
+    graph = gather(problem.models, ids, log_weight[:, None] / jnp.log(10.0), budget)
+    noise = config.mask_noise * logistic_noise(graph, model_keys[:, 1])
+    editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
+    dropout_key = None
+    if editor_config.dropout:
+        dropout_key = jax.random.fold_in(
+            stream(problem.seed, "editor dropout", step), jax.lax.axis_index("models")
+        )
+    edited, keep = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key)
+    edit = as_edit(editor, graph, edited, keep)
+
+    points_key = stream(problem.seed, "editor points", step)
+    rows = jax.random.randint(points_key, (config.points,), 0, len(problem.table.y))
+    batch = jax.tree.map(lambda leaf: leaf[rows], problem.table)
+    decide = functools.partial(soft_decisions, temperature=config.decision_temperature)
+
+    def objectives(before, after, keep):
+        view = view_of(problem.models.template, before, after, keep, batch, decide)
+        return mean_jsd(view), requirement(view)
+
+    preserved, required = jax.vmap(objectives)(edit.before, edit.after, edit.keep)
+    losses = linear(preserved, required, ramp * jnp.exp(log_weight))
+    return losses.sum(), {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
+
+
+def make_chunk(
+    editor: EditorConfig,
+    config: TrainingConfig,
+    requirement: Objective,
+    budget: tuple[int, int],
+    mesh: jax.sharding.Mesh,
+) -> Callable[[TrainState, Problem, jax.Array, jax.Array], tuple[TrainState, dict, dict]]:
+    """The jitted training of several steps.
+
+    Returns:
+      chunk(state, problem, learning_rates [K], ramps [K]) -> (state after K steps, metrics, by
+      model), with metrics [K] loss, jsd (nats), requirement, gradient_norm, and by model
+      [K, batch] model_loss, model_id. The state's buffers are donated.
+    """
+    direction = _direction(config)
+    # The schedule arrives as arrays: runs that differ in it share the compiled program.
+    constant = dataclasses.replace(
+        config, steps=0, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0
+    )
+    static = (editor, constant, requirement, budget)
+    loss_and_gradient = jax.value_and_grad(_shard_loss, has_aux=True)
+
+    def one_step(problem, state, scheduled):
+        rate, ramp = scheduled
+        (_, parts), gradient = loss_and_gradient(state.params, problem, state.step, ramp, static)
+        n_models = len(problem.number) * mesh.size
+        gradient = jax.tree.map(lambda g: jax.lax.psum(g, "models") / n_models, gradient)
+        means = {
+            k: jax.lax.pmean(parts[k].mean(), "models") for k in ("loss", "jsd", "requirement")
+        }
+        update, optimiser = direction.update(gradient, state.optimiser, state.params)
+        params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
+        metrics = means | {"gradient_norm": optax.global_norm(gradient)}
+        by_model = {"model_loss": parts["loss"], "model_id": parts["id"]}
+        return TrainState(params, optimiser, state.step + 1), (metrics, by_model)
+
+    def chunk(state, problem, rates, ramps):
+        step = functools.partial(one_step, problem)
+        state, (metrics, by_model) = jax.lax.scan(step, state, (rates, ramps))
+        return state, metrics, by_model
+
+    sharded = Problem(
+        models=P(), scales=P(), strata=P("models"), number=P("models"), per_epoch=P(), table=P(),
+        log_preference=P(), seed=P(),
+    )  # fmt: skip
+    mapped = over_models(chunk, mesh, (P(), sharded, P(), P()), (P(), P(), P(None, "models")))
+    return jax.jit(mapped, donate_argnums=0)

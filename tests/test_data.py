@@ -1,0 +1,253 @@
+"""The datasets: parsing, downloading, splitting and the synthetic structure."""
+
+import hashlib
+import io
+import os
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from metanet import data
+from metanet.core import UserError
+from metanet.data import synthetic, tabular, uci
+
+ADULT_DATA = b"""\
+39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, \
+2174, 0, 40, United-States, <=50K
+52, ?, 209642, HS-grad, 9, Married-civ-spouse, ?, Wife, Black, Female, 0, 0, 45, ?, >50K
+
+"""
+ADULT_TEST = b"""\
+|1x3 Cross validator
+25, Private, 226802, 11th, 7, Never-married, Sales, Own-child, Other, Male, 0, 0, 40, Peru, >50K.
+
+"""
+BANK = b"""\
+"age";"job";"marital";"education";"default";"balance";"housing";"loan";"contact";"day";"month";\
+"duration";"campaign";"pdays";"previous";"poutcome";"y"
+25;"management";"married";"tertiary";"no";2143;"yes";"no";"unknown";5;"may";261;1;-1;0;"unknown";"no"
+60;"technician";"single";"secondary";"no";-29;"yes";"no";"unknown";5;"may";151;1;-1;0;"unknown";"yes"
+24;"services";"divorced";"unknown";"no";2;"yes";"no";"unknown";5;"jun";76;1;-1;0;"unknown";"no"
+59;"services";"married";"unknown";"no";2;"yes";"no";"unknown";5;"apr";76;1;-1;0;"unknown";"no"
+"""
+FILES = {"adult/adult.data": ADULT_DATA, "adult/adult.test": ADULT_TEST, "bank/bank-full.csv": BANK}
+
+
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The data folder, still absent; the archives beside it hold the small files above."""
+    (tmp_path / "adult.zip").write_bytes(
+        zipped(adult__data=ADULT_DATA, adult__test=ADULT_TEST, Index="other")
+    )
+    inner = zipped(**{"bank-full__csv": BANK})
+    (tmp_path / "bank.zip").write_bytes(zipped(bank__zip=inner, **{"bank-additional__zip": b""}))
+    for name in uci.URLS:
+        monkeypatch.setitem(uci.URLS, name, (tmp_path / f"{name}.zip").as_uri())
+    for name, content in FILES.items():
+        monkeypatch.setitem(uci.SHA256, name, hashlib.sha256(content).hexdigest())
+    monkeypatch.setenv("METANET_DATA", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def fails(call, *parts):
+    """`call` raises a UserError of one line which has all of `parts`."""
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message
+
+
+def test_adult_is_parsed_as_published():
+    raw = uci.parse_adult(ADULT_DATA, ADULT_TEST)
+    assert raw.x.shape == (3, 14) and raw.x.dtype == np.float64
+    assert (raw.features[0], raw.features[-1]) == ("age", "native-country")
+    assert raw.y.tolist() == [0, 1, 1]
+    column = dict(zip(raw.features, raw.x.T.tolist(), strict=True))
+    assert column["age"] == [39, 52, 25]
+    assert column["workclass"] == [2, 0, 1]  # "?" < "Private" < "State-gov"
+    assert column["education"] == [1, 2, 0]
+    assert {name: codes.tolist() for name, codes in raw.groups.items()} == {
+        "sex": [1, 0, 1],
+        "white": [1, 0, 0],
+        "race": [2, 0, 1],
+    }
+
+
+def test_bank_is_parsed_as_published():
+    raw = uci.parse_bank(BANK)
+    assert raw.x.shape == (4, 16)
+    assert raw.y.tolist() == [0, 1, 0, 0]
+    column = dict(zip(raw.features, raw.x.T.tolist(), strict=True))
+    assert column["balance"] == [2143, -29, 2, 2]
+    assert column["month"] == [2, 2, 1, 0]
+    assert raw.groups["age_25_59"].tolist() == [1, 0, 0, 1]
+    assert raw.groups["marital"].tolist() == [1, 2, 0, 1]
+
+
+def test_absent_files_are_downloaded_once(cache):
+    assert len(uci.adult().y) == 3
+    assert len(uci.bank().y) == 4
+    assert contents(cache) == FILES
+    for archive in cache.parent.glob("*.zip"):
+        archive.unlink()
+    assert len(uci.adult().y) == 3
+    assert len(uci.bank().y) == 4
+
+
+def test_only_the_absent_file_is_downloaded(cache):
+    (cache / "adult").mkdir(parents=True)
+    (cache / "adult/adult.data").write_bytes(ADULT_DATA)
+    before = (cache / "adult/adult.data").stat().st_mtime_ns
+    uci.adult()
+    assert (cache / "adult/adult.data").stat().st_mtime_ns == before
+
+
+def test_wrong_file_on_disk_is_refused_and_kept(cache):
+    (cache / "bank").mkdir(parents=True)
+    (cache / "bank/bank-full.csv").write_bytes(b"wrong")
+    fails(uci.bank, cache / "bank/bank-full.csv", uci.SHA256["bank/bank-full.csv"], "METANET_DATA")
+    assert contents(cache) == {"bank/bank-full.csv": b"wrong"}
+
+
+def test_folder_in_the_place_of_a_file_is_refused(cache):
+    (cache / "bank/bank-full.csv").mkdir(parents=True)
+    fails(uci.bank, cache / "bank/bank-full.csv", "directory", "METANET_DATA")
+
+
+@pytest.mark.parametrize(
+    ("archive", "cause"),
+    [
+        (zipped(adult__data=ADULT_DATA, adult__test=b"wrong"), "SHA-256"),
+        (zipped(adult__data=ADULT_DATA), "There is no item named 'adult.test'"),
+        (b"not an archive", "not a zip file"),
+        (None, "No such file"),
+    ],
+    ids=["checksum", "member", "archive", "network"],
+)
+def test_failed_download_leaves_no_part(cache, archive, cause):
+    if archive is None:
+        (cache.parent / "adult.zip").unlink()
+    else:
+        (cache.parent / "adult.zip").write_bytes(archive)
+    fails(uci.adult, cache / "adult/adult.test", cause, uci.URLS["adult"], "METANET_DATA")
+    assert set(contents(cache)) <= {"adult/adult.data"}
+
+
+def test_unwritable_folder_is_named(cache):
+    cache.write_bytes(b"a file, not a folder")
+    fails(uci.bank, cache / "bank/bank-full.csv", "METANET_DATA")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "positive", "groups"),
+    [
+        ("adult", (48842, 14), 11687, {"sex": 2, "white": 2, "race": 5}),
+        ("bank", (45211, 16), 5289, {"age_25_59": 2, "marital": 3}),
+    ],
+)
+def test_published_files(name, shape, positive, groups):
+    folder = os.environ.get("METANET_DATA")
+    if not folder or not os.path.isdir(os.path.join(folder, name)):
+        pytest.skip(f"METANET_DATA has no {name}")
+    raw = getattr(uci, name)()
+    assert raw.x.shape == shape and len(raw.features) == shape[1]
+    assert raw.y.sum() == positive
+    assert {group: len(np.unique(codes)) for group, codes in raw.groups.items()} == groups
+    assert data.load(name, None, 0).group == next(iter(groups))
+
+
+def test_split_partitions_the_rows():
+    rows = 1003
+    raw = tabular.Raw(
+        name="count",
+        x=np.stack([np.arange(rows), np.full(rows, 0.1)], axis=1).astype(np.float64),
+        y=np.arange(rows) % 3,
+        groups={"even": np.arange(rows) % 2, "third": np.arange(rows) % 3},
+        features=("count", "constant"),
+        classes=("a", "b", "c"),
+    )
+    parts = tabular.split(raw, "third", 7)
+    tables = (parts.train, parts.edit, parts.select, parts.test)
+    assert [len(t.y) for t in tables] == [601, 101, 100, 201]
+    assert (parts.n_features, parts.n_classes, parts.groups) == (2, 3, 3)
+    # Undoing the standardisation gives the row's number, so all rows are there exactly once.
+    x = np.concatenate([t.x for t in tables])
+    numbers = np.rint(x[:, 0] * parts.std[0] + parts.mean[0]).astype(int)
+    assert sorted(numbers) == list(range(rows))
+    assert (np.concatenate([t.y for t in tables]) == numbers % 3).all()
+    assert (np.concatenate([t.group for t in tables]) == numbers % 3).all()
+    assert parts.std[1] == 1 and np.abs(x[:, 1]).max() < 1e-6
+
+
+def test_split_is_reproducible_and_depends_on_the_seed():
+    first, again, other = (data.load("synthetic", None, seed) for seed in (0, 0, 1))
+    for a, b in zip(jax.tree.leaves(first.test), jax.tree.leaves(again.test), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first.test.x, other.test.x)
+
+
+def test_standardisation_uses_the_training_rows_alone():
+    raw = synthetic.synthetic()
+    parts = tabular.split(raw, "group", 3)
+    x = parts.train.x.astype(np.float64)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=1e-6)
+    assert np.abs(parts.test.x.mean(axis=0)).max() > 1e-4
+    assert parts.train.x.dtype == np.float32
+    assert parts.train.y.dtype == parts.train.group.dtype == np.int32
+
+
+def test_table_is_a_pytree():
+    table = data.load("synthetic", None, 0).edit
+    assert jax.jit(lambda t: t.x.sum(axis=1) + t.y)(table).shape == table.y.shape
+
+
+def test_unknown_names_are_user_errors():
+    fails(lambda: data.load("iris", None, 0), "dataset", "'iris'", "adult, bank, synthetic")
+    fails(lambda: data.load("synthetic", "sex", 0), "group", "'sex'", "synthetic has group")
+    fails(lambda: data.load("synthetic", None, -1), "seed", "-1")
+
+
+def test_synthetic_has_its_documented_structure():
+    raw = synthetic.synthetic(seed=1, rows=20000)
+    again = synthetic.synthetic(seed=1, rows=20000)
+    np.testing.assert_array_equal(raw.x, again.x)
+    kinds = synthetic.BIASED, synthetic.CAUSES, synthetic.REDUNDANT, synthetic.IRRELEVANT
+    assert raw.features == sum(kinds, ())
+    assert 0.25 < raw.y.mean() < 0.35
+    column = dict(zip(raw.features, raw.x.T, strict=True))
+    group = raw.groups["group"]
+
+    def correlation(a, b):
+        return abs(np.corrcoef(a, b)[0, 1])
+
+    for name in synthetic.IRRELEVANT:
+        assert correlation(column[name], raw.y) < 0.03
+        assert correlation(column[name], group) < 0.03
+    for name in synthetic.REDUNDANT:
+        assert correlation(column[name], column[name.replace("copy", "cause")]) > 0.9
+    for name in synthetic.BIASED:
+        assert correlation(column[name], group) > 0.5
+    for name in synthetic.CAUSES:
+        assert correlation(column[name], group) < 0.03
+    # The label's rate differs by group; cause_c matters only by its product with cause_a.
+    assert raw.y[group == 1].mean() - raw.y[group == 0].mean() > 0.08
+    assert correlation(column["cause_a"], raw.y) > 0.4
+    assert correlation(column["cause_b"], raw.y) > 0.2
+    assert correlation(column["cause_a"] * column["cause_c"], raw.y) > 0.15
