@@ -1,7 +1,8 @@
 """Runs an experiment: python -m experiments.run --config=configs/pruning.py [--workdir=DIR].
 
 Repeating a command continues where it stopped. Exit status: 0 done, or stopped by SIGTERM with
-everything saved; 2 the config, the data or a file is unusable; other: a fault of ours.
+everything saved; 2 the config, the data or a file is unusable; other: a fault of ours, or 1 with
+one line where training diverged.
 """
 
 import importlib.metadata
@@ -17,7 +18,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from metanet.core import Stopped, UserError, write_json
+from metanet.core import Diverged, Stopped, UserError, write_json
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; by default runs/CONFIG_DATASET.")
@@ -98,6 +99,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

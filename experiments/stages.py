@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from metanet import data as datasets
 from metanet.baselines import pruning
-from metanet.core import UserError, claim, write_json
+from metanet.core import Stopped, claim, require, write_json
 from metanet.data.tabular import TabularData
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume
@@ -82,23 +82,21 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
     """
     requirement = resolve(config.requirement)
     unknown = set(config.baselines) - set(pruning.SCORES)
-    if unknown:
-        raise UserError(
-            f"config key baselines: found {sorted(unknown)}, expected some of "
-            f"{', '.join(pruning.SCORES)}"
-        )
+    known = f"some of {', '.join(pruning.SCORES)}"
+    require(not unknown, "baselines", sorted(unknown), known)
+    wanted = _fields(PopulationConfig, config.population.to_dict())
+    plans = {name: _plan(config, name) for name in config.editors}
     data = datasets.load(config.dataset, config.group, config.seed)
     with _timed(workdir, "population"):
-        wanted = _fields(PopulationConfig, config.population.to_dict())
         folder = workdir / "population"
         population = populations.build(folder, wanted, data, config.seed, should_stop)
     this = Run(config, workdir, data, population, pack(list(population.stacks)))
     editors = {}
-    for name in config.editors:
+    for name, plan in plans.items():
         with _timed(workdir, name):
-            editors[name] = _editor(this, name, should_stop)
+            editors[name] = _editor(this, name, *plan, should_stop)
     with _timed(workdir, "evaluation"):
-        methods = _evaluate_all(this, editors, requirement)
+        methods = _evaluate_all(this, editors, requirement, should_stop)
     results = _results(this, methods, about)
     write_json(workdir / "results.json", results)
     front.write_csv(results, workdir / "front.csv")
@@ -106,31 +104,39 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
     return results
 
 
-def _editor_settings(this: Run, name: str) -> dict:
-    config = this.config
+def _editor_settings(config: ConfigDict, name: str) -> dict:
+    """The keys of `config.editor`, with what the editor called `name` changes."""
     own = config.editors[name].to_dict()
     return config.editor.to_dict() | {"preference": tuple(config.preference)} | own
 
 
-def _editor(this: Run, name: str, should_stop) -> TrainedEditor:
-    settings = _editor_settings(this, name)
+def _plan(config: ConfigDict, name: str) -> tuple[EditorConfig, TrainingConfig]:
+    settings = _editor_settings(config, name)
+    return _fields(EditorConfig, settings), _fields(TrainingConfig, settings)
+
+
+def _editor(
+    this: Run, name: str, editor: EditorConfig, training: TrainingConfig, should_stop
+) -> TrainedEditor:
     logger.info("editor: %s", name)
     return train_editor(
         folder=this.workdir / "checkpoints" / _slug(name),
-        editor=_fields(EditorConfig, settings),
-        config=_fields(TrainingConfig, settings),
+        editor=editor,
+        config=training,
         requirement=this.config.requirement,
         models=this.models,
         ids=this.population.ids("train"),
         table=this.data.edit,
         seed=this.config.seed,
         identity=this.identity,
-        checkpoint_every=settings["checkpoint_every"],
+        checkpoint_every=this.config.editor.checkpoint_every,
         should_stop=should_stop,
     )
 
 
-def _evaluate_all(this: Run, editors: dict[str, TrainedEditor], requirement) -> dict:
+def _evaluate_all(
+    this: Run, editors: dict[str, TrainedEditor], requirement, should_stop
+) -> dict:
     """Every method's entry in results.json; each is stored when done."""
     config = this.config
     preferences = np.geomspace(*config.preference, config.evaluation.preferences)
@@ -149,6 +155,8 @@ def _evaluate_all(this: Run, editors: dict[str, TrainedEditor], requirement) -> 
         claim(folder, _evaluation_settings(this, name))
         path = folder / "entry.json"
         if not path.exists():
+            if should_stop():
+                raise Stopped(f"evaluation: {len(entries)} of {len(todo)} methods stored")
             logger.info("evaluation: %s", name)
             entry = _evaluate(this, method, context, label, settings, requirement)
             write_json(path, entry)
@@ -160,7 +168,7 @@ def _evaluation_settings(this: Run, name: str) -> dict:
     config = this.config
     part = {f"evaluation.{k}": v for k, v in config.evaluation.items()}
     if name in config.editors:
-        part |= {f"editor.{k}": v for k, v in _editor_settings(this, name).items()}
+        part |= {f"editor.{k}": v for k, v in _editor_settings(config, name).items()}
     return this.identity | part | {"requirement": config.requirement, "seed": config.seed}
 
 

@@ -18,8 +18,18 @@ class UserError(Exception):
     """
 
 
+def require(ok: bool, key: str, found, expected: str) -> None:
+    """Raises UserError about the config key `key` unless `ok`."""
+    if not ok:
+        raise UserError(f"config key {key}: found {found}, expected {expected}")
+
+
 class Stopped(Exception):
     """The user asked the run to stop (SIGTERM); everything is saved, the same command continues."""
+
+
+class Diverged(Exception):
+    """A loss or gradient was not finite; the last good checkpoint is kept."""
 
 
 def stream(seed: int, name: str, index: int | jax.Array = 0) -> jax.Array:

@@ -9,12 +9,15 @@ import jraph
 import numpy as np
 from flax import struct
 
+from metanet.core import require
 from metanet.editor.layers import EdgeMLP, Layer, Tiles, sum_at_sources, sum_at_targets, tiles_of
 from metanet.graphs.convert import Models, graph_of
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.spec import NORMS
 
+MASKS = ("none", "edges")
+DTYPES = ("float32", "bfloat16")
 # Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
 # not, consecutive or skip.
 N_KINDS = 8
@@ -46,6 +49,14 @@ class EditorConfig:
     mask: str = "edges"
     mask_bias: float = 3.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        for key in ("node_width", "edge_width", "message_width", "layers"):
+            value = getattr(self, key)
+            require(value >= 1, f"editor.{key}", value, "at least 1")
+        require(0 <= self.dropout < 1, "editor.dropout", self.dropout, "0 <= dropout < 1")
+        require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
+        require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
 
 
 @struct.dataclass

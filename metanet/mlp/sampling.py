@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from metanet.core import require
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.spec import NORMS, MLPSpec
 
@@ -29,6 +30,25 @@ class PopulationConfig:
     learning_rate: tuple[float, float] = (1e-4, 3e-2)
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+
+    def __post_init__(self):
+        for key in ("experiments", "max_specs", "epochs"):
+            value = getattr(self, key)
+            require(value >= 1, f"population.{key}", value, "at least 1")
+        for key in ("depths", "widths", "batch_sizes"):
+            value = getattr(self, key)
+            require(bool(value) and min(value) >= 1, f"population.{key}", value, "positive numbers")
+        for key, known in (("norms", NORMS), ("activations", ACTIVATIONS)):
+            value = getattr(self, key)
+            require(bool(value) and set(value) <= set(known), f"population.{key}", value,
+                    f"some of {', '.join(known)}")  # fmt: skip
+        for key in ("learning_rate", "weight_decay"):
+            low, high = getattr(self, key)
+            require(0 < low <= high, f"population.{key}", (low, high), "0 < low <= high")
+        require(bool(self.dropouts) and 0 <= min(self.dropouts) <= max(self.dropouts) < 1,
+                "population.dropouts", self.dropouts, "numbers from 0 to below 1")  # fmt: skip
+        require(len(self.split) == 3 and min(self.split) >= 0 and abs(sum(self.split) - 1) < 1e-6,
+                "population.split", self.split, "three fractions that add up to 1")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

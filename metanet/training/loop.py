@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from metanet.core import Stopped, UserError, claim
+from metanet.core import Diverged, Stopped, claim, require
 from metanet.data.tabular import Table
 from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
 from metanet.graphs.batching import stratify, usable_devices
@@ -23,10 +23,6 @@ from metanet.training.writer import Writer
 logger = logging.getLogger(__name__)
 
 CHUNK = 50  # steps per call of the compiled program, and per row of metrics.csv
-
-
-class Diverged(Exception):
-    """A loss or gradient was not finite. The last good checkpoint is kept."""
 
 
 def train_editor(
@@ -54,11 +50,9 @@ def train_editor(
       Diverged: a loss or gradient was not finite; names the step and the models.
       Stopped: `should_stop()` became true; the state is saved.
     """
-    if len(ids) < config.batch_size:
-        raise UserError(
-            f"config key editor.batch_size: found {config.batch_size}, expected at most the "
-            f"{len(ids)} models of the training split"
-        )
+    require(config.steps >= 1, "editor.steps", config.steps, "at least 1")
+    enough = f"at most the {len(ids)} models of the training split"
+    require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
     claim(folder, _settings(editor, config, requirement, seed, identity))
     devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]

@@ -11,7 +11,7 @@ import optax
 from flax import struct
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import over_models, stream
+from metanet.core import over_models, require, stream
 from metanet.data.tabular import Table
 from metanet.editor.edit import as_edit, edit_graph, logistic_noise
 from metanet.editor.model import Editor, EditorConfig, Scales, TrainedEditor
@@ -54,6 +54,16 @@ class TrainingConfig:
     mask_temperature: float = 1.0
     decision_temperature: float = 0.2
     preference: tuple[float, float] = (0.001, 0.5)
+
+    def __post_init__(self):
+        for key in ("batch_size", "points"):
+            value = getattr(self, key)
+            require(value >= 1, f"editor.{key}", value, "at least 1")
+        for key in ("clip", "mask_temperature", "decision_temperature"):
+            value = getattr(self, key)
+            require(value > 0, f"editor.{key}", value, "a positive number")
+        low, high = self.preference
+        require(0 < low <= high, "preference", (low, high), "(low, high) with 0 < low <= high")
 
 
 @struct.dataclass

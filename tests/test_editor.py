@@ -1,0 +1,697 @@
+"""The editor: relaxations, equivariance, independence of padding, and what an edit may change."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+import pytest
+from flax import struct
+from scipy import stats
+
+from configs import pruning
+from metanet.editor import layers
+from metanet.editor.edit import Edit, as_edit, edit_graph, edit_stack, logistic_noise
+from metanet.editor.model import (
+    N_KINDS,
+    Editor,
+    EditorConfig,
+    Proposal,
+    Scales,
+    TrainedEditor,
+    scales_of,
+)
+from metanet.editor.relax import hard_decisions, keep_mask, soft_decisions, straight_through
+from metanet.graphs.convert import edge_matrix, gather, pack, to_template, unpack
+from metanet.graphs.topology import TILE
+from metanet.mlp import network
+from metanet.mlp.network import ACTIVATIONS, MLPParams
+from metanet.mlp.population import Stack
+from metanet.mlp.spec import MLPSpec
+
+# Hidden layers of more than one tile, so that a permutation moves neurons between tiles.
+NORMED = MLPSpec((5, 8, 12, 2), ((0, 2),), "layer")
+DEEP = MLPSpec((5, 6, 9, 9, 3), ((0, 2), (1, 3)), "none")
+FOLDED = MLPSpec((5, 8, 8, 3), (), "batch")
+TWO_OUTPUTS = [NORMED, MLPSpec((5, 5, 2), (), "none"), MLPSpec((5, 8, 8, 2), (), "batch")]
+THREE_OUTPUTS = [DEEP, FOLDED, MLPSpec((5, 7, 9, 3), ((0, 2),), "layer")]
+
+FIELDS = {field.name for field in dataclasses.fields(EditorConfig)}
+REAL = EditorConfig(**{k: v for k, v in pruning.get_config().editor.items() if k in FIELDS})
+ONLY_EDIT = dataclasses.replace(REAL, mask="none")  # these read part of the same parameters
+ONLY_MASK = dataclasses.replace(REAL, edit=False)
+
+
+def random_stack(spec, count=3, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape, mean=0.0, size=0.5):
+        return (mean + size * rng.normal(size=(count, *shape))).astype(np.float32)
+
+    normed = [spec.widths[layer] for layer in spec.hidden] if spec.norm == "layer" else []
+    params = MLPParams(
+        weights=tuple(normal(spec.widths[s], spec.widths[t]) for s, t in spec.blocks),
+        biases=tuple(normal(width) for width in spec.widths[1:]),
+        scales=tuple(normal(width, mean=1.0, size=0.2) for width in normed),
+        shifts=tuple(normal(width, size=0.2) for width in normed),
+    )
+    return Stack(spec, params, (np.arange(count) % len(ACTIVATIONS)).astype(np.int32))
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def _gathered(models, ids, preference, budget):
+    return gather(models, ids, preference, budget)
+
+
+def gathered(models, ids, budget=None, preference=-1.0):
+    """A batch, exactly budgeted by default; `preference` is log10 lambda, one or one per graph."""
+    if budget is None:
+        spec = np.asarray(models.spec)[list(ids)]
+        sizes = (models.topologies.n_nodes, models.topologies.n_edges)
+        budget = tuple(int(np.asarray(size)[spec].sum()) for size in sizes)
+    preferences = np.resize(np.float32(preference), (len(ids), 1))
+    return _gathered(models, np.asarray(ids), preferences, budget)
+
+
+def everyone(models, preference=-1.0):
+    """The batch of all 9 models and an absent one, with some padding."""
+    return gathered(models, [*range(9), -1], (80, 200), preference)
+
+
+@struct.dataclass
+class Outcome:
+    """All that an editor makes of a batch; `logits` of the mask in the template."""
+
+    proposal: Proposal
+    edited: jraph.GraphsTuple
+    keep: jax.Array
+    edit: Edit
+    logits: jax.Array | None
+
+
+# Halves the time to compile.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+to_template_jitted = jit(to_template, static_argnums=0)
+
+
+@jit
+def _outcome(editor, graph):
+    network = Editor(editor.config, editor.template)
+    proposal = network.apply({"params": editor.params}, graph, editor.scales)
+    edited, keep = edit_graph(editor, graph)
+    logits = None
+    if proposal.keep is not None:
+        logits = edge_matrix(editor.template, graph, proposal.keep)
+    return Outcome(proposal, edited, keep, as_edit(editor, graph, edited, keep), logits)
+
+
+def outcome_of(editor, graph):
+    return jax.tree.map(np.asarray, _outcome(editor, graph))
+
+
+@functools.cache
+def fresh(specs):
+    """An untrained editor and the models (3 of each spec) it is for."""
+    models = pack([random_stack(spec, seed=seed) for seed, spec in enumerate(specs)])
+    editor = Editor(REAL, models.template)
+    scales = scales_of(models, np.arange(len(models.spec)))
+    params = jax.jit(editor.init)(jax.random.key(3), everyone(models), scales)["params"]
+    return TrainedEditor(params, scales, REAL, models.template), models
+
+
+@functools.cache
+def loud(specs):
+    """As `fresh`, with random biases everywhere, large edits, and masks that drop about half."""
+    editor, models = fresh(specs)
+    leaves, structure = jax.tree.flatten(editor.params)
+    rng = np.random.default_rng(1)
+    leaves = [leaf + np.float32(0.1 * rng.normal(size=leaf.shape)) for leaf in leaves]
+    params = jax.tree.unflatten(structure, leaves)
+    params["node_delta"] = jax.tree.map(lambda leaf: 3 * leaf, params["node_delta"])
+    params["gamma"] = jnp.float32(1.0)
+    graph = everyone(models)
+    proposal = outcome_of(editor.replace(params=params), graph).proposal
+    exists = np.asarray(graph.edges["exists"])
+    # The heads' last layers, such that deltas and logits have mean 0 and a deviation of 1.
+    for head, values in (("delta", proposal.weight), ("keep", proposal.keep)):
+        mean, deviation = values[exists].mean(), values[exists].std()
+        unit = 0.5 if head == "delta" else 1.0
+        last = params[head]["Dense_2"]
+        last["kernel"] = last["kernel"] / deviation
+        last["bias"] = (last["bias"] - mean / unit) / deviation
+        if head == "keep":  # its mean includes the mask's constant bias
+            last["bias"] += REAL.mask_bias / deviation - REAL.mask_bias
+    return editor.replace(params=params), models
+
+
+def by_block(models, spec, weight, nodes):
+    """The models of one spec, whose values are those of an exactly budgeted batch of them."""
+    nodes = {name: leaf.reshape(-1, TILE)[:-1] for name, leaf in nodes.items()}
+    packed = models.replace(weight=weight.reshape(-1, TILE, TILE), **nodes)
+    return unpack(packed, [spec])[0]
+
+
+def outcome_of_stack(editor, stack):
+    """Deltas, mask logits and edited models of a stack, each in the layout of a stack."""
+    models = pack([stack], editor.template)
+    found = outcome_of(editor, gathered(models, range(len(stack.activation))))
+    nodes = {name: getattr(found.proposal, name) for name in ("bias", "scale", "shift")}
+    edited = {name: found.edited.nodes[name] for name in nodes}
+    return (
+        by_block(models, stack.spec, found.proposal.weight, nodes),
+        by_block(models, stack.spec, found.proposal.keep, {}),
+        by_block(models, stack.spec, found.edited.edges["weight"], edited),
+    )
+
+
+def with_params(stack, params):
+    return dataclasses.replace(stack, params=params)
+
+
+def permuted(stack, orders, incoming=True, outgoing=True):
+    """Neurons of layers (and all that belongs to them) in another order: {layer: permutation}.
+
+    Without `incoming` or `outgoing` only the other end of their weights moves: another function.
+    """
+    spec, old = stack.spec, stack.params
+    weights = []
+    for (s, t), block in zip(spec.blocks, old.weights, strict=True):
+        if s in orders and outgoing:
+            block = block[:, orders[s], :]
+        if t in orders and incoming:
+            block = block[:, :, orders[t]]
+        weights.append(block)
+
+    def vectors(leaves):
+        return tuple(
+            leaf[:, orders[layer]] if layer in orders and incoming else leaf
+            for layer, leaf in enumerate(leaves, 1)
+        )
+
+    new = MLPParams(tuple(weights), *map(vectors, (old.biases, old.scales, old.shifts)))
+    return with_params(stack, new)
+
+
+def relative_difference(a, b):
+    """The largest difference of two trees of arrays, leaf by leaf in units of its deviation."""
+    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return max(np.abs(x - y).max() / np.std(y) for x, y in pairs)
+
+
+def orders_of(spec, which):
+    """A permutation of each of the layers that leaves no neuron in its place."""
+    rng, orders = np.random.default_rng(11), {}
+    for layer in which:
+        cycle = rng.permutation(spec.widths[layer])
+        orders[layer] = np.empty_like(cycle)
+        orders[layer][cycle] = np.roll(cycle, 1)
+    return orders
+
+
+def family_of(spec):
+    return tuple(TWO_OUTPUTS if spec.widths[-1] == 2 else THREE_OUTPUTS)
+
+
+# Relaxations
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_keep_mask_is_hard_forwards_and_logistic_backwards(temperature):
+    logits = np.array([-20.0, -2.0, -0.7, -1e-6, 0.0, 1e-6, 0.3, 1.4, 20.0], np.float32)
+    upstream = np.arange(1, 10, dtype=np.float32)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def masked(logits):
+        mask = keep_mask(logits, temperature)
+        return (upstream * mask).sum(), mask
+
+    (_, mask), gradient = masked(logits)
+    np.testing.assert_array_equal(mask, [0, 0, 0, 0, 0, 1, 1, 1, 1])
+    soft = 1 / (1 + np.exp(-logits.astype(np.float64) / temperature))
+    expected = upstream * soft * (1 - soft) / temperature
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_straight_through_has_the_hard_value_and_the_soft_gradient():
+    soft = jnp.asarray([0.25, 0.75, 0.5])
+    value, gradient = jax.value_and_grad(
+        lambda s: (jnp.asarray([1.0, 2.0, 4.0]) * straight_through(jnp.round(s), s**2)).sum()
+    )(soft)
+    assert value == 2.0
+    np.testing.assert_allclose(gradient, 2 * np.array([0.25, 1.5, 2.0]), rtol=1e-6)
+
+
+def test_soft_decisions_become_hard_ones_as_temperature_falls():
+    logits = jnp.asarray([[1.0, 2.0, -1.0], [0.5, 0.0, 0.4]])
+    np.testing.assert_array_equal(hard_decisions(logits), [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_allclose(soft_decisions(logits, 0.01), hard_decisions(logits), atol=1e-4)
+    exponential = np.exp(np.asarray(logits) / 2)
+    expected = exponential / exponential.sum(1, keepdims=True)
+    np.testing.assert_allclose(soft_decisions(logits, 2.0), expected, rtol=1e-5)
+
+
+noise_of = jax.jit(logistic_noise)
+
+
+def test_noise_is_standard_logistic_and_never_repeats():
+    _, models = fresh(family_of(NORMED))
+    graph = everyone(models)
+    noise = np.asarray(noise_of(graph, jax.random.split(jax.random.key(0), 10)))
+    assert noise.shape == graph.senders.shape and noise.dtype == np.float32
+    noise = noise[: -int(graph.n_edge[-1])]  # padding takes any values
+    assert len(np.unique(noise)) > 0.99 * noise.size
+    assert stats.kstest(noise, stats.logistic.cdf).pvalue > 0.01
+    assert abs(noise.std() - np.pi / np.sqrt(3)) < 0.1
+
+
+def test_noise_depends_on_the_graphs_key_alone():
+    _, models = fresh(family_of(NORMED))
+    keys = jax.random.split(jax.random.key(0), 9)
+
+    def noise_of_model(ids, numbers, budget=None):
+        graph = gathered(models, ids, budget)
+        noise = np.asarray(noise_of(graph, keys[np.array(numbers)]))
+        ends = np.cumsum(graph.n_edge)
+        number = ids.index(1)
+        return noise[ends[number] - graph.n_edge[number] : ends[number]]
+
+    reference = noise_of_model([1], [7])
+    for ids, numbers, others in (
+        ([1, 3, 8, 0], [7, 1, 2, 3], [1, 7, 2, 3]),
+        ([7, 4, 0, 1], [1, 2, 3, 7], [7, 7, 7, 1]),
+        ([-1, 8, 1, -1], [1, 2, 7, 3], [7, 2, 1, 7]),
+    ):
+        np.testing.assert_array_equal(noise_of_model(ids, numbers, (40, 90)), reference)
+        assert not (noise_of_model(ids, others, (40, 90)) == reference).any()
+
+
+# Message passing
+
+
+def test_messages_are_sums_over_edges():
+    _, models = fresh(family_of(DEEP))
+    graph = everyone(models)
+    tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
+    senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
+    rng = np.random.default_rng(0)
+    nodes = rng.normal(size=(n_nodes, 3)).astype(np.float32)
+    edges = rng.normal(size=(len(senders), 3)).astype(np.float32)
+    grid = edges.reshape(-1, TILE, TILE, 3)
+    for ends, at, total in (
+        (senders, layers.at_sources, layers.sum_at_sources),
+        (receivers, layers.at_targets, layers.sum_at_targets),
+    ):
+        at_edges = np.broadcast_to(at(tiles, nodes), grid.shape).reshape(edges.shape)
+        np.testing.assert_array_equal(at_edges, nodes[ends])
+        expected = np.zeros((n_nodes, 3))
+        np.add.at(expected, ends, edges)
+        np.testing.assert_allclose(total(tiles, grid, n_nodes), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("changed", "seen"), [(0, -1), (-1, 0)])
+def test_information_flows_from_inputs_to_outputs_and_back(changed, seen):
+    editor, _ = loud(family_of(DEEP))
+    stack = random_stack(DEEP)
+    weights = [block.copy() for block in stack.params.weights]
+    weights[changed][0, 1, 2] += 1.0
+    other = with_params(stack, stack.params.replace(weights=tuple(weights)))
+    before, after = outcome_of_stack(editor, stack), outcome_of_stack(editor, other)
+    for a, b in zip(before[:2], after[:2], strict=True):  # deltas and mask logits
+        a, b = a.params.weights[seen], b.params.weights[seen]
+        assert relative_difference(a[0], b[0]) > 1e-3
+        np.testing.assert_array_equal(a[1:], b[1:])
+
+
+# Equivariance
+
+
+@pytest.mark.parametrize("spec", [NORMED, DEEP, FOLDED], ids=str)
+def test_editor_is_equivariant_to_permutations_of_hidden_neurons(spec):
+    editor, _ = loud(family_of(spec))
+    stack = random_stack(spec)
+    deltas, logits, _ = outcome_of_stack(editor, stack)
+    # A dead editor would be equivariant too.
+    assert all(delta.std() > 0.1 for delta in jax.tree.leaves(deltas.params))
+    assert all(block.std() > 0.1 for block in logits.params.weights)
+    choices = [[layer] for layer in spec.hidden] + [list(spec.hidden)]
+    for orders in (orders_of(spec, choice) for choice in choices):
+        found, found_logits, _ = outcome_of_stack(editor, permuted(stack, orders))
+        assert relative_difference(found.params, permuted(deltas, orders).params) < 1e-4
+        moved = permuted(logits, orders).params.weights
+        assert relative_difference(found_logits.params.weights, moved) < 1e-4
+
+
+@pytest.mark.parametrize("spec", [NORMED, DEEP], ids=str)
+@pytest.mark.parametrize(
+    ("layer", "sides"),
+    [
+        (1, {"outgoing": False}),
+        (2, {"outgoing": False}),
+        (2, {"incoming": False}),
+        (0, {}),
+        (-1, {}),
+    ],
+    ids=["only incoming 1", "only incoming 2", "only outgoing 2", "inputs", "outputs"],
+)
+def test_editor_sees_every_other_permutation(spec, layer, sides):
+    editor, _ = loud(family_of(spec))
+    stack = random_stack(spec)
+    orders = orders_of(spec, [layer % len(spec.widths)])
+    found = outcome_of_stack(editor, permuted(stack, orders, **sides))
+    for other, unmoved in zip(found[:2], outcome_of_stack(editor, stack)[:2], strict=True):
+        moved = permuted(unmoved, orders, **sides).params
+        assert relative_difference(other.params.weights, moved.weights) > 0.1
+
+
+@pytest.mark.parametrize("spec", [NORMED, DEEP], ids=str)
+def test_permuted_models_and_their_edits_compute_the_same(spec):
+    editor, _ = loud(family_of(spec))
+    stack = random_stack(spec)
+    x = np.random.default_rng(2).normal(size=(7, 5)).astype(np.float32)
+    apply = jax.jit(jax.vmap(functools.partial(network.apply, spec), (0, 0, None)))
+
+    def logits(stack):
+        return np.asarray(apply(stack.params, stack.activation, x))
+
+    other = permuted(stack, orders_of(spec, spec.hidden))
+    assert relative_difference(logits(other), logits(stack)) < 1e-5
+    wrong = permuted(stack, orders_of(spec, [1]), outgoing=False)
+    assert relative_difference(logits(wrong), logits(stack)) > 0.1
+    *_, edited = outcome_of_stack(editor, stack)
+    *_, other_edited = outcome_of_stack(editor, other)
+    assert relative_difference(logits(edited), logits(stack)) > 0.1
+    assert relative_difference(logits(other_edited), logits(edited)) < 1e-3
+
+
+# Batches
+
+
+def in_template(outcome, number):
+    """Mask logits, mask and edited parameters of one graph of a batch, in the template."""
+    edit = jax.tree.map(lambda leaf: leaf[number], outcome.edit)
+    assert not (edit.keep[~edit.before.edge].any() or edit.after.weight[~edit.before.edge].any())
+    assert not (edit.after.bias[~edit.before.node].any())
+    logits = np.where(edit.before.edge, outcome.logits[number], 0.0)
+    after = {name: getattr(edit.after, name) for name in ("weight", "bias", "scale", "shift")}
+    return {"logits": logits, "keep": edit.keep, **after}
+
+
+@pytest.mark.parametrize(
+    ("spec", "ids", "budget"),
+    [
+        (NORMED, [1], (21, 50)),
+        (NORMED, [1, 3, 8, 0], (40, 90)),
+        (NORMED, [7, 4, 0, 1], (40, 90)),
+        (NORMED, [-1, 8, 1, -1], (40, 90)),
+        (DEEP, [4, 6, 0, 1], None),
+        (DEEP, [-1, 8, 1, -1], (60, 160)),
+    ],
+    ids=["larger budget", "first", "last", "beside absent", "deep", "deep beside absent"],
+)
+def test_an_edit_does_not_depend_on_the_batch(spec, ids, budget):
+    editor, models = loud(family_of(spec))
+    number = ids.index(1)
+    preferences = np.linspace(-3.0, 0.0, len(ids))
+    preferences[number] = -1.0
+    alone = in_template(outcome_of(editor, gathered(models, [1])), 0)
+    batch = outcome_of(editor, gathered(models, ids, budget, preferences))
+    for name, value in in_template(batch, number).items():
+        np.testing.assert_allclose(value, alone[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_edits_depend_on_the_preference():
+    editor, models = loud(family_of(NORMED))
+    one, other = (
+        in_template(outcome_of(editor, gathered(models, [1], preference=value)), 0)
+        for value in (-1.0, -2.0)
+    )
+    for name in ("logits", "weight", "bias", "scale", "shift"):
+        assert np.abs(one[name] - other[name]).max() > 0.01, name
+
+
+@pytest.mark.parametrize(
+    ("specs", "numbers"), [(TWO_OUTPUTS, [0, 1]), (THREE_OUTPUTS, [0])], ids=["2", "3"]
+)
+def test_edit_stack_agrees_with_edit_graph(specs, numbers):
+    editor, models = loud(tuple(specs))
+    batch = outcome_of(editor, everyone(models, np.log10(0.03))).edit
+    assert 0.2 < batch.keep.sum() / batch.before.edge.sum() < 0.8
+    for number in numbers:
+        stack = random_stack(specs[number], seed=number)
+        after, mask = edit_stack(editor, stack, 0.03)
+        assert after.spec == stack.spec
+        np.testing.assert_array_equal(after.activation, stack.activation)
+        masked = with_params(stack, stack.params.replace(weights=mask))
+        rows = slice(3 * number, 3 * number + 3)
+        for stacked, expected in ((after, batch.after), (masked, None)):
+            graph = gathered(pack([stacked], editor.template), range(3))
+            alone = to_template_jitted(editor.template, graph)
+            if expected is None:
+                np.testing.assert_array_equal(alone.weight, batch.keep[rows])
+                continue
+            for name in ("weight", "bias", "scale", "shift"):
+                a, b = getattr(alone, name), getattr(expected, name)[rows]
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
+        for block, kept in zip(after.params.weights, mask, strict=True):
+            assert set(np.unique(kept)) <= {0.0, 1.0}
+            np.testing.assert_array_equal(block != 0, kept == 1)
+
+
+def test_edit_stack_refuses_models_that_do_not_fit():
+    editor, _ = fresh(family_of(NORMED))
+    with pytest.raises(ValueError, match="stacks"):
+        edit_stack(editor, random_stack(MLPSpec((5, 8, 8, 8, 2))), 0.1)
+
+
+# What an edit may change
+
+
+@pytest.mark.parametrize("specs", [TWO_OUTPUTS, THREE_OUTPUTS], ids=["2", "3"])
+def test_deltas_lie_on_parameters_that_exist(specs):
+    editor, models = loud(tuple(specs))
+    graph = jax.tree.map(np.asarray, everyone(models))
+    proposal = outcome_of(editor, graph).proposal
+    owner = np.repeat(np.arange(11), graph.n_node)
+    layer = editor.template.layer_of_slot[graph.nodes["slot"] // TILE]
+    neuron = graph.nodes["exists"] & (layer > 0)
+    is_normed = [specs[i // 3].norm == "layer" for i in range(9)] + [False, False]
+    normed = neuron & (layer <= editor.template.depth) & np.array(is_normed)[owner]
+    assert 0 < normed.sum() < neuron.sum()
+    for delta, changes in (
+        (proposal.weight, graph.edges["exists"]),
+        (proposal.bias, neuron),
+        (proposal.scale, normed),
+        (proposal.shift, normed),
+    ):
+        np.testing.assert_array_equal(delta != 0, changes)
+
+
+def in_units(editor, proposal):
+    """The largest deltas, in units of the population's parameters."""
+    kinds = {name: np.max(getattr(editor.scales, name)) for name in vars(editor.scales)}
+    return {n: float(np.abs(getattr(proposal, n)).max() / unit) for n, unit in kinds.items()}
+
+
+def test_a_fresh_editor_changes_parameters_by_the_order_of_gamma():
+    editor, models = fresh(family_of(NORMED))
+    gamma = REAL.gamma
+    assert 0 < gamma <= 0.1
+    changes = in_units(editor, outcome_of(editor, everyone(models)).proposal)
+    assert all(0.01 * gamma < change < 10 * gamma for change in changes.values()), changes
+    other = editor.replace(params=editor.params | {"gamma": jnp.float32(gamma / 2)})
+    halves = in_units(other, outcome_of(other, everyone(models)).proposal)
+    assert halves == pytest.approx({name: change / 2 for name, change in changes.items()})
+
+
+@pytest.mark.parametrize("how", ["gamma=0", "edit=False"])
+def test_an_editor_without_edits_changes_no_bit(how):
+    editor, models = loud(family_of(NORMED))
+    if how == "gamma=0":
+        editor = editor.replace(params=editor.params | {"gamma": jnp.float32(0.0)})
+    else:
+        editor = editor.replace(config=ONLY_MASK)
+    graph = jax.tree.map(np.asarray, everyone(models))
+    outcome = outcome_of(editor, graph)
+    for name, leaf in graph.nodes.items():
+        assert outcome.edited.nodes[name].tobytes() == leaf.tobytes()
+    kept = outcome.keep == 1
+    assert 0.2 < kept[graph.edges["exists"]].mean() < 0.8
+    weight = outcome.edited.edges["weight"]
+    assert weight[kept].tobytes() == graph.edges["weight"][kept].tobytes()
+    assert not weight[~kept].any()
+
+
+def test_an_editor_without_mask_keeps_every_weight():
+    editor, models = loud(family_of(NORMED))
+    outcome = outcome_of(editor.replace(config=ONLY_EDIT), everyone(models))
+    assert outcome.proposal.keep is None
+    np.testing.assert_array_equal(outcome.keep, 1.0)
+    np.testing.assert_array_equal(outcome.edit.keep, outcome.edit.before.edge)
+    assert outcome.proposal.weight.any()
+
+
+def test_fresh_editors_keep_nearly_every_weight():
+    """Over several initialisations; one that differs in the mask's bias alone drops most."""
+    editor, models = fresh(family_of(NORMED))
+    graph = everyone(models)
+
+    @jit
+    @jax.vmap
+    def logits(keys):
+        found = []
+        for bias in (REAL.mask_bias, -REAL.mask_bias):
+            config = dataclasses.replace(ONLY_MASK, mask_bias=bias)
+            network = Editor(config, editor.template)
+            proposal, _ = network.init_with_output(keys, graph, editor.scales)
+            found.append(proposal.keep)
+        return found
+
+    exists = np.asarray(graph.edges["exists"])
+    plus, minus = (
+        np.asarray(values)[:, exists] for values in logits(jax.random.split(jax.random.key(0), 8))
+    )
+    assert REAL.mask_bias == 3.0
+    np.testing.assert_allclose(plus - minus, 6.0, atol=1e-4)
+    assert (plus > 0).mean() > 0.9
+    assert (minus > 0).mean() < 0.5
+
+
+def test_weights_that_are_zero_are_edited_and_masked_like_others():
+    editor, _ = loud(family_of(DEEP))
+    stack = random_stack(DEEP)
+    zeros = with_params(stack, jax.tree.map(np.zeros_like, stack.params))
+    deltas, logits, _ = outcome_of_stack(editor, zeros)
+    for delta, block in zip(deltas.params.weights, logits.params.weights, strict=True):
+        assert np.isfinite(block).all() and np.isfinite(delta).all()
+        assert (delta != 0).all()
+
+
+@pytest.mark.parametrize("config", [REAL, ONLY_EDIT, ONLY_MASK], ids=["both", "edit", "mask"])
+def test_proposals_are_float32_whatever_computes_them(config):
+    editor, models = fresh(family_of(NORMED))
+    network = Editor(dataclasses.replace(config, dtype="bfloat16"), editor.template)
+    proposal, variables = jax.eval_shape(
+        network.init_with_output, jax.random.key(0), everyone(models), editor.scales
+    )
+    leaves = jax.tree.leaves((proposal, variables))
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
+    assert ("keep" in variables["params"]) == (config.mask == "edges")
+    assert ("gamma" in variables["params"]) == config.edit
+
+
+# Scales
+
+
+def hand_counted_scales(stacks):
+    """{part: [values of all parameters that share a scale]}, by loops over layers and blocks."""
+    weight, bias = [[] for _ in range(N_KINDS)], [[], []]
+    scale, shift = [], []
+    for stack in stacks:
+        spec, params = stack.spec, stack.params
+        for (s, t), block in zip(spec.blocks, params.weights, strict=True):
+            kind = 4 * (s == 0) + 2 * (t == spec.n_layers) + (s != t - 1)
+            weight[kind].extend(block.reshape(-1))
+        for layer, leaf in enumerate(params.biases, 1):
+            bias[int(layer == spec.n_layers)].extend(leaf.reshape(-1))
+        for leaf in params.scales:
+            scale.extend(leaf.reshape(-1) - 1.0)
+        for leaf in params.shifts:
+            shift.extend(leaf.reshape(-1))
+
+    def rms(values):
+        return np.sqrt(np.mean(np.square(values, dtype=np.float64))) if len(values) else 1.0
+
+    return {
+        "weight": [rms(values) for values in weight],
+        "bias": [rms(values) for values in bias],
+        "scale": rms(scale),
+        "shift": rms(shift),
+    }
+
+
+def take(stack, rows):
+    return Stack(stack.spec, jax.tree.map(lambda leaf: leaf[rows], stack.params), None)
+
+
+@pytest.mark.parametrize("chosen", [[[0, 1, 2]] * 3, [[2, 0], [], [1]], [[], [1], []]], ids=str)
+@pytest.mark.parametrize("specs", [TWO_OUTPUTS, THREE_OUTPUTS], ids=["2", "3"])
+def test_scales_are_root_mean_squares_of_the_chosen_models(specs, chosen):
+    stacks = []
+    for seed, spec in enumerate(specs):
+        stack = random_stack(spec, seed=seed)
+        sizes = np.random.default_rng(seed).uniform(0.1, 10, 3).astype(np.float32)
+        leaves = jax.tree.map(
+            lambda leaf, sizes=sizes: leaf * sizes.reshape(3, *[1] * (leaf.ndim - 1)), stack.params
+        )
+        stacks.append(with_params(stack, leaves))
+    ids = np.array([3 * number + row for number, rows in enumerate(chosen) for row in rows])
+    found = scales_of(pack(stacks), ids)
+    expected = hand_counted_scales(
+        [take(stack, rows) for stack, rows in zip(stacks, chosen, strict=True) if rows]
+    )
+    assert isinstance(found, Scales)
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-5, err_msg=name)
+
+
+def test_scales_stay_positive_where_all_parameters_are_zero():
+    stack = random_stack(NORMED)
+    params = jax.tree.map(np.zeros_like, stack.params)
+    params = params.replace(scales=jax.tree.map(np.ones_like, params.scales))
+    scales = scales_of(pack([with_params(stack, params)]), np.arange(3))
+    for leaf in jax.tree.leaves(scales):
+        assert (np.asarray(leaf) > 0).all() and np.isfinite(leaf).all()
+
+
+# Gradients
+
+
+def test_gradients_agree_with_finite_differences():
+    editor, models = loud(family_of(NORMED))
+    editor = editor.replace(config=ONLY_EDIT)
+    graph = gathered(models, [1])
+    rng = np.random.default_rng(4)
+    target = rng.normal(size=graph.senders.shape).astype(np.float32)
+
+    @jit
+    @jax.value_and_grad
+    def objective(params):
+        edited, _ = edit_graph(editor.replace(params=params), graph)
+        return jnp.mean((edited.edges["weight"] - target) ** 2)
+
+    value, gradient = objective(editor.params)
+    for name, size in (("layers", 1e-5), ("init_edges", 1e-5), ("delta", 1e-4), ("gamma", 1e-2)):
+        # Along the gradient's signs, so that the slope is far from 0.
+        direction = {
+            key: jax.tree.map(lambda g, on=size * (key == name): on * np.sign(g), part)
+            for key, part in gradient.items()
+        }
+        products = jax.tree.map(lambda d, g: float((d * g).sum()), direction, gradient)
+        slope = sum(jax.tree.leaves(products))
+        plus, minus = (
+            objective(jax.tree.map(lambda p, d, s=sign: p + s * d, editor.params, direction))[0]
+            for sign in (1, -1)
+        )
+        assert slope > 1e-4 * value, name  # far above the rounding of `objective`
+        assert float(plus - minus) / 2 == pytest.approx(slope, rel=0.02), name
+
+
+def test_mask_gradients_are_those_of_its_relaxation():
+    editor, models = loud(family_of(NORMED))
+    editor = editor.replace(config=ONLY_MASK)
+    graph = gathered(models, [1])
+    noise = np.random.default_rng(5).logistic(size=graph.senders.shape).astype(np.float32)
+
+    @jit
+    @jax.grad
+    def gradient(params):
+        _, keep = edit_graph(editor.replace(params=params), graph, noise, 0.5)
+        return keep.sum()
+
+    found = gradient(editor.params)["keep"]["Dense_2"]["bias"]
+    logits = outcome_of(editor.replace(config=REAL), graph).proposal.keep + noise
+    soft = 1 / (1 + np.exp(-logits.astype(np.float64) / 0.5))
+    np.testing.assert_allclose(found, [(soft * (1 - soft) / 0.5).sum()], rtol=1e-4)

@@ -1,0 +1,321 @@
+"""Fronts, pruning baselines and the sweep, against plain numpy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+from metanet.baselines import pruning
+from metanet.data.tabular import Table
+from metanet.editor.edit import edit_stack
+from metanet.editor.model import Editor, EditorConfig, TrainedEditor, scales_of
+from metanet.evaluation.pareto import hypervolume, interpolate, pareto_mask
+from metanet.evaluation.sweep import Sweep, editor_method, evaluate
+from metanet.graphs.convert import gather, pack
+from metanet.mlp import network
+from metanet.mlp.population import Stack
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives.pruning import weights_kept
+
+SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
+PER_STACK = 5
+TILE = 8
+FRACTIONS = (0.0, 0.1, 0.33, 0.5, 0.9, 1.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def dominates(p, q):
+    return (p <= q).all() and (p < q).any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pareto_mask_agrees_with_brute_force(seed):
+    # Few different coordinates, so that ties and duplicates are frequent.
+    points = np.random.default_rng(seed).integers(0, 6, (1 + seed, 2)).astype(float)
+    expected = [
+        not any(dominates(other, point) for other in points)
+        and not any((earlier == point).all() for earlier in points[:index])
+        for index, point in enumerate(points)
+    ]
+    np.testing.assert_array_equal(pareto_mask(points), expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hypervolume_agrees_with_counting_the_cells_of_a_grid(seed):
+    # Coordinates are whole numbers, some at or beyond the reference.
+    reference = (7, 5)
+    points = np.random.default_rng(seed).integers(0, 9, (seed, 2)).astype(float)
+    cells = [(x, y) for x in range(reference[0]) for y in range(reference[1])]
+    dominated = [any(p[0] <= x and p[1] <= y for p in points) for x, y in cells]
+    np.testing.assert_allclose(hypervolume(points, reference), np.mean(dominated), atol=1e-12)
+
+
+def test_hypervolume_of_the_ideal_point_is_one_and_of_no_point_zero():
+    assert hypervolume(np.zeros((1, 2)), (1.0, 0.1)) == 1.0
+    assert hypervolume(np.zeros((0, 2)), (1.0, 0.1)) == 0.0
+    assert hypervolume(np.array([[1.0, 0.0], [0.0, 0.1], [2.0, -1.0]]), (1.0, 0.1)) == 0.0
+
+
+def test_interpolation_is_linear_between_points_and_nan_outside_them():
+    points = np.array([[0.8, 1.0], [0.2, 4.0], [0.4, 2.0]])
+    levels = np.array([0.1, 0.2, 0.3, 0.6, 0.8, 0.81])
+    np.testing.assert_allclose(interpolate(points, levels), [np.nan, 4, 3, 1.5, 1, np.nan])
+
+
+def random_stack(spec, seed):
+    keys = jax.random.split(jax.random.key(seed), PER_STACK)
+    params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda p: p + 0.5 * rng.normal(size=p.shape).astype(np.float32), params)
+    # Blocks of different scale, so that a threshold per model is not one per block.
+    weights = tuple(3 ** (i % 2) * weight for i, weight in enumerate(params.weights))
+    params = params.replace(weights=weights)
+    activation = np.arange(PER_STACK) % len(network.ACTIVATIONS)
+    return Stack(spec, jax.tree.map(np.asarray, params), activation.astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    return [random_stack(spec, seed) for seed, spec in enumerate(SPECS)]
+
+
+@pytest.fixture(scope="module")
+def models(stacks):
+    return pack(stacks)
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(7)
+    return Table(
+        x=rng.normal(size=(40, 5)).astype(np.float32),
+        y=rng.integers(0, 2, 40).astype(np.int32),
+        group=np.zeros(40, np.int32),
+    )
+
+
+def blocks_of(stacks, index):
+    """The weights of model `index`, one [n_source, n_target] array per block."""
+    stack = stacks[index // PER_STACK]
+    return [weight[index % PER_STACK] for weight in stack.params.weights]
+
+
+def cut(matrix, spec, depth=2):
+    """The blocks of `spec` out of a [sources, targets] matrix of their template."""
+    starts = [
+        (source * TILE, (depth if target == spec.n_layers else target - 1) * TILE)
+        for source, target in spec.blocks
+    ]
+    sizes = [(spec.widths[source], spec.widths[target]) for source, target in spec.blocks]
+    return [
+        np.asarray(matrix)[row : row + rows, column : column + columns]
+        for (row, column), (rows, columns) in zip(starts, sizes, strict=True)
+    ]
+
+
+def best_by(scores, fraction):
+    """0/1 masks, per block, of the highest scores over all blocks."""
+    flat = np.concatenate([score.reshape(-1) for score in scores])
+    mask = np.zeros(flat.size)
+    mask[np.argsort(-flat, kind="stable")[: round(fraction * flat.size)]] = 1
+    parts = np.split(mask, np.cumsum([score.size for score in scores])[:-1])
+    return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def magnitude(blocks):
+    return [np.abs(block) for block in blocks]
+
+
+def layer_magnitude(blocks):
+    return [np.abs(block) / np.sqrt(np.mean(np.float64(block) ** 2)) for block in blocks]
+
+
+ORACLES = {"Magnitude": magnitude, "Magnitude (layer-normalised)": layer_magnitude}
+
+
+@pytest.fixture(scope="module")
+def prune(models):
+    """prune(name, fraction, seed=0) -> the edits of all models, by the baseline `name`."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def program(name, keys, fraction):
+        graph = gather(models, jnp.arange(2 * PER_STACK), jnp.zeros((2 * PER_STACK, 1)), (50, 50))
+        return pruning.method(pruning.SCORES[name], models.template)(None, graph, keys, fraction)
+
+    def prune(name, fraction, seed=0):
+        keys = jax.random.split(jax.random.key(seed), 2 * PER_STACK)
+        return program(name, keys, jnp.float32(fraction))
+
+    return prune
+
+
+@pytest.mark.parametrize("name", pruning.SCORES)
+def test_a_baseline_keeps_exactly_the_fraction_and_changes_nothing_else(name, prune, stacks):
+    for fraction in FRACTIONS:
+        edit = prune(name, fraction)
+        for index in range(2 * PER_STACK):
+            spec = stacks[index // PER_STACK].spec
+            masks = cut(edit.keep[index], spec)
+            kept = sum(mask.sum() for mask in masks)
+            assert kept == round(fraction * spec.n_weights) == edit.keep[index].sum()
+            weights = cut(edit.after.weight[index], spec)
+            for mask, weight, original in zip(
+                masks, weights, blocks_of(stacks, index), strict=True
+            ):
+                np.testing.assert_array_equal(weight, mask * original)
+        for leaf in ("bias", "scale", "shift", "activation", "norm"):
+            np.testing.assert_array_equal(getattr(edit.after, leaf), getattr(edit.before, leaf))
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_magnitude_baselines_keep_the_weights_that_a_loop_over_blocks_keeps(name, prune, stacks):
+    for fraction in (0.1, 0.5, 0.9):
+        edit = prune(name, fraction)
+        for index in range(2 * PER_STACK):
+            expected = best_by(ORACLES[name](blocks_of(stacks, index)), fraction)
+            found = cut(edit.keep[index], stacks[index // PER_STACK].spec)
+            for mask, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(mask, other)
+
+
+def test_the_two_magnitudes_differ(prune):
+    first, second = (prune(name, 0.5).keep for name in ORACLES)
+    assert (first != second).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.75])
+def test_the_fraction_is_kept_exactly_where_scores_are_equal(fraction, models, prune):
+    before = jax.tree.map(lambda leaf: leaf[0], prune("Magnitude", 1.0).before)
+    # A model that was pruned already: three weights in five are zero.
+    zero = jnp.arange(before.weight.size).reshape(before.weight.shape) % 5 < 3
+    score = jnp.where(zero, 0.0, jnp.abs(before.weight))
+    keep = pruning.keep_best(before, score, jnp.float32(fraction))
+    assert keep.sum() == round(fraction * int(before.edge.sum()))
+    assert not keep[~before.edge].any()
+
+
+def test_random_pruning_differs_by_model_and_repeats_for_the_same_seed(prune):
+    keep = np.asarray(prune("Random", 0.5).keep)
+    np.testing.assert_array_equal(prune("Random", 0.5).keep, keep)
+    assert (prune("Random", 0.5, seed=1).keep != keep).any(axis=(1, 2)).all()
+    for stack in (keep[:PER_STACK], keep[PER_STACK:]):
+        assert len(np.unique(stack, axis=0)) == PER_STACK
+
+
+@pytest.fixture(scope="module")
+def sweep(models, table):
+    """sweep(name, ids, ...) -> the sweep of a baseline over three fractions."""
+
+    @functools.cache
+    def sweep(name, ids, batch_size=16, seed=0):
+        method = pruning.method(pruning.SCORES[name], models.template)
+        settings = np.array([0.2, 0.6, 1.0])
+        return evaluate(
+            method, None, models, np.array(ids), settings, table, weights_kept, seed, batch_size
+        )
+
+    return sweep
+
+
+def probabilities(stacks, table, index, weights):
+    """[rows, classes] of model `index` with other weights."""
+    stack = stacks[index // PER_STACK]
+    params = jax.tree.map(lambda leaf: leaf[index % PER_STACK], stack.params)
+    activation = jnp.asarray(stack.activation[index % PER_STACK])
+    params = params.replace(weights=tuple(weights))
+    return np.asarray(jax.nn.softmax(network.apply(stack.spec, params, activation, table.x)))
+
+
+def test_a_sweep_is_what_one_model_after_another_gives_in_the_order_of_ids(sweep, stacks, table):
+    ids = (7, 2, 9, 0)
+    found = sweep("Magnitude", ids)
+    assert found.jsd.shape == (3, len(ids))
+    for column, index in enumerate(ids):
+        blocks = blocks_of(stacks, index)
+        original = probabilities(stacks, table, index, blocks)
+        for row, fraction in enumerate(found.settings):
+            masks = best_by(magnitude(blocks), fraction)
+            pruned = [mask * block for mask, block in zip(masks, blocks, strict=True)]
+            edited = probabilities(stacks, table, index, pruned)
+            divergence = jensenshannon(original, edited, axis=1) ** 2
+            expected = {
+                "requirement": sum(mask.sum() for mask in masks) / sum(m.size for m in masks),
+                "jsd": np.nan_to_num(divergence).mean(),
+                "accuracy": np.mean(edited.argmax(1) == table.y),
+                "accuracy_original": np.mean(original.argmax(1) == table.y),
+            }
+            for name, value in expected.items():
+                measured = getattr(found, name)[row, column]
+                np.testing.assert_allclose(measured, value, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("batch_size", [3, 4])
+def test_a_sweep_does_not_depend_on_the_batch_size_or_on_padding(batch_size, sweep):
+    ids = (7, 2, 9, 0)
+    expected, found = sweep("Random", ids), sweep("Random", ids, batch_size)
+    for name in ("requirement", "jsd", "accuracy", "accuracy_original"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
+
+
+def test_a_models_random_draws_depend_on_its_number_and_the_seed_alone(sweep):
+    first, second = sweep("Random", (7, 2, 9, 0)), sweep("Random", (0, 7, 1, 2), 4)
+    np.testing.assert_allclose(second.jsd[:, [1, 3, 0]], first.jsd[:, [0, 1, 3]], atol=1e-6)
+    other = sweep("Random", (7, 2, 9, 0), seed=1)
+    assert (np.abs(other.jsd - first.jsd)[:2] > 1e-6).all()
+
+
+def test_an_unpruned_model_is_the_original(sweep):
+    found = sweep("Random", (7, 2, 9, 0))
+    np.testing.assert_array_equal(found.requirement[-1], 1.0)
+    np.testing.assert_allclose(found.jsd[-1], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(found.accuracy[-1], found.accuracy_original[-1])
+    assert (found.jsd[:-1] > 1e-4).all()
+
+
+def test_the_selected_settings_are_the_pareto_front_by_rising_requirement():
+    rng = np.random.default_rng(2)
+    measured = {name: rng.random((12, 3)) for name in ("requirement", "jsd")}
+    found = Sweep(np.arange(12.0), **measured, accuracy=None, accuracy_original=None)
+    points = np.stack([measured["requirement"].mean(1), measured["jsd"].mean(1)], axis=1)
+    np.testing.assert_allclose(found.points, points)
+    front = [i for i in range(12) if not any(dominates(other, points[i]) for other in points)]
+    assert 1 < len(front) < 12
+    assert found.selected.tolist() == sorted(front, key=lambda i: points[i, 0])
+
+
+def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stacks, models, table):
+    config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=0.0)
+    scales = scales_of(models, np.arange(2 * PER_STACK))
+    graph = gather(models, jnp.arange(1), jnp.zeros((1, 1)), (10, 10))
+    params = jax.jit(Editor(config, models.template).init)(jax.random.key(0), graph, scales)
+    rng = np.random.default_rng(0)
+    # Random heads: a fresh editor keeps every weight.
+    params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params["params"])
+    editor = TrainedEditor(params, scales, config, models.template)
+    stack, lambdas = stacks[0], np.array([1e-3, 1.0])
+    ids = np.arange(PER_STACK)
+    found = evaluate(editor_method, editor, models, ids, lambdas, table, weights_kept, 0)
+    predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
+    x = table.x
+    for row, preference in enumerate(lambdas):
+        edited, masks = edit_stack(editor, stack, preference)
+        kept = sum(np.asarray(mask).sum((1, 2)) for mask in masks) / stack.spec.n_weights
+        np.testing.assert_allclose(found.requirement[row], kept, atol=1e-6)
+        p, q = (
+            np.asarray(jax.nn.softmax(predict(params, stack.activation)))
+            for params in (stack.params, edited.params)
+        )
+        divergence = (jensenshannon(p, q, axis=2) ** 2).mean(1)
+        np.testing.assert_allclose(found.jsd[row], divergence, rtol=1e-3)
+        np.testing.assert_allclose(found.accuracy[row], (q.argmax(2) == table.y).mean(1))
+    assert 0 < found.requirement.mean() < 1
+    assert (found.requirement[0] != found.requirement[1]).any()

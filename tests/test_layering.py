@@ -1,0 +1,121 @@
+"""Imports flow one way: from experiments and configs down to metanet.core."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+# The longest matching prefix of a module's name decides; equal numbers may import one another.
+LEVELS = {
+    "metanet.core": 0,
+    "metanet.data": 1,
+    "metanet.mlp": 1.0,
+    "metanet.mlp.trainer": 1.5,
+    "metanet.mlp.population": 1.5,
+    "metanet.graphs": 2,
+    "metanet.editor": 3,
+    "metanet.objectives": 4,
+    "metanet.scalarise": 4,
+    "metanet.training": 5,
+    "metanet.baselines": 5,
+    "metanet.evaluation": 6,
+    "metanet.interop": 6,
+    "metanet.report": 6,
+    "experiments": 7,
+    "configs": 7,
+}
+JRAPH = ("metanet.graphs", "metanet.editor", "metanet.baselines", "metanet.evaluation")
+UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    name_of(path): path
+    for folder in ("metanet", "experiments", "configs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def imports_of(name, source):
+    """The modules that the module called `name` imports, wherever in it the statement is."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from package import module` imports the module, other names are of the package.
+            found |= {item if item in FILES else node.module for item in names}
+    return found
+
+
+IMPORTS = {name: imports_of(name, path.read_text()) for name, path in FILES.items()}
+every_module = pytest.mark.parametrize("name", IMPORTS)
+
+
+def under(name, prefixes):
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def level(name):
+    prefixes = [prefix for prefix in LEVELS if under(name, [prefix])]
+    assert prefixes, f"{name} is at no level"
+    return LEVELS[max(prefixes, key=len)]
+
+
+def ours(name):
+    return {other for other in IMPORTS[name] if under(other, ["metanet", "experiments", "configs"])}
+
+
+def test_imports_are_found():
+    source = "import a.b\ndef f():\n    from c import d\n    from metanet.mlp import trainer\n"
+    assert imports_of("x", source) == {"a.b", "c", "metanet.mlp.trainer"}
+    assert len(FILES) > 30
+    assert "metanet.core" in ours("metanet.editor.model")
+
+
+@every_module
+def test_a_module_imports_no_higher_level(name):
+    if name == "metanet":
+        assert not IMPORTS[name]
+        return
+    higher = sorted(other for other in ours(name) if level(other) > level(name))
+    assert not higher, f"{name} imports {higher}"
+
+
+def test_no_package_imports_one_that_imports_it():
+    """Of those at one level too."""
+    edges = {}
+    for name in FILES:
+        package = ".".join(name.split(".")[:2])
+        others = {".".join(other.split(".")[:2]) for other in ours(name)}
+        edges.setdefault(package, set()).update(others - {package})
+    while edges:
+        free = [package for package, others in edges.items() if not others & edges.keys()]
+        assert free, f"a cycle is among {sorted(edges)}"
+        for package in free:
+            del edges[package]
+
+
+@every_module
+def test_only_experiments_and_configs_see_a_config_dict(name):
+    if under(name, ["metanet"]):
+        assert not [other for other in IMPORTS[name] if under(other, ["ml_collections", "absl"])]
+
+
+@every_module
+def test_nothing_is_unpickled(name):
+    assert not UNSAFE & {other.split(".")[0] for other in IMPORTS[name]}
+    assert "allow_pickle=True" not in FILES[name].read_text()
+
+
+@every_module
+def test_graphs_are_an_affair_of_few_packages(name):
+    if "jraph" in IMPORTS[name]:
+        assert under(name, JRAPH)

@@ -1,0 +1,262 @@
+"""The command: files, exit statuses, stop and resume, through subprocesses."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = """\
+from configs import quickstart
+
+
+def get_config():
+    config = quickstart.get_config()
+    # One editor and two baselines, as small as they can be.
+    config.editors = {"GMN - Prune": {"edit": False}}
+    config.baselines = ("Random", "Magnitude")
+    config.num_cpu_devices = 2
+    config.population.experiments = 12
+    config.population.max_specs = 2
+    config.population.epochs = 1
+    config.population.depths = (1,)
+    config.population.widths = (8,)
+    config.editor.steps = 200
+    config.editor.batch_size = 4
+    config.editor.points = 32
+    config.editor.checkpoint_every = 50
+    config.editor.layers = 1
+    config.editor.node_width = 8
+    config.editor.edge_width = config.editor.message_width = 4
+    config.evaluation.preferences = 3
+    config.evaluation.fractions = (0.3, 0.6)
+    return config
+"""
+PROGRESS = re.compile(r"^\d\d:\d\d:\d\d ")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """A folder with tiny.py, and the compilation cache of all commands."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.py").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(space):
+    """start(arguments, ...) -> the running command."""
+
+    def start(*arguments, config="tiny", workdir="work", **environment):
+        command = [sys.executable, "-m", "experiments.run", *arguments]
+        if config is not None:
+            path = space / "tiny.py" if config == "tiny" else config
+            command += [f"--config={path}", f"--workdir={space / workdir}"]
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
+            # No test may reach the network.
+            "http_proxy": "http://127.0.0.1:9",
+            "https_proxy": "http://127.0.0.1:9",
+        }
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | cache | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def finish(process, status=0):
+    """(stdout, stderr) of the command once it has ended with `status`."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def numbers(folder):
+    """results.json without what depends on the clock."""
+    results = json.loads((folder / "results.json").read_text())
+    del results["wall_seconds"], results["command"]
+    for method in results["methods"].values():
+        del method["seconds_per_model"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def done(space, start):
+    """(stdout, stderr) of an undisturbed run in work/."""
+    return finish(start())
+
+
+def test_a_run_leaves_the_promised_files(done, space):
+    work = space / "work"
+    for name in ("config.json", "results.json", "front.csv", "front.png"):
+        assert (work / name).stat().st_size > 0
+    assert (work / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert list((work / "population").glob("*.npz"))
+    (editor,) = (work / "checkpoints").iterdir()
+    assert {path.name for path in (editor / "steps").iterdir()} >= {"200"}
+    assert list(editor.glob("events.out.tfevents*"))
+    with open(editor / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["50", "100", "150", "200"]
+    assert {"loss", "jsd", "requirement", "learning_rate", "gradient_norm"} <= rows[0].keys()
+    config = json.loads((work / "config.json").read_text())
+    assert config["config"]["editor"]["steps"] == 200
+    assert config["device"]
+    assert config["versions"].keys() >= {"metanet", "jax"}
+
+
+def test_results_follow_the_schema_and_front_csv_agrees(done, space):
+    results = json.loads((space / "work" / "results.json").read_text())
+    assert results["schema"] == 1
+    assert (results["task"], results["dataset"], results["seed"]) == ("pruning", "synthetic", 0)
+    assert results["reference_point"] == [1.0, 0.1]
+    assert results["models_evaluated"] == 6  # 15% of 12 experiments, three checkpoints each
+    assert results["samples_evaluated"] == 1200
+    assert results["wall_seconds"].keys() == {"population", "GMN - Prune", "evaluation"}
+    assert results["command"].startswith("python -m experiments.run --config=")
+    assert "jax" in results["versions"]
+    assert results["methods"].keys() == {"GMN - Prune", "Random", "Magnitude"}
+    rows = []
+    for name, method in results["methods"].items():
+        assert 0 <= method["hypervolume"] <= 1
+        assert method["seconds_per_model"] > 0
+        assert method["points_evaluated"] == (3 if name == "GMN - Prune" else 2)
+        for point in method["front"]:
+            assert 0 <= point["requirement"] <= 1
+            assert -1e-6 <= point["jsd"] <= 0.7
+            assert min(point["requirement_std"], point["jsd_std"]) >= 0
+            assert 0 < point["accuracy"] <= 1 and 0 < point["accuracy_original"] <= 1
+            (label,) = point["setting"]
+            assert label == ("lambda" if name == "GMN - Prune" else "fraction")
+            rows.append((name, point["requirement"], point["jsd"], point["setting"][label]))
+    with open(space / "work" / "front.csv", newline="") as file:
+        found = [
+            (r["method"], *(float(r[k]) for k in ("requirement", "jsd", "setting")))
+            for r in csv.DictReader(file)
+        ]
+    assert found == rows
+
+
+def test_a_run_prints_its_table_and_where_the_results_are(done, space):
+    out, err = done
+    assert all(name in out for name in ("GMN - Prune", "Random", "Magnitude"))
+    assert str(space / "work" / "results.json") in out
+    assert all(PROGRESS.match(line) for line in err.splitlines())
+
+
+def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
+    before = numbers(space / "work")
+    began = time.monotonic()
+    out, err = finish(start())
+    assert time.monotonic() - began < 60
+    assert "step" not in err and "models/s" not in err  # nothing is trained again
+    assert numbers(space / "work") == before
+    assert [line.split()[:-1] for line in out.splitlines()[2:5]] == [
+        line.split()[:-1] for line in done[0].splitlines()[2:5]
+    ]
+
+
+UNUSABLE = {
+    "unknown key": (["--config.editor.stepz=3"], {}, "stepz"),
+    "unknown flag": (["--nonsense=3"], {}, "nonsense"),
+    "bad type": (["--config.editor.steps=many"], {}, "editor.steps"),
+    "bad preference": (["--config.preference=3"], {}, "preference"),
+    "bad value": (["--config.editor.points=0"], {}, "editor.points"),
+    "no steps": (["--config.editor.steps=0"], {"workdir": "fresh"}, "editor.steps"),
+    "no settings": (["--config.evaluation.preferences=0"], {"workdir": "fresh"}, "preferences"),
+    "no config": ([], {"config": None}, "--config"),
+    "absent config": ([], {"config": "configs/absent.py"}, "configs/absent.py"),
+    "unknown dataset": (["--config.dataset=irises"], {}, "irises"),
+    "unknown group": (["--config.group=height"], {}, "height"),
+    "unknown baseline": (["--config.baselines=('Guess',)"], {}, "Guess"),
+    "unknown requirement": (["--config.requirement=metanet.nope"], {}, "metanet.nope"),
+    "other settings": (["--config.population.epochs=2"], {}, "work/population"),
+    "workdir below a file": ([], {"workdir": "tiny.py/work"}, "tiny.py"),
+    "absent data": (["--config.dataset=adult"], {"METANET_DATA": __file__}, __file__),
+}
+
+
+@pytest.fixture(scope="module")
+def failures(done, start):
+    """(status, stderr) of every unusable command; two run at a time."""
+    results, running = {}, {}
+    waiting = list(UNUSABLE.items())
+    while waiting or running:
+        while waiting and len(running) < 2:
+            name, (arguments, options, _) = waiting.pop(0)
+            running[name] = start(*arguments, **options)
+        name, process = next(iter(running.items()))
+        _, err = process.communicate(timeout=120)
+        results[name] = process.returncode, err
+        del running[name]
+    return results
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
+    status, err = failures[name]
+    assert status == 2, err
+    (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
+    assert UNUSABLE[name][2] in line
+    # Quotes within quotes are the representation of a representation.
+    assert "\\" not in line
+
+
+def test_a_refused_command_changes_nothing_in_the_workdir(failures, space):
+    config = json.loads((space / "work" / "config.json").read_text())
+    assert config["config"]["population"]["epochs"] == 1
+
+
+def wait_for(process, condition):
+    """Until the condition holds while the command runs."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["population", "editor"])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_or_killed_run_goes_on_to_the_same_numbers(stage, sent, done, space, start):
+    workdir = f"{sent.name}-{stage}"
+    last = {
+        "population": space / workdir / "population" / "family_000.npz",
+        "editor": space / workdir / "checkpoints" / "gmn-prune" / "metrics.csv",
+    }
+    process = start(workdir=workdir)
+    wait_for(process, last[stage].exists)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=300)
+    assert not (space / workdir / "results.json").exists()
+    assert "Traceback" not in err
+    if sent == signal.SIGTERM:
+        assert process.returncode == 0
+        assert "the same command continues" in err.splitlines()[-1]
+        assert not out
+    else:
+        assert process.returncode == -signal.SIGKILL
+    if stage == "editor":
+        rows = last[stage].read_text().splitlines()
+        assert len(rows) < 5, "the editor was done before the signal came"
+    finish(start(workdir=workdir))
+    assert numbers(space / workdir) == numbers(space / "work")
+    metrics = [
+        space / folder / "checkpoints" / "gmn-prune" / "metrics.csv" for folder in (workdir, "work")
+    ]
+    assert metrics[0].read_text().split() == metrics[1].read_text().split()

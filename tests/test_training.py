@@ -1,0 +1,421 @@
+"""Training an editor: stop and resume, devices, schedules, failures, and what it learns."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from metanet import data
+from metanet.core import Diverged, Stopped, UserError
+from metanet.data import synthetic
+from metanet.data.tabular import Table
+from metanet.editor.edit import edit_stack
+from metanet.editor.model import EditorConfig, scales_of
+from metanet.graphs.batching import stratify
+from metanet.graphs.convert import pack
+from metanet.mlp import network, population
+from metanet.mlp.population import Stack
+from metanet.mlp.sampling import PopulationConfig
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives.pruning import weights_kept
+from metanet.training import loop
+from metanet.training.checkpoint import load_editor
+from metanet.training.step import TrainingConfig, init_state, make_chunk, problem_of, schedules
+
+SPECS = (
+    MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"),
+    MLPSpec((5, 8, 2)),
+    MLPSpec((5, 8, 8, 2), norm="batch"),
+)
+PER_STACK = 4
+IDS = np.arange(len(SPECS) * PER_STACK)
+REQUIREMENT = "metanet.objectives.pruning.weights_kept"
+EDITOR = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=2)
+CONFIG = TrainingConfig(steps=6, batch_size=4, points=16, warmup=2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def random_stack(spec, seed):
+    keys = jax.random.split(jax.random.key(seed), PER_STACK)
+    params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
+    return Stack(spec, jax.tree.map(np.asarray, params), np.arange(PER_STACK, dtype=np.int32))
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    return [random_stack(spec, seed) for seed, spec in enumerate(SPECS)]
+
+
+@pytest.fixture(scope="module")
+def models(stacks):
+    return pack(stacks)
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(7)
+    return Table(
+        x=rng.normal(size=(64, 5)).astype(np.float32),
+        y=rng.integers(0, 2, 64).astype(np.int32),
+        group=np.zeros(64, np.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def program():
+    """make_chunk, with one compiled program for all trainings of this module."""
+    cached = functools.cache(make_chunk)
+
+    def program(editor, config, *others):
+        # What belongs to the arguments of the program, not to the program.
+        values = {key: getattr(CONFIG, key) for key in ("preference", "steps", "learning_rate")}
+        return cached(editor, dataclasses.replace(config, **values), *others)
+
+    return program
+
+
+@pytest.fixture(scope="module")
+def start(models):
+    """init_state, computed once per seed; the population's values do not matter to it."""
+
+    @functools.cache
+    def cached(seed):
+        scales = scales_of(models, IDS)
+        return jax.device_get(init_state(EDITOR, CONFIG, models, scales, seed))
+
+    return lambda editor, config, models, scales, seed: cached(seed)
+
+
+@pytest.fixture
+def train(models, table, monkeypatch, program, start):
+    """train(folder, ...) -> the editor after CONFIG.steps steps, one step per chunk."""
+    monkeypatch.setattr(loop, "CHUNK", 1)
+    monkeypatch.setattr(loop, "make_chunk", program)
+    monkeypatch.setattr(loop, "init_state", start)
+
+    def train(folder, config=CONFIG, models=models, ids=IDS, seed=0, **kwargs):
+        return loop.train_editor(
+            folder, EDITOR, config, REQUIREMENT, models, ids, table, seed, {"dataset": "t"}, **kwargs
+        )
+
+    return train
+
+
+def after(calls, error=None):
+    """A should_stop that says so, or raises `error`, at call number `calls`."""
+    count = iter(range(1, 1000))
+
+    def should_stop():
+        if next(count) < calls:
+            return False
+        if error is not None:
+            raise error
+        return True
+
+    return should_stop
+
+
+def assert_same(tree, other):
+    jax.tree.map(np.testing.assert_array_equal, tree, other)
+
+
+@pytest.fixture
+def six_steps(train, tmp_path):
+    """(editor, metrics.csv) of six steps at a stretch."""
+    folder = tmp_path / "undisturbed"
+    return train(folder), (folder / "metrics.csv").read_bytes()
+
+
+def test_three_steps_and_three_after_a_stop_are_six_steps_bit_for_bit(train, tmp_path, six_steps):
+    editor, metrics = six_steps
+    with pytest.raises(Stopped, match="step 3 of 6"):
+        train(tmp_path / "stopped", should_stop=after(3))
+    assert list(pd.read_csv(tmp_path / "stopped" / "metrics.csv")["step"]) == [1, 2, 3]
+    resumed = train(tmp_path / "stopped")
+    assert_same(resumed.params, editor.params)
+    assert (tmp_path / "stopped" / "metrics.csv").read_bytes() == metrics
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(train, tmp_path, six_steps):
+    editor, metrics = six_steps
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", checkpoint_every=2, should_stop=after(5, KeyboardInterrupt()))
+    rows = pd.read_csv(tmp_path / "killed" / "metrics.csv")
+    assert list(rows["step"]) == [1, 2, 3, 4, 5]
+    resumed = train(tmp_path / "killed", checkpoint_every=2)
+    assert_same(resumed.params, editor.params)
+    assert (tmp_path / "killed" / "metrics.csv").read_bytes() == metrics
+
+
+def test_a_finished_training_is_not_repeated(train, tmp_path):
+    editor = train(tmp_path)
+    metrics = (tmp_path / "metrics.csv").read_bytes()
+    again = train(tmp_path, should_stop=after(1, AssertionError("a step was taken")))
+    assert_same(again.params, editor.params)
+    assert (tmp_path / "metrics.csv").read_bytes() == metrics
+
+
+def test_every_step_changes_the_editor_and_every_seed_gives_another(train, tmp_path):
+    editor = train(tmp_path / "a")
+    with pytest.raises(Stopped):
+        train(tmp_path / "b", should_stop=after(5))
+    other = train(tmp_path / "c", seed=1)
+    for folder in (load_editor(tmp_path / "b"), other):
+        leaves = zip(jax.tree.leaves(editor.params), jax.tree.leaves(folder.params), strict=True)
+        assert any((a != b).any() for a, b in leaves)
+
+
+def test_a_loaded_editor_edits_as_the_trained_one(train, tmp_path, stacks):
+    editor = train(tmp_path)
+    expected, mask = edit_stack(editor, stacks[0], 0.1)
+    edited, other_mask = edit_stack(load_editor(tmp_path), stacks[0], 0.1)
+    assert_same(edited.params, expected.params)
+    assert_same(other_mask, mask)
+    assert any(
+        (a != b).any()
+        for a, b in zip(edited.params.weights, stacks[0].params.weights, strict=True)
+    )
+
+
+@pytest.mark.parametrize("content", ["nothing", "no checkpoint"])
+def test_loading_from_a_folder_without_an_editor_is_a_user_error(content, train, tmp_path):
+    if content == "no checkpoint":
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, should_stop=after(1, KeyboardInterrupt()))
+    with pytest.raises(UserError) as caught:
+        load_editor(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"config": dataclasses.replace(CONFIG, learning_rate=0.5)}, "learning_rate"),
+        ({"config": dataclasses.replace(CONFIG, preference=(0.1, 0.2))}, "preference"),
+        ({"seed": 3}, "seed"),
+    ],
+)
+def test_a_folder_with_other_settings_is_refused_and_kept(change, key, train, tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, should_stop=after(1))
+    before = (tmp_path / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match=key) as caught:
+        train(tmp_path, **change)
+    assert str(tmp_path) in str(caught.value)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+def test_too_few_models_are_a_user_error_that_names_the_key(train, tmp_path):
+    with pytest.raises(UserError, match=r"editor\.batch_size.* 4.* 3 "):
+        train(tmp_path / "new", ids=IDS[:3])
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_steps_are_a_user_error_that_names_the_key(train, tmp_path):
+    with pytest.raises(UserError, match=r"editor\.steps"):
+        train(tmp_path / "new", dataclasses.replace(CONFIG, steps=0))
+
+
+def poisoned(models, index, value):
+    """The models with `value` as the first weight of model `index`."""
+    start = models.edge_start[index]
+    return models.replace(weight=models.weight.at[start, 0, 0].set(value))
+
+
+@pytest.mark.parametrize("guilty", [1, 6])
+def test_a_model_that_is_not_finite_is_named_and_the_last_checkpoint_stays(
+    guilty, train, tmp_path, models
+):
+    with pytest.raises(Stopped):
+        train(tmp_path, should_stop=after(2))
+    good = load_editor(tmp_path)
+    with pytest.raises(Diverged) as caught:
+        train(tmp_path, models=poisoned(models, guilty, np.nan))
+    words = str(caught.value).replace(",", " ").replace(";", " ").split()
+    assert f"[{guilty}]" in words
+    step = int(words[words.index("step") + 1])
+    assert 2 <= step < 6
+    # What was written belongs to finite steps, and the run can go on with good models.
+    assert list(pd.read_csv(tmp_path / "metrics.csv")["step"]) == list(range(1, step + 1))
+    assert_same(load_editor(tmp_path).params, good.params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(train(tmp_path).params))
+
+
+def scheduled_metrics(folder, config):
+    rows = pd.read_csv(folder / "metrics.csv")
+    _, ramp = schedules(config)
+    return rows, ramp
+
+
+def test_equal_ends_of_the_preference_are_one_lambda(train, tmp_path):
+    config = dataclasses.replace(CONFIG, preference=(0.3, 0.3))
+    train(tmp_path, config)
+    rows, ramp = scheduled_metrics(tmp_path, config)
+    expected = rows["jsd"] + 0.3 * ramp * rows["requirement"]
+    np.testing.assert_allclose(rows["loss"], expected, rtol=1e-4)
+
+
+def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
+    config = dataclasses.replace(CONFIG, preference=(0.01, 1.0))
+    train(tmp_path, config)
+    rows, ramp = scheduled_metrics(tmp_path, config)
+    weight = (rows["loss"] - rows["jsd"]) / (ramp * rows["requirement"])
+    assert weight.between(0.01, 1.0).all()
+    assert weight.nunique() == len(rows)
+
+
+@pytest.fixture(scope="module")
+def steps_on(models, table, program, start):
+    """steps_on(n_devices, objective) -> state, metrics and ids after six single steps."""
+
+    def steps_on(n_devices, objective):
+        mesh = Mesh(jax.devices()[:n_devices], ("models",))
+        strata = stratify(models, IDS, CONFIG.batch_size, n_devices)
+        scales = scales_of(models, IDS)
+        problem = problem_of(CONFIG, models, scales, strata, table, 0)
+        chunk = program(EDITOR, CONFIG, objective, strata.budget, mesh)
+        state = start(EDITOR, CONFIG, models, scales, 0)
+        state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+        rates, ramps = schedules(CONFIG)
+        history = []
+        for step in range(CONFIG.steps):
+            here = slice(step, step + 1)
+            state, metrics, by_model = chunk(state, problem, rates[here], ramps[here])
+            ids = np.sort(by_model["model_id"][0])
+            history.append({k: float(v[0]) for k, v in metrics.items()} | {"ids": ids.tolist()})
+        return chunk, jax.device_get(state.params), history
+
+    return steps_on
+
+
+traces = []
+
+
+def counted_weights_kept(view):
+    traces.append(None)
+    return weights_kept(view)
+
+
+@pytest.fixture(scope="module")
+def on_one_device(steps_on):
+    return steps_on(1, counted_weights_kept)
+
+
+def test_training_is_one_program_for_all_architectures_and_lambdas(on_one_device):
+    chunk, _, history = on_one_device
+    assert len(traces) == 1
+    assert chunk._cache_size() == 1
+    # The batches did hold different models, of every architecture.
+    batches = [step["ids"] for step in history]
+    assert len({tuple(batch) for batch in batches}) > 3
+    assert set().union(*batches) == set(IDS.tolist())
+
+
+def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_on, start, models):
+    _, params, history = on_one_device
+    _, other, other_history = steps_on(4, weights_kept)
+    for step, other_step in zip(history, other_history, strict=True):
+        assert step.pop("ids") == other_step.pop("ids")
+        assert other_step == pytest.approx(step, rel=1e-3)
+    moved = jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), params, start(EDITOR, CONFIG, models, None, 0).params
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
+
+
+def test_the_learning_rate_warms_up_linearly_and_ends_a_cosine():
+    config = TrainingConfig(steps=1000, learning_rate=2e-3, final_learning_rate=0.1, warmup=100)
+    rates, _ = schedules(config)
+    assert rates.shape == (1000,)
+    np.testing.assert_allclose(rates[:101], 2e-3 * np.arange(101) / 100, rtol=1e-5)
+    progress = (np.arange(100, 1000) - 100) / 900
+    cosine = 0.5 * (1 + np.cos(np.pi * progress))
+    np.testing.assert_allclose(rates[100:], 2e-3 * (0.1 + 0.9 * cosine), rtol=1e-4)
+    np.testing.assert_allclose(rates[-1], 2e-4, rtol=1e-3)
+
+
+def test_lambda_ramps_up_linearly_and_stays():
+    _, ramp = schedules(TrainingConfig(steps=100, ramp=0.4))
+    np.testing.assert_allclose(ramp[:40], np.arange(1, 41) / 40, rtol=1e-6)
+    np.testing.assert_array_equal(ramp[40:], 1.0)
+    np.testing.assert_array_equal(schedules(TrainingConfig(steps=5, ramp=0.0))[1], 1.0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_short_trainings_have_finite_schedules(steps):
+    rates, ramp = schedules(TrainingConfig(steps=steps))
+    assert len(rates) == len(ramp) == steps
+    assert np.isfinite(rates).all()
+    assert ramp[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("editor.batch_size", {"batch_size": 0}),
+        ("editor.points", {"points": 0}),
+        ("editor.clip", {"clip": 0.0}),
+        ("editor.mask_temperature", {"mask_temperature": -1.0}),
+        ("editor.decision_temperature", {"decision_temperature": 0.0}),
+        ("preference", {"preference": (0.0, 0.1)}),
+        ("preference", {"preference": (0.2, 0.1)}),
+        ("preference", {"preference": (0.2,)}),
+    ],
+)
+def test_an_impossible_setting_is_a_user_error_that_names_its_key(key, values):
+    with pytest.raises(UserError, match=f"config key {key}:"):
+        TrainingConfig(**{"steps": 5} | values)
+
+
+@pytest.mark.slow
+def test_weights_of_irrelevant_inputs_are_pruned_first(tmp_path):
+    jax.config.update("jax_disable_most_optimizations", False)
+    tables = data.load("synthetic", None, 0)
+    wanted = PopulationConfig(
+        experiments=32, max_specs=2, epochs=10, depths=(1, 2), widths=(8,), dropouts=(0.0,),
+        batch_sizes=(64,), learning_rate=(3e-3, 1e-2), norms=("none",),
+    )  # fmt: skip
+    targets = population.build(tmp_path / "population", wanted, tables, 0)
+    editor = loop.train_editor(
+        tmp_path / "editor", EditorConfig(),
+        TrainingConfig(steps=300, batch_size=8, preference=(0.003, 0.3)), REQUIREMENT,
+        pack(list(targets.stacks)), targets.ids("train"), tables.edit, 0, {},
+    )  # fmt: skip
+    held_out = targets.table.query("split != 'train' and stage == 'last' and family == 0")
+    first = targets.stacks[0]
+    chosen = Stack(
+        first.spec,
+        jax.tree.map(lambda leaf: leaf[held_out.index], first.params),
+        first.activation[held_out.index],
+    )
+    leaving = [i for i, (source, _) in enumerate(first.spec.blocks) if source == 0]
+
+    def kept(preference):
+        """(of all weights, of each input's): fractions over the held-out models."""
+        _, masks = edit_stack(editor, chosen, preference)
+        total = sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
+        by_input = np.concatenate([np.asarray(masks[i]) for i in leaving], axis=2).mean((0, 2))
+        return float(total), dict(zip(tables.features, by_input, strict=True))
+
+    total, by_input = min(
+        (kept(preference) for preference in np.geomspace(0.001, 0.5, 16)),
+        key=lambda result: abs(result[0] - 0.5),
+    )
+    irrelevant = np.mean([by_input[name] for name in synthetic.IRRELEVANT])
+    causes = np.mean([by_input[name] for name in synthetic.CAUSES])
+    print(total, irrelevant, causes)
+    assert 0.35 < total < 0.65
+    assert irrelevant < 0.6 * causes
