@@ -311,6 +311,42 @@ def test_messages_are_sums_over_edges():
         np.testing.assert_allclose(total(tiles, grid, n_nodes), expected, atol=1e-4)
 
 
+def test_one_round_reaches_exactly_the_neighbours():
+    _, models = fresh(family_of(DEEP))
+    graph = jax.tree.map(np.asarray, everyone(models))
+    tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
+    layer = layers.Layer(16, 0.0, jnp.dtype("float32"))
+    rng = np.random.default_rng(0)
+    nodes = rng.normal(size=(n_nodes, 8)).astype(np.float32)
+    edges = rng.normal(size=(*tiles.exists.shape[:-1], 4)).astype(np.float32)
+
+    @jit
+    def one_round(nodes, edges):
+        (state, _), _ = layer.init_with_output(jax.random.key(0), (nodes, edges), tiles, True)
+        return state
+
+    def changes(nodes_after, edges_after):
+        before, after = one_round(nodes, edges), one_round(nodes_after, edges_after)
+        node, edge = (
+            np.asarray(a != b).reshape(-1, a.shape[-1]).any(1)
+            for a, b in zip(before, after, strict=True)
+        )
+        return set(np.flatnonzero(node)), set(np.flatnonzero(edge & real))
+
+    real, senders, receivers = graph.edges["exists"], graph.senders, graph.receivers
+    node = TILE * 3 + 2  # of the first model's second hidden layer: neighbours on both sides
+    leaves, enters = real & (senders == node), real & (receivers == node)
+    assert leaves.sum() == 9 and enters.sum() == 6 + 5
+    other = nodes.copy()
+    other[node] += 3.0
+    neighbours = {node, *receivers[leaves], *senders[enters]}
+    assert changes(other, edges) == (neighbours, set(np.flatnonzero(leaves | enters)))
+    edge = np.flatnonzero(enters)[4]
+    other = edges.copy()
+    other.reshape(-1, 4)[edge] += 3.0
+    assert changes(nodes, other) == ({senders[edge], receivers[edge]}, {edge})
+
+
 @pytest.mark.parametrize(("changed", "seen"), [(0, -1), (-1, 0)])
 def test_information_flows_from_inputs_to_outputs_and_back(changed, seen):
     editor, _ = loud(family_of(DEEP))

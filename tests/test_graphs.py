@@ -434,6 +434,12 @@ def test_draws_do_not_depend_on_the_number_of_devices():
         assert sorted(strata.number) == list(range(8))
 
 
+def test_strata_are_shuffled_independently():
+    _, _, strata, drawn = draws_of(1, 56)
+    places = (strata.table[None] == drawn[:, :, None]).argmax(2)  # in the stratum
+    assert len({tuple(row) for row in places[: strata.per_epoch].T}) == len(strata.number)
+
+
 def test_strata_are_sorted_by_size():
     models, _, strata, _ = draws_of(4, 61)
     edges = np.asarray(models.topologies.n_edges)[np.asarray(models.spec)]

@@ -16,6 +16,7 @@ from metanet.data import synthetic
 from metanet.data.tabular import Table
 from metanet.editor.edit import edit_stack
 from metanet.editor.model import EditorConfig, scales_of
+from metanet.evaluation.sweep import editor_method, evaluate
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack
 from metanet.mlp import network, population
@@ -106,7 +107,16 @@ def train(models, table, monkeypatch, program, start):
 
     def train(folder, config=CONFIG, models=models, ids=IDS, seed=0, **kwargs):
         return loop.train_editor(
-            folder, EDITOR, config, REQUIREMENT, models, ids, table, seed, {"dataset": "t"}, **kwargs
+            folder,
+            EDITOR,
+            config,
+            REQUIREMENT,
+            models,
+            ids,
+            table,
+            seed,
+            {"dataset": "t"},
+            **kwargs,
         )
 
     return train
@@ -183,9 +193,24 @@ def test_a_loaded_editor_edits_as_the_trained_one(train, tmp_path, stacks):
     assert_same(edited.params, expected.params)
     assert_same(other_mask, mask)
     assert any(
-        (a != b).any()
-        for a, b in zip(edited.params.weights, stacks[0].params.weights, strict=True)
+        (a != b).any() for a, b in zip(edited.params.weights, stacks[0].params.weights, strict=True)
     )
+
+
+def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, models, table):
+    editor = train(tmp_path)
+    found = evaluate(
+        editor_method,
+        editor,
+        models,
+        IDS[:2],
+        np.array([0.1]),
+        table,
+        weights_kept,
+        0,
+        batch_size=1,
+    )
+    assert np.isfinite(found.jsd).all()
 
 
 @pytest.mark.parametrize("content", ["nothing", "no checkpoint"])

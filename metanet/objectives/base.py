@@ -87,9 +87,14 @@ def resolve(path: str) -> Objective:
     """
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
+        found, reason = None, f" ({error})"
+    else:
+        reason = f", a {type(found).__name__}"
+    if not callable(found):
         raise UserError(
-            f"config key requirement: found {path!r} ({error}), expected the dotted path of a "
+            f"config key requirement: found {path!r}{reason}, expected the dotted path of a "
             f"function, for example one of {', '.join(known_objectives())}"
-        ) from error
+        )
+    return found
