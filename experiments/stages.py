@@ -134,9 +134,7 @@ def _editor(
     )
 
 
-def _evaluate_all(
-    this: Run, editors: dict[str, TrainedEditor], requirement, should_stop
-) -> dict:
+def _evaluate_all(this: Run, editors: dict[str, TrainedEditor], requirement, should_stop) -> dict:
     """Every method's entry in results.json; each is stored when done."""
     config = this.config
     preferences = np.geomspace(*config.preference, config.evaluation.preferences)

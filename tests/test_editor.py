@@ -60,7 +60,11 @@ def random_stack(spec, count=3, seed=0):
     return Stack(spec, params, (np.arange(count) % len(ACTIVATIONS)).astype(np.int32))
 
 
-@functools.partial(jax.jit, static_argnames="budget")
+# Halves the time to compile.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.partial(jit, static_argnames="budget")
 def _gathered(models, ids, preference, budget):
     return gather(models, ids, preference, budget)
 
@@ -91,8 +95,6 @@ class Outcome:
     logits: jax.Array | None
 
 
-# Halves the time to compile.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 to_template_jitted = jit(to_template, static_argnums=0)
 
 
@@ -117,7 +119,7 @@ def fresh(specs):
     models = pack([random_stack(spec, seed=seed) for seed, spec in enumerate(specs)])
     editor = Editor(REAL, models.template)
     scales = scales_of(models, np.arange(len(models.spec)))
-    params = jax.jit(editor.init)(jax.random.key(3), everyone(models), scales)["params"]
+    params = jit(editor.init)(jax.random.key(3), everyone(models), scales)["params"]
     return TrainedEditor(params, scales, REAL, models.template), models
 
 
@@ -253,7 +255,7 @@ def test_soft_decisions_become_hard_ones_as_temperature_falls():
     np.testing.assert_allclose(soft_decisions(logits, 2.0), expected, rtol=1e-5)
 
 
-noise_of = jax.jit(logistic_noise)
+noise_of = jit(logistic_noise)
 
 
 def test_noise_is_standard_logistic_and_never_repeats():
@@ -334,16 +336,16 @@ def test_one_round_reaches_exactly_the_neighbours():
         return set(np.flatnonzero(node)), set(np.flatnonzero(edge & real))
 
     real, senders, receivers = graph.edges["exists"], graph.senders, graph.receivers
-    node = TILE * 3 + 2  # of the first model's second hidden layer: neighbours on both sides
+    node = TILE * 2 + 2  # of the first model's second hidden layer: neighbours on both sides
     leaves, enters = real & (senders == node), real & (receivers == node)
     assert leaves.sum() == 9 and enters.sum() == 6 + 5
     other = nodes.copy()
-    other[node] += 3.0
+    other[node] *= -3.0
     neighbours = {node, *receivers[leaves], *senders[enters]}
     assert changes(other, edges) == (neighbours, set(np.flatnonzero(leaves | enters)))
     edge = np.flatnonzero(enters)[4]
     other = edges.copy()
-    other.reshape(-1, 4)[edge] += 3.0
+    other.reshape(-1, 4)[edge] *= -3.0
     assert changes(nodes, other) == ({senders[edge], receivers[edge]}, {edge})
 
 
@@ -569,30 +571,12 @@ def test_an_editor_without_mask_keeps_every_weight():
     assert outcome.proposal.weight.any()
 
 
-def test_fresh_editors_keep_nearly_every_weight():
-    """Over several initialisations; one that differs in the mask's bias alone drops most."""
+def test_a_fresh_editor_keeps_every_weight():
+    """The mask's logits are all the configured bias, whatever the model and the key."""
     editor, models = fresh(family_of(NORMED))
-    graph = everyone(models)
-
-    @jit
-    @jax.vmap
-    def logits(keys):
-        found = []
-        for bias in (REAL.mask_bias, -REAL.mask_bias):
-            config = dataclasses.replace(ONLY_MASK, mask_bias=bias)
-            network = Editor(config, editor.template)
-            proposal, _ = network.init_with_output(keys, graph, editor.scales)
-            found.append(proposal.keep)
-        return found
-
-    exists = np.asarray(graph.edges["exists"])
-    plus, minus = (
-        np.asarray(values)[:, exists] for values in logits(jax.random.split(jax.random.key(0), 8))
-    )
+    proposal = outcome_of(editor, everyone(models)).proposal
     assert REAL.mask_bias == 3.0
-    np.testing.assert_allclose(plus - minus, 6.0, atol=1e-4)
-    assert (plus > 0).mean() > 0.9
-    assert (minus > 0).mean() < 0.5
+    np.testing.assert_array_equal(proposal.keep, REAL.mask_bias)
 
 
 def test_weights_that_are_zero_are_edited_and_masked_like_others():

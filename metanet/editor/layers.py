@@ -68,12 +68,13 @@ class EdgeMLP(nn.Module):
     """relu(W_e e + (W_s h)[source] + (W_t h)[target]), then a linear map: [T, TILE, TILE, out].
 
     An MLP of the concatenation [e, h_source, h_target] whose first layer does its node part once
-    per node instead of once per edge.
+    per node instead of once per edge. `last` initialises the last kernel.
     """
 
     hidden: int
     out: int
     dtype: jnp.dtype
+    last: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, edges: jax.Array, nodes: jax.Array, tiles: Tiles) -> jax.Array:
@@ -81,7 +82,7 @@ class EdgeMLP(nn.Module):
         source, target = jnp.split(at_ends, 2, axis=-1)
         first = nn.Dense(self.hidden, dtype=self.dtype)(edges)
         first = nn.relu(first + at_sources(tiles, source) + at_targets(tiles, target))
-        return nn.Dense(self.out, dtype=self.dtype)(first)
+        return nn.Dense(self.out, kernel_init=self.last, dtype=self.dtype)(first)
 
 
 class Layer(nn.Module):

@@ -188,7 +188,8 @@ class Editor(nn.Module):
         nodes = nn.LayerNorm(dtype=dtype)(nodes)
         keep = None
         if config.mask == "edges":
-            head = EdgeMLP(config.message_width, 1, dtype, name="keep")
+            # A fresh mask keeps everything: its logits are all `mask_bias`.
+            head = EdgeMLP(config.message_width, 1, dtype, nn.initializers.zeros, name="keep")
             keep = config.mask_bias + head(edges, nodes, tiles).reshape(-1).astype(jnp.float32)
         n_nodes, n_edges = len(nodes), tiles.exists.size
         if not config.edit:
