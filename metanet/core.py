@@ -75,7 +75,10 @@ def claim(folder: str | os.PathLike, settings: dict) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON ({error}), expected settings") from error
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise UserError(

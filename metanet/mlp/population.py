@@ -4,12 +4,13 @@ import dataclasses
 import logging
 import pathlib
 import time
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from metanet.core import Stopped, UserError, atomic_path, claim
+from metanet.core import Stopped, UserError, atomic_path, claim, require
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams
 from metanet.mlp.sampling import Family, Members, PopulationConfig
@@ -62,7 +63,20 @@ def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Membe
         np.savez(file, accuracy=np.asarray(accuracy), **arrays)
 
 
-def _load_family(path: pathlib.Path, number: int, family: Family) -> tuple[Stack, pd.DataFrame]:
+def _shapes(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of one model's inference parameters, by MLPParams' fields."""
+    normed = [(spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"]
+    return {
+        "weights": [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks],
+        "biases": [(width,) for width in spec.widths[1:]],
+        "scales": normed,
+        "shifts": normed,
+    }
+
+
+def _load_family(
+    path: pathlib.Path, number: int, family: Family, expected: Members
+) -> tuple[Stack, pd.DataFrame]:
     """The family's models, experiment-major, and their rows of the table (without the split)."""
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -71,15 +85,17 @@ def _load_family(path: pathlib.Path, number: int, family: Family) -> tuple[Stack
             **{f.name: arrays.pop(f"member_{f.name}") for f in dataclasses.fields(Members)}
         )
         accuracy = arrays.pop("accuracy").reshape(-1)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path}: found {error!r}, expected a stored family; remove it") from error
-    leaves = {
-        field.name: tuple(
-            arrays[f"{field.name}_{index}"].reshape(-1, *arrays[f"{field.name}_{index}"].shape[2:])
-            for index in range(sum(name.startswith(f"{field.name}_") for name in arrays))
-        )
-        for field in dataclasses.fields(MLPParams)
-    }
+        if not np.array_equal(members.experiment, expected.experiment):
+            raise ValueError(f"experiments {members.experiment.tolist()}")
+        leaves = {
+            name: tuple(
+                arrays[f"{name}_{index}"].reshape(len(accuracy), *shape)
+                for index, shape in enumerate(shapes)
+            )
+            for name, shapes in _shapes(family.spec).items()
+        }
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: found {error!r}, expected this family; remove it") from error
     stack = Stack(family.spec, MLPParams(**leaves), np.repeat(members.activation, len(STAGES)))
     finite = np.ones(len(accuracy), bool)
     for leaf in (leaf for group in leaves.values() for leaf in group):
@@ -116,6 +132,9 @@ def build(
     """
     settings = {"dataset": data.name, "seed": seed, **dataclasses.asdict(config)}
     claim(folder, settings)
+    rows = len(data.train.y)
+    enough = f"at most the {rows} rows that models are trained on"
+    require(max(config.batch_sizes) <= rows, "population.batch_sizes", config.batch_sizes, enough)
     catalogue = sampling.sample_catalogue(seed, config, data.n_features, data.n_classes)
     members = sampling.sample_members(seed, config, len(catalogue))
     paths = [folder / f"family_{number:03d}.npz" for number in range(len(catalogue))]
@@ -145,13 +164,13 @@ def build(
             if should_stop():
                 raise Stopped(f"population: {stored + done} of {config.experiments} models stored")
         pending = (number, running)
-    return _assemble(paths, catalogue, config, seed)
+    return _assemble(paths, catalogue, members, config, seed)
 
 
-def _assemble(paths, catalogue, config, seed) -> Population:
+def _assemble(paths, catalogue, members, config, seed) -> Population:
     loaded = [
-        _load_family(path, number, family)
-        for number, (path, family) in enumerate(zip(paths, catalogue, strict=True))
+        _load_family(path, number, *family)
+        for number, (path, *family) in enumerate(zip(paths, catalogue, members, strict=True))
     ]
     table = pd.concat([rows for _, rows in loaded], ignore_index=True)
     split = sampling.split_experiments(seed, config)[table["experiment"]]

@@ -35,6 +35,7 @@ class PopulationConfig:
         for key in ("experiments", "max_specs", "epochs"):
             value = getattr(self, key)
             require(value >= 1, f"population.{key}", value, "at least 1")
+        require(self.max_skips >= 0, "population.max_skips", self.max_skips, "0 or more")
         for key in ("depths", "widths", "batch_sizes"):
             value = getattr(self, key)
             require(bool(value) and min(value) >= 1, f"population.{key}", value, "positive numbers")
@@ -45,8 +46,8 @@ class PopulationConfig:
         for key in ("learning_rate", "weight_decay"):
             low, high = getattr(self, key)
             require(0 < low <= high, f"population.{key}", (low, high), "0 < low <= high")
-        require(bool(self.dropouts) and 0 <= min(self.dropouts) <= max(self.dropouts) < 1,
-                "population.dropouts", self.dropouts, "numbers from 0 to below 1")  # fmt: skip
+        require(bool(self.dropouts) and 0 <= min(self.dropouts) <= max(self.dropouts) <= 0.99,
+                "population.dropouts", self.dropouts, "numbers from 0 to 0.99")  # fmt: skip
         require(len(self.split) == 3 and min(self.split) >= 0 and abs(sum(self.split) - 1) < 1e-6,
                 "population.split", self.split, "three fractions that add up to 1")  # fmt: skip
 

@@ -47,6 +47,10 @@ def _train_loss(spec, params, member, key, x, y):
     def drop(layer, a):
         return dropout(jax.random.fold_in(key, layer), member["dropout"], a)
 
+    if spec.norm == "batch":
+        # Without effect before batch normalisation: their gradient is rounding noise.
+        hidden = jax.lax.stop_gradient(params.biases[:-1])
+        params = params.replace(biases=(*hidden, params.biases[-1]))
     logits = forward(spec, params, member["activation"], x, normalise, drop)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
     return loss, tuple(statistics)
