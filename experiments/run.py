@@ -6,7 +6,6 @@ one line where training diverged.
 """
 
 import importlib.metadata
-import json
 import logging
 import os
 import pathlib
@@ -18,7 +17,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from metanet.core import Diverged, Stopped, UserError, write_json
+from metanet.core import Diverged, Stopped, UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; by default runs/CONFIG_DATASET.")
@@ -31,12 +30,14 @@ def _parse(argv: list[str]) -> None:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise UserError(f"command line: found {rest[1]!r}, expected only flags")
+        getattr(_CONFIG.value, "seed", None)  # a file that failed to load says so here
         if _CONFIG.value is None:
             raise UserError("--config: found nothing, expected a config file, for example "
                             "configs/quickstart.py")  # fmt: skip
     except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
-        message = str(error.args[0] if error.args else error).strip().splitlines()
-        raise UserError(f"command line: {message[0] if message else error!r}") from error
+        text = str(error.args[0]) if error.args else repr(error)
+        text = " ".join(text.replace("\\n", " ").replace("\\", "").split())
+        raise UserError(f"command line: {text}") from error
 
 
 def _setup_jax(num_cpu_devices: int) -> None:
@@ -82,8 +83,11 @@ def _main(argv: list[str]) -> None:
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{workdir}: found {error.strerror}, expected a folder to write") from error
     about = _about()
-    write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
     results = stages.run(config, workdir, about, should_stop=lambda: bool(stop))
     print(front.table(results))
     print(f"picture: {workdir / 'front.png'}\nresults: {workdir / 'results.json'}")

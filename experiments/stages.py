@@ -86,6 +86,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
     require(not unknown, "baselines", sorted(unknown), known)
     wanted = _fields(PopulationConfig, config.population.to_dict())
     plans = {name: _plan(config, name) for name in config.editors}
+    count = config.evaluation.preferences
+    require(count >= 1, "evaluation.preferences", count, "at least 1")
     data = datasets.load(config.dataset, config.group, config.seed)
     with _timed(workdir, "population"):
         folder = workdir / "population"
@@ -98,6 +100,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
     with _timed(workdir, "evaluation"):
         methods = _evaluate_all(this, editors, requirement, should_stop)
     results = _results(this, methods, about)
+    write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
     write_json(workdir / "results.json", results)
     front.write_csv(results, workdir / "front.csv")
     front.plot(results, workdir / "front.png")

@@ -74,7 +74,7 @@ def trained_alone(data, trained):
     mesh = jax.sharding.Mesh(jax.devices()[:1], ("models",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "models_mesh", lambda: mesh)
-        patch.setattr(trainer, "program", functools.cache(trainer.program.__wrapped__))
+        patch.setattr(trainer, "program", functools.cache(trainer.program))
         alone = {i: train(BATCH_SKIP, sampling.select(members, [i]), data) for i in (1, 4)}
         return train(BATCH_SKIP, members, data), alone
 

@@ -43,9 +43,9 @@ def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Ar
     """The mask [sources, targets] float32 of the round(fraction x weights) highest scores."""
     flat = jnp.where(model.edge, score, -jnp.inf).reshape(-1)
     count = jnp.round(fraction * model.edge.sum()).astype(jnp.int32)
-    ranked = jnp.sort(flat, descending=True)
-    threshold = jnp.where(count > 0, ranked[jnp.maximum(count - 1, 0)], jnp.inf)
-    return ((score >= threshold) & model.edge).astype(jnp.float32)
+    order = jnp.argsort(flat, descending=True, stable=True)
+    keep = jnp.zeros(flat.shape, jnp.float32).at[order].set(jnp.arange(flat.size) < count)
+    return keep.reshape(score.shape)
 
 
 SCORES = {

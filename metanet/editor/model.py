@@ -122,6 +122,10 @@ def scales_of(models: Models, ids: np.ndarray) -> Scales:
         of_spec = ids[spec_of == spec]
         rows = np.asarray(models.node_start)[of_spec][:, None] + np.arange(len(layer))
         edge_rows = np.asarray(models.edge_start)[of_spec][:, None] + np.arange(len(kind))
+        finite = np.isfinite(arrays["weight"][edge_rows]).all((1, 2, 3))
+        for name in ("bias", "scale", "shift"):
+            finite &= np.isfinite(arrays[name][rows]).all((1, 2))
+        of_spec, rows, edge_rows = of_spec[finite], rows[finite], edge_rows[finite]
         squares = (arrays["weight"][edge_rows].astype(np.float64) ** 2).sum((0, 2, 3))
         real = exists[source].sum(1) * exists[target].sum(1) * len(of_spec)
         np.add.at(sums["weight"], kind, squares)

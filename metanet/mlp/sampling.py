@@ -48,8 +48,8 @@ class PopulationConfig:
             require(0 < low <= high, f"population.{key}", (low, high), "0 < low <= high")
         require(bool(self.dropouts) and 0 <= min(self.dropouts) <= max(self.dropouts) <= 0.99,
                 "population.dropouts", self.dropouts, "numbers from 0 to 0.99")  # fmt: skip
-        require(len(self.split) == 3 and min(self.split) >= 0 and abs(sum(self.split) - 1) < 1e-6,
-                "population.split", self.split, "three fractions that add up to 1")  # fmt: skip
+        ok = len(self.split) == 3 and min(self.split) > 0 and abs(sum(self.split) - 1) < 1e-6
+        require(ok, "population.split", self.split, "three positive fractions that add up to 1")
 
 
 @dataclasses.dataclass(frozen=True)

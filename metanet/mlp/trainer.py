@@ -124,7 +124,6 @@ def _train(spec: MLPSpec, batch_size: int, epochs: int, members, order_key, trai
     return snapshots, per_checkpoint(snapshots, members["activation"])
 
 
-@functools.cache
 def program(family: Family, epochs: int):
     """The jitted training of one family on this process's devices."""
     body = functools.partial(_train, family.spec, family.batch_size, epochs)

@@ -60,8 +60,18 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
     folder = pathlib.Path(folder)
     try:
         shape = json.loads((folder / "editor.json").read_text())
-        with ocp.CheckpointManager(folder.absolute() / "steps") as manager:
-            tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+        handler = ocp.StandardCheckpointHandler()
+        with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
+            step = manager.latest_step()
+            if step is None:
+                raise ValueError("no checkpoint")
+            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            shapes = manager.item_metadata(step)
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+            )
+            tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            tree = jax.device_get(tree)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
     return TrainedEditor(

@@ -50,7 +50,6 @@ def train_editor(
       Diverged: a loss or gradient was not finite; names the step and the models.
       Stopped: `should_stop()` became true; the state is saved.
     """
-    require(config.steps >= 1, "editor.steps", config.steps, "at least 1")
     enough = f"at most the {len(ids)} models of the training split"
     require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
@@ -74,13 +73,15 @@ def train_editor(
     finally:
         checkpoints.close()
         writer.close()
-    return TrainedEditor(state.params, scales, editor, models.template)
+    return TrainedEditor(jax.device_get(state.params), scales, editor, models.template)
 
 
 def _settings(editor, config, requirement, seed, identity):
-    parts = {"editor": dataclasses.asdict(editor), "training": dataclasses.asdict(config)}
-    flat = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
-    return flat | {"requirement": requirement, "seed": seed} | identity
+    shape, training = dataclasses.asdict(editor), dataclasses.asdict(config)
+    preference = training.pop("preference")
+    flat = {f"editor.{key}": value for key, value in (shape | training).items()}
+    own = {"preference": preference, "requirement": requirement, "seed": seed}
+    return flat | own | identity
 
 
 def _run(chunk, state, problem, config, checkpoint_every, should_stop, save, write):

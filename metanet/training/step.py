@@ -56,14 +56,15 @@ class TrainingConfig:
     preference: tuple[float, float] = (0.001, 0.5)
 
     def __post_init__(self):
-        for key in ("batch_size", "points"):
+        for key in ("steps", "batch_size", "points"):
             value = getattr(self, key)
             require(value >= 1, f"editor.{key}", value, "at least 1")
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, f"editor.{key}", value, "a positive number")
-        low, high = self.preference
-        require(0 < low <= high, "preference", (low, high), "(low, high) with 0 < low <= high")
+        pair = self.preference
+        ok = len(pair) == 2 and 0 < pair[0] <= pair[1]
+        require(ok, "preference", pair, "(low, high) with 0 < low <= high")
 
 
 @struct.dataclass
@@ -204,7 +205,7 @@ def make_chunk(
     direction = _direction(config)
     # The schedule arrives as arrays: runs that differ in it share the compiled program.
     constant = dataclasses.replace(
-        config, steps=0, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0
+        config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0
     )
     static = (editor, constant, requirement, budget)
     loss_and_gradient = jax.value_and_grad(_shard_loss, has_aux=True)

@@ -28,7 +28,7 @@ class Writer:
         """Writes one row, at once on disk."""
         new = not self.path.exists()
         with open(self.path, "a", newline="") as file:
-            rows = csv.writer(file)
+            rows = csv.writer(file, lineterminator="\n")
             if new:
                 rows.writerow(["step", *scalars])
             rows.writerow([step, *scalars.values()])
