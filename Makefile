@@ -12,7 +12,7 @@ quickstart: .venv/.installed ## run the synthetic example: minutes on two cores,
 	$(BIN)/python -m experiments.run --config=configs/quickstart.py
 
 test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
 
 lint: .venv/.installed-tests ## check style and format
 	$(BIN)/ruff check

@@ -10,10 +10,10 @@ from configs import pruning
 
 def get_config() -> ConfigDict:
     config = pruning.get_config("synthetic")
-    config.population.experiments = 96
+    config.population.experiments = 64
     config.population.max_specs = 8
-    config.population.epochs = 30
-    config.editor.steps = 1500
-    config.evaluation.preferences = 12
-    config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    config.population.epochs = 20
+    config.editor.steps = 800
+    config.evaluation.preferences = 10
+    config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     return config

@@ -26,13 +26,6 @@ TILE = 8
 FRACTIONS = (0.0, 0.1, 0.33, 0.5, 0.9, 1.0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def dominates(p, q):
     return (p <= q).all() and (p < q).any()
 

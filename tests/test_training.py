@@ -39,13 +39,6 @@ EDITOR = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=2)
 CONFIG = TrainingConfig(steps=6, batch_size=4, points=16, warmup=2)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def random_stack(spec, seed):
     keys = jax.random.split(jax.random.key(seed), PER_STACK)
     params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
@@ -404,9 +397,15 @@ def test_an_impossible_setting_is_a_user_error_that_names_its_key(key, values):
         TrainingConfig(**{"steps": 5} | values)
 
 
-@pytest.mark.slow
-def test_weights_of_irrelevant_inputs_are_pruned_first(tmp_path):
+@pytest.fixture
+def optimised_programs():
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.slow
+def test_weights_of_irrelevant_inputs_are_pruned_first(tmp_path, optimised_programs):
     tables = data.load("synthetic", None, 0)
     wanted = PopulationConfig(
         experiments=32, max_specs=2, epochs=10, depths=(1, 2), widths=(8,), dropouts=(0.0,),
