@@ -45,6 +45,7 @@ def base(dataset: str) -> ConfigDict:
     config.editor.steps = 6000
     config.editor.batch_size = 16
     config.editor.points = 256
+    config.editor.balanced = False  # whether (label, group) cells are sampled equally
     config.editor.learning_rate = 2e-3
     config.editor.final_learning_rate = 0.02
     config.editor.warmup = 50

@@ -17,6 +17,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editor.mask = "edges"
     config.preference = (0.0005, 0.5)
     config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)")
+    # Baselines that train: steps of Adam on batches of the `edit` data.
+    config.evaluation.distil = {"steps": 100, "batch_size": 128, "learning_rate": 3e-3}
+    config.evaluation.lottery = {"steps": 50, "batch_size": 128, "learning_rate": 1e-3}
+    config.evaluation.lottery_rounds = 3
     config.evaluation.fractions = tuple(round(0.05 * i, 2) for i in range(1, 20))  # baselines'
     # (fraction of weights kept, JSD in nats) that hypervolumes are measured from.
     config.evaluation.reference_point = (1.0, 0.1)

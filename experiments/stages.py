@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import methods
 from metanet import data as datasets
-from metanet.baselines import pruning
 from metanet.core import Stopped, claim, require, write_json
 from metanet.data.tabular import TabularData
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume
-from metanet.evaluation.sweep import editor_method, evaluate, seconds_per_model
 from metanet.graphs.convert import Models, pack
 from metanet.mlp import population as populations
 from metanet.mlp.population import Population
@@ -81,9 +80,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
       UserError, Stopped, Diverged: see the stages.
     """
     requirement = resolve(config.requirement)
-    unknown = set(config.baselines) - set(pruning.SCORES)
-    known = f"some of {', '.join(pruning.SCORES)}"
+    require(config.task in methods.BASELINES, "task", config.task, ", ".join(methods.BASELINES))
+    unknown = set(config.baselines) - set(methods.BASELINES[config.task])
+    known = f"some of {', '.join(methods.BASELINES[config.task])}"
     require(not unknown, "baselines", sorted(unknown), known)
+    ready = "FS (GMN)" not in config.baselines or "GMN" in config.editors
+    require(ready, "baselines", "FS (GMN)", "an editor called GMN, whose masks it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
     plans = {name: _plan(config, name) for name in config.editors}
     count = config.evaluation.preferences
@@ -98,8 +100,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
         with _timed(workdir, name):
             editors[name] = _editor(this, name, *plan, should_stop)
     with _timed(workdir, "evaluation"):
-        methods = _evaluate_all(this, editors, requirement, should_stop)
-    results = _results(this, methods, about)
+        entries = _evaluate_all(this, editors, requirement, should_stop)
+    results = _results(this, entries, about)
     write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
     write_json(workdir / "results.json", results)
     front.write_csv(results, workdir / "front.csv")
@@ -140,82 +142,79 @@ def _editor(
 def _evaluate_all(this: Run, editors: dict[str, TrainedEditor], requirement, should_stop) -> dict:
     """Every method's entry in results.json; each is stored when done."""
     config = this.config
-    preferences = np.geomspace(*config.preference, config.evaluation.preferences)
-    if config.preference[0] == config.preference[1]:
-        preferences = preferences[:1]
-    todo = [
-        (name, editor_method, editor, "lambda", preferences) for name, editor in editors.items()
-    ]
-    for name in config.baselines:
-        method = pruning.method(pruning.SCORES[name], this.models.template)
-        todo.append((name, method, None, "fraction", np.array(config.evaluation.fractions)))
-
+    names = [*editors, *config.baselines]
+    study = methods.Study(config, this.models, this.population, this.data, requirement)
     entries = {}
-    for name, method, context, label, settings in todo:
+    for name in names:
         folder = this.workdir / "evaluation" / _slug(name)
         claim(folder, _evaluation_settings(this, name))
         path = folder / "entry.json"
         if not path.exists():
             if should_stop():
-                raise Stopped(f"evaluation: {len(entries)} of {len(todo)} methods stored")
+                raise Stopped(f"evaluation: {len(entries)} of {len(names)} methods stored")
             logger.info("evaluation: %s", name)
-            entry = _evaluate(this, method, context, label, settings, requirement)
-            write_json(path, entry)
+            swept = methods.swept(name, study, editors)
+            write_json(path, _evaluate(this, swept))
         entries[name] = json.loads(path.read_text())
     return entries
 
 
 def _evaluation_settings(this: Run, name: str) -> dict:
     config = this.config
-    part = {f"evaluation.{k}": v for k, v in config.evaluation.items()}
+    part = {f"evaluation.{k}": v for k, v in config.evaluation.to_dict().items()}
+    name = "GMN" if name == "FS (GMN)" else name  # whose editor it uses
     if name in config.editors:
         part |= {f"editor.{k}": v for k, v in _editor_settings(config, name).items()}
     return this.identity | part | {"requirement": config.requirement, "seed": config.seed}
 
 
-def _evaluate(this: Run, method, context, label: str, settings: np.ndarray, requirement) -> dict:
+def _mean(values: np.ndarray) -> float | None:
+    """Over the models that have a result."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _evaluate(this: Run, swept: methods.Swept) -> dict:
     """Chooses settings on validation models and `select` data, reports those on the test split."""
-
-    def sweep(split, settings, table):
-        return evaluate(
-            method, context, this.models, this.population.ids(split), settings, table,
-            requirement, this.config.seed, this.config.evaluation.batch_size,
-        )  # fmt: skip
-
-    selected = sweep("validation", settings, this.data.select).selected
-    test = sweep("test", selected, this.data.test)
-    points = [
-        {
-            "requirement": float(test.requirement[i].mean()),
-            "requirement_std": float(test.requirement[i].std()),
-            "jsd": float(test.jsd[i].mean()),
-            "jsd_std": float(test.jsd[i].std()),
-            "accuracy": float(test.accuracy[i].mean()),
-            "accuracy_original": float(test.accuracy_original[i].mean()),
-            "setting": {label: float(setting)},
+    chosen = swept.run("validation", np.arange(len(swept.settings))).selected
+    test = swept.run("test", chosen)
+    stage = this.population.table["stage"].to_numpy()[this.population.ids("test")]
+    points = []
+    for i, index in enumerate(chosen):
+        if np.isnan(test.jsd[i]).all():
+            continue  # a method without a result on any test model
+        point = {}
+        for name in ("requirement", "jsd"):
+            values = getattr(test, name)[i]
+            point |= {name: _mean(values), f"{name}_std": float(np.nanstd(values))}
+        for name in ("jsd_label", "accuracy", "accuracy_original"):
+            point[name] = _mean(getattr(test, name)[i])
+        point["infeasible"] = int(np.isnan(test.jsd[i]).sum())
+        point["by_stage"] = {
+            name: {
+                "requirement": _mean(test.requirement[i, stage == name]),
+                "jsd": _mean(test.jsd[i, stage == name]),
+            }
+            for name in populations.STAGES
         }
-        for i, setting in enumerate(selected)
-    ]
-    seconds = seconds_per_model(
-        method, context, this.models, this.population.ids("test"), float(np.median(selected)),
-        this.config.evaluation.batch_size,
-    )  # fmt: skip
+        points.append(point | {"setting": swept.settings[index]})
+    reference = tuple(this.config.evaluation.reference_point)
     return {
         "front": points,
-        "hypervolume": hypervolume(test.points, tuple(this.config.evaluation.reference_point)),
-        "seconds_per_model": seconds,
-        "points_evaluated": len(settings),
+        "hypervolume": hypervolume(test.points, reference),
+        "seconds_per_model": swept.seconds(int(chosen[len(chosen) // 2])) if len(chosen) else None,
+        "points_evaluated": len(swept.settings),
     }
 
 
-def _results(this: Run, methods: dict, about: dict) -> dict:
+def _results(this: Run, entries: dict, about: dict) -> dict:
     return {
         "schema": SCHEMA,
         "task": this.config.task,
         "dataset": this.config.dataset,
         "seed": this.config.seed,
         "reference_point": list(this.config.evaluation.reference_point),
-        "methods": methods,
+        "methods": entries,
         "models_evaluated": len(this.population.ids("test")),
         "samples_evaluated": len(this.data.test.y),
         "wall_seconds": json.loads((this.workdir / "wall_seconds.json").read_text()),

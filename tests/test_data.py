@@ -185,7 +185,11 @@ def test_split_partitions_the_rows():
     parts = tabular.split(raw, "third", 7)
     tables = (parts.train, parts.edit, parts.select, parts.test)
     assert [len(t.y) for t in tables] == [601, 101, 100, 201]
-    assert (parts.n_features, parts.n_classes, parts.groups) == (2, 3, 3)
+    assert (parts.n_features, parts.n_classes) == (2, 3)
+    assert {t.n_groups for t in tables} == {3}
+    for table in tables:
+        assert table.weight.dtype == np.float32
+        np.testing.assert_array_equal(table.weight, np.ones(len(table.y)))
     # Undoing the standardisation gives the row's number, so all rows are there exactly once.
     x = np.concatenate([t.x for t in tables])
     numbers = np.rint(x[:, 0] * parts.std[0] + parts.mean[0]).astype(int)

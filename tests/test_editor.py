@@ -13,7 +13,7 @@ from scipy import stats
 
 from configs import pruning
 from metanet.editor import layers
-from metanet.editor.edit import Edit, as_edit, edit_graph, edit_stack, logistic_noise
+from metanet.editor.edit import Edit, Masks, as_edit, edit_graph, edit_stack, logistic_noise
 from metanet.editor.model import (
     N_KINDS,
     Editor,
@@ -25,6 +25,7 @@ from metanet.editor.model import (
 )
 from metanet.editor.relax import hard_decisions, keep_mask, soft_decisions, straight_through
 from metanet.graphs.convert import edge_matrix, gather, pack, to_template, unpack
+from metanet.graphs.template import apply_padded
 from metanet.graphs.topology import TILE
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
@@ -42,6 +43,8 @@ FIELDS = {field.name for field in dataclasses.fields(EditorConfig)}
 REAL = EditorConfig(**{k: v for k, v in pruning.get_config().editor.items() if k in FIELDS})
 ONLY_EDIT = dataclasses.replace(REAL, mask="none")  # these read part of the same parameters
 ONLY_MASK = dataclasses.replace(REAL, edit=False)
+BOTH = dataclasses.replace(REAL, mask="both")
+INPUTS = dataclasses.replace(REAL, mask="inputs")  # reads part of the parameters of BOTH
 
 
 def random_stack(spec, count=3, seed=0):
@@ -86,11 +89,11 @@ def everyone(models, preference=-1.0):
 
 @struct.dataclass
 class Outcome:
-    """All that an editor makes of a batch; `logits` of the mask in the template."""
+    """All that an editor makes of a batch; `logits` of the edges' mask in the template."""
 
     proposal: Proposal
     edited: jraph.GraphsTuple
-    keep: jax.Array
+    masks: Masks
     edit: Edit
     logits: jax.Array | None
 
@@ -102,11 +105,11 @@ to_template_jitted = jit(to_template, static_argnums=0)
 def _outcome(editor, graph):
     network = Editor(editor.config, editor.template)
     proposal = network.apply({"params": editor.params}, graph, editor.scales)
-    edited, keep = edit_graph(editor, graph)
+    edited, masks = edit_graph(editor, graph)
     logits = None
     if proposal.keep is not None:
         logits = edge_matrix(editor.template, graph, proposal.keep)
-    return Outcome(proposal, edited, keep, as_edit(editor, graph, edited, keep), logits)
+    return Outcome(proposal, edited, masks, as_edit(editor, graph, edited, masks), logits)
 
 
 def outcome_of(editor, graph):
@@ -114,19 +117,19 @@ def outcome_of(editor, graph):
 
 
 @functools.cache
-def fresh(specs):
+def fresh(specs, config=REAL):
     """An untrained editor and the models (3 of each spec) it is for."""
     models = pack([random_stack(spec, seed=seed) for seed, spec in enumerate(specs)])
-    editor = Editor(REAL, models.template)
+    editor = Editor(config, models.template)
     scales = scales_of(models, np.arange(len(models.spec)))
     params = jit(editor.init)(jax.random.key(3), everyone(models), scales)["params"]
-    return TrainedEditor(params, scales, REAL, models.template), models
+    return TrainedEditor(params, scales, config, models.template), models
 
 
 @functools.cache
-def loud(specs):
+def loud(specs, config=REAL):
     """As `fresh`, with random biases everywhere, large edits, and masks that drop about half."""
-    editor, models = fresh(specs)
+    editor, models = fresh(specs, config)
     leaves, structure = jax.tree.flatten(editor.params)
     rng = np.random.default_rng(1)
     leaves = [leaf + np.float32(0.1 * rng.normal(size=leaf.shape)) for leaf in leaves]
@@ -145,6 +148,12 @@ def loud(specs):
         last["bias"] = (last["bias"] - mean / unit) / deviation
         if head == "keep":  # its mean includes the mask's constant bias
             last["bias"] += REAL.mask_bias / deviation - REAL.mask_bias
+    if proposal.input_keep is not None:
+        last = params["input_keep"]
+        values = proposal.input_keep[np.isfinite(proposal.input_keep) & graph.nodes["exists"]]
+        middle, deviation = np.median(values) - REAL.mask_bias, values.std()
+        last["kernel"] = last["kernel"] / deviation
+        last["bias"] = (last["bias"] - middle) / deviation - REAL.mask_bias
     return editor.replace(params=params), models
 
 
@@ -261,24 +270,33 @@ noise_of = jit(logistic_noise)
 def test_noise_is_standard_logistic_and_never_repeats():
     _, models = fresh(family_of(NORMED))
     graph = everyone(models)
-    noise = np.asarray(noise_of(graph, jax.random.split(jax.random.key(0), 10)))
-    assert noise.shape == graph.senders.shape and noise.dtype == np.float32
-    noise = noise[: -int(graph.n_edge[-1])]  # padding takes any values
-    assert len(np.unique(noise)) > 0.99 * noise.size
-    assert stats.kstest(noise, stats.logistic.cdf).pvalue > 0.01
-    assert abs(noise.std() - np.pi / np.sqrt(3)) < 0.1
+    drawn = noise_of(graph, jax.random.split(jax.random.key(0), 10))
+    everything = []
+    for noise, like, sizes in (
+        (drawn.edges, graph.senders, graph.n_edge),
+        (drawn.inputs, graph.nodes["slot"], graph.n_node),
+    ):
+        assert noise.shape == like.shape and noise.dtype == np.float32
+        noise = np.asarray(noise)[: -int(sizes[-1])]  # padding takes any values
+        assert stats.kstest(noise, stats.logistic.cdf).pvalue > 0.01
+        assert abs(noise.std() - np.pi / np.sqrt(3)) < 0.15
+        everything.append(noise)
+    everything = np.concatenate(everything)
+    assert len(np.unique(everything)) > 0.99 * everything.size
 
 
-def test_noise_depends_on_the_graphs_key_alone():
+@pytest.mark.parametrize("part", ["edges", "inputs"])
+def test_noise_depends_on_the_graphs_key_alone(part):
     _, models = fresh(family_of(NORMED))
     keys = jax.random.split(jax.random.key(0), 9)
 
     def noise_of_model(ids, numbers, budget=None):
         graph = gathered(models, ids, budget)
-        noise = np.asarray(noise_of(graph, keys[np.array(numbers)]))
-        ends = np.cumsum(graph.n_edge)
+        noise = np.asarray(getattr(noise_of(graph, keys[np.array(numbers)]), part))
+        sizes = graph.n_edge if part == "edges" else graph.n_node
+        ends = np.cumsum(sizes)
         number = ids.index(1)
-        return noise[ends[number] - graph.n_edge[number] : ends[number]]
+        return noise[ends[number] - sizes[number] : ends[number]]
 
     reference = noise_of_model([1], [7])
     for ids, numbers, others in (
@@ -555,7 +573,7 @@ def test_an_editor_without_edits_changes_no_bit(how):
     outcome = outcome_of(editor, graph)
     for name, leaf in graph.nodes.items():
         assert outcome.edited.nodes[name].tobytes() == leaf.tobytes()
-    kept = outcome.keep == 1
+    kept = outcome.masks.edges == 1
     assert 0.2 < kept[graph.edges["exists"]].mean() < 0.8
     weight = outcome.edited.edges["weight"]
     assert weight[kept].tobytes() == graph.edges["weight"][kept].tobytes()
@@ -566,17 +584,25 @@ def test_an_editor_without_mask_keeps_every_weight():
     editor, models = loud(family_of(NORMED))
     outcome = outcome_of(editor.replace(config=ONLY_EDIT), everyone(models))
     assert outcome.proposal.keep is None
-    np.testing.assert_array_equal(outcome.keep, 1.0)
+    assert outcome.proposal.input_keep is None
+    np.testing.assert_array_equal(outcome.masks.edges, 1.0)
+    np.testing.assert_array_equal(outcome.edit.input_keep[:9], 1.0)
     np.testing.assert_array_equal(outcome.edit.keep, outcome.edit.before.edge)
     assert outcome.proposal.weight.any()
 
 
-def test_a_fresh_editor_keeps_every_weight():
+def test_a_fresh_editor_keeps_every_weight_and_input():
     """The mask's logits are all the configured bias, whatever the model and the key."""
     editor, models = fresh(family_of(NORMED))
     proposal = outcome_of(editor, everyone(models)).proposal
     assert REAL.mask_bias == 3.0
     np.testing.assert_array_equal(proposal.keep, REAL.mask_bias)
+    editor, models = fresh(family_of(NORMED), BOTH)
+    outcome = outcome_of(editor, everyone(models))
+    np.testing.assert_array_equal(outcome.proposal.keep, REAL.mask_bias)
+    assert set(np.unique(outcome.proposal.input_keep)) == {REAL.mask_bias, np.inf}
+    np.testing.assert_array_equal(outcome.edit.input_keep[:9], 1.0)
+    np.testing.assert_array_equal(outcome.edit.keep, outcome.edit.before.edge)
 
 
 def test_weights_that_are_zero_are_edited_and_masked_like_others():
@@ -589,7 +615,11 @@ def test_weights_that_are_zero_are_edited_and_masked_like_others():
         assert (delta != 0).all()
 
 
-@pytest.mark.parametrize("config", [REAL, ONLY_EDIT, ONLY_MASK], ids=["both", "edit", "mask"])
+@pytest.mark.parametrize(
+    "config",
+    [REAL, ONLY_EDIT, ONLY_MASK, BOTH, INPUTS],
+    ids=["both", "edit", "mask", "both masks", "inputs"],
+)
 def test_proposals_are_float32_whatever_computes_them(config):
     editor, models = fresh(family_of(NORMED))
     network = Editor(dataclasses.replace(config, dtype="bfloat16"), editor.template)
@@ -598,8 +628,176 @@ def test_proposals_are_float32_whatever_computes_them(config):
     )
     leaves = jax.tree.leaves((proposal, variables))
     assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
-    assert ("keep" in variables["params"]) == (config.mask == "edges")
+    assert ("keep" in variables["params"]) == (config.mask in ("edges", "both"))
+    assert ("input_keep" in variables["params"]) == (config.mask in ("inputs", "both"))
     assert ("gamma" in variables["params"]) == config.edit
+
+
+# Masks of inputs
+
+# More inputs than a tile holds; neither they nor the hidden layers fill their tiles.
+MANY_INPUTS = (
+    MLPSpec((11, 9, 12, 3), ((0, 2),), "layer"),
+    MLPSpec((11, 5, 6, 7, 3), ((0, 3), (1, 3))),
+    MLPSpec((11, 8, 3), (), "batch"),
+)
+every_family = pytest.mark.parametrize(
+    "specs", [MANY_INPUTS, tuple(TWO_OUTPUTS)], ids=["11 inputs", "5 inputs"]
+)
+
+
+def rows_of_inputs(spec, mask):
+    """[models, inputs, targets] of all blocks of weights that leave the inputs."""
+    leaving = [
+        np.asarray(block)
+        for (source, _), block in zip(spec.blocks, mask, strict=True)
+        if source == 0
+    ]
+    return np.concatenate(leaving, axis=2)
+
+
+@every_family
+def test_the_mask_of_an_input_drops_all_edges_that_leave_it_and_nothing_else(specs):
+    editor, models = loud(specs, BOTH)
+    by_mask = {
+        mask: outcome_of(
+            editor.replace(config=dataclasses.replace(BOTH, mask=mask)), everyone(models)
+        )
+        for mask in ("none", "edges", "inputs", "both")
+    }
+    inputs = by_mask["inputs"].edit.input_keep[:9]
+    assert 0.2 < inputs.mean() < 0.8
+    np.testing.assert_array_equal(by_mask["both"].edit.input_keep[:9], inputs)
+    for mask in ("none", "edges"):
+        np.testing.assert_array_equal(by_mask[mask].edit.input_keep[:9], 1.0)
+    n_in = specs[0].widths[0]
+    rows = np.ones(by_mask["none"].edit.keep[:9].shape[:2])
+    rows[:, :n_in] = inputs
+    for mask, without in (("inputs", "none"), ("both", "edges")):
+        found, other = by_mask[mask].edit, by_mask[without].edit
+        expected = other.keep[:9] * rows[..., None]
+        assert 0 < expected.sum() < other.keep[:9].sum()
+        np.testing.assert_array_equal(found.keep[:9], expected)
+        np.testing.assert_array_equal(found.after.weight[:9], other.after.weight[:9] * expected)
+        for name in ("bias", "scale", "shift"):
+            np.testing.assert_array_equal(getattr(found.after, name), getattr(other.after, name))
+
+
+@every_family
+@pytest.mark.parametrize("mask", ["inputs", "both"])
+def test_masks_of_inputs_are_in_the_order_of_features(specs, mask):
+    editor, models = loud(specs, BOTH)
+    editor = editor.replace(config=dataclasses.replace(BOTH, mask=mask))
+    graph = jax.tree.map(np.asarray, everyone(models, np.log10(0.03)))
+    outcome = outcome_of(editor, graph)
+    first, n_in = np.cumsum(graph.n_node) - graph.n_node, specs[0].widths[0]
+    for number in range(9):
+        # A graph's nodes begin with its inputs.
+        found = outcome.edit.input_keep[number]
+        logits = outcome.proposal.input_keep[first[number] :][:n_in]
+        assert found.shape == (n_in,)
+        np.testing.assert_array_equal(found, logits > 0)
+        inputs = np.asarray(graph.nodes["slot"][first[number] :][:n_in])
+        np.testing.assert_array_equal(inputs, np.arange(n_in))
+    if mask == "both":
+        return
+    spec = specs[0]
+    _, masks = edit_stack(editor, random_stack(spec), 0.03)
+    dropped = outcome.edit.input_keep[:3] == 0
+    rows = rows_of_inputs(spec, masks)
+    assert not rows[dropped].any() and rows[~dropped].all()
+    for (source, _), block in zip(spec.blocks, masks, strict=True):
+        assert source == 0 or block.all()
+
+
+@pytest.mark.parametrize("spec", [MANY_INPUTS[0], MANY_INPUTS[1], NORMED], ids=str)
+def test_masks_are_equivariant_to_permutations_of_hidden_neurons(spec):
+    family = MANY_INPUTS if spec in MANY_INPUTS else family_of(spec)
+    editor, _ = loud(family, BOTH)
+
+    def logits_of(stack):
+        models = pack([stack], editor.template)
+        found = outcome_of(editor, gathered(models, range(3)))
+        edges = by_block(models, stack.spec, found.proposal.keep, {})
+        inputs = found.proposal.input_keep[:-TILE].reshape(3, -1)[:, : spec.widths[0]]
+        return edges, inputs
+
+    stack, orders = random_stack(spec), orders_of(spec, spec.hidden)
+    edges, inputs = logits_of(stack)
+    found_edges, found_inputs = logits_of(permuted(stack, orders))
+    assert inputs.std() > 0.1
+    assert relative_difference(found_inputs, inputs) < 1e-4
+    moved = permuted(edges, orders).params.weights
+    assert relative_difference(found_edges.params.weights, moved) < 1e-4
+    for other in (
+        permuted(stack, orders_of(spec, [1]), outgoing=False),
+        permuted(stack, orders_of(spec, [0])),
+    ):
+        assert relative_difference(logits_of(other)[1], inputs) > 0.01
+
+
+@pytest.mark.parametrize("mask", ["inputs", "both"])
+def test_masks_of_inputs_do_not_depend_on_the_batch(mask):
+    editor, models = loud(MANY_INPUTS, BOTH)
+    editor = editor.replace(config=dataclasses.replace(BOTH, mask=mask))
+    alone = outcome_of(editor, gathered(models, [1]))
+    logits = alone.proposal.input_keep[:11]
+    for ids, budget in (([7, 4, 0, 1], (40, 90)), ([-1, 8, 1, -1], (40, 90))):
+        graph = jax.tree.map(np.asarray, gathered(models, ids, budget))
+        batch, number = outcome_of(editor, graph), ids.index(1)
+        first = (np.cumsum(graph.n_node) - graph.n_node)[number]
+        found = batch.proposal.input_keep[first : first + 11]
+        np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(batch.edit.input_keep[number], alone.edit.input_keep[0])
+
+
+@every_family
+@pytest.mark.parametrize("mask", ["inputs", "both"])
+def test_an_edited_model_does_not_read_dropped_features(specs, mask):
+    editor, models = loud(specs, BOTH)
+    editor = editor.replace(config=dataclasses.replace(BOTH, mask=mask))
+    edit = outcome_of(editor, everyone(models)).edit
+    x = np.random.default_rng(2).normal(size=(7, specs[0].widths[0])).astype(np.float32)
+
+    @jit
+    def logits(after, x):
+        return jax.vmap(functools.partial(apply_padded, editor.template))(after, x)
+
+    def output(change):
+        """Of the edited models, with [9, features] added to their x."""
+        return np.asarray(logits(after, x[None] + change[:, None]))
+
+    after = jax.tree.map(lambda leaf: leaf[:9], edit.after)
+    kept = edit.input_keep[:9]
+    reference = output(0 * kept)
+    np.testing.assert_array_equal(output(100 * (1 - kept)), reference)
+    for feature in range(kept.shape[1]):
+        only = np.eye(kept.shape[1], dtype=np.float32)[feature]
+        moved = (output(0.5 * only * np.ones_like(kept)) != reference).any((1, 2))
+        assert not moved[kept[:, feature] == 0].any()
+        if mask == "inputs":
+            assert moved[kept[:, feature] == 1].all()
+
+
+def test_noise_and_gradients_reach_the_masks_of_inputs():
+    editor, models = loud(MANY_INPUTS, BOTH)
+    editor = editor.replace(config=INPUTS)
+    graph = gathered(models, [1])
+    noise = noise_of(graph, jax.random.split(jax.random.key(0), 1))
+
+    @jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient(params):
+        _, masks = edit_graph(editor.replace(params=params), graph, noise, 0.5)
+        return masks.inputs[:11].sum(), masks
+
+    found, masks = gradient(editor.params)
+    logits = outcome_of(editor, graph).proposal.input_keep + np.asarray(noise.inputs)
+    np.testing.assert_array_equal(masks.inputs, logits > 0)
+    soft = 1 / (1 + np.exp(-logits.astype(np.float64)[:11] / 0.5))
+    bias = found["input_keep"]["bias"]
+    np.testing.assert_allclose(bias, [(soft * (1 - soft) / 0.5).sum()], rtol=1e-4)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
 # Scales
@@ -708,8 +906,8 @@ def test_mask_gradients_are_those_of_its_relaxation():
     @jit
     @jax.grad
     def gradient(params):
-        _, keep = edit_graph(editor.replace(params=params), graph, noise, 0.5)
-        return keep.sum()
+        _, masks = edit_graph(editor.replace(params=params), graph, Masks(noise, None), 0.5)
+        return masks.edges.sum()
 
     found = gradient(editor.params)["keep"]["Dense_2"]["bias"]
     logits = outcome_of(editor.replace(config=REAL), graph).proposal.keep + noise

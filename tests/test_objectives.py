@@ -10,17 +10,20 @@ from scipy.spatial.distance import jensenshannon
 
 from metanet.core import UserError
 from metanet.data.tabular import Table
+from metanet.editor.edit import Edit
 from metanet.editor.relax import hard_decisions, soft_decisions
 from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
-from metanet.objectives.base import known_objectives, resolve, view_of
-from metanet.objectives.preservation import js_divergence
+from metanet.objectives import fairness
+from metanet.objectives.base import EditView, known_objectives, resolve, view_of
+from metanet.objectives.preservation import js_divergence, mean_jsd
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 8, 2)))
 TILE = 8  # inputs, each of the two hidden layers, and outputs fill one tile of the template each
 ROWS = 24
+BATCHES = ["mixed", "one group", "one class", "empty cell", "absent group"]
 every_objective = pytest.mark.parametrize("path", known_objectives())
 
 
@@ -39,9 +42,46 @@ def oracle_weights_kept(view):
     return sum(kept) / len(kept)
 
 
+def oracle_inputs_kept(view):
+    return sum(view.input_keep.tolist()) / len(view.input_keep)
+
+
+def gap(view, one_class, rows):
+    """The largest difference between two groups' mean decision on a class over their `rows`."""
+    rates = []
+    for group in set(view.batch.group.tolist()):
+        cell = [
+            view.decisions[row, one_class]
+            for row in range(len(rows))
+            if rows[row] and view.batch.group[row] == group
+        ]
+        if cell:
+            rates.append(sum(cell) / len(cell))
+    return max(a - b for a in rates for b in rates) if rates else 0.0
+
+
+def oracle_equalised_odds(view):
+    y, classes = view.batch.y, range(view.decisions.shape[1])
+    return max(gap(view, c, side) for c in classes for side in (y == c, y != c))
+
+
+def oracle_equal_opportunity(view):
+    last = view.decisions.shape[1] - 1
+    return gap(view, last, view.batch.y == last)
+
+
+def oracle_demographic_parity(view):
+    everyone = np.ones(len(view.batch.y), bool)
+    return max(gap(view, c, everyone) for c in range(view.decisions.shape[1]))
+
+
 ORACLES = {
     "metanet.objectives.preservation.mean_jsd": oracle_mean_jsd,
     "metanet.objectives.pruning.weights_kept": oracle_weights_kept,
+    "metanet.objectives.data_minimisation.inputs_kept": oracle_inputs_kept,
+    "metanet.objectives.fairness.equalised_odds": oracle_equalised_odds,
+    "metanet.objectives.fairness.equal_opportunity": oracle_equal_opportunity,
+    "metanet.objectives.fairness.demographic_parity": oracle_demographic_parity,
 }
 
 
@@ -55,16 +95,21 @@ def random_stack(spec, seed):
 
 def a_batch(kind="mixed"):
     rng = np.random.default_rng(3)
+    x = rng.normal(size=(ROWS, 5))
+    y = rng.integers(0, 1 if kind == "one class" else 2, ROWS)
+    group = rng.integers(0, 1 if kind == "one group" else 2, ROWS)
     return Table(
-        x=jnp.asarray(rng.normal(size=(ROWS, 5)), jnp.float32),
-        y=jnp.asarray(rng.integers(0, 1 if kind == "one class" else 2, ROWS), jnp.int32),
-        group=jnp.asarray(rng.integers(0, 1 if kind == "one group" else 2, ROWS), jnp.int32),
+        x=jnp.asarray(x, jnp.float32),
+        y=jnp.asarray(np.where(group == 1, 0, y) if kind == "empty cell" else y, jnp.int32),
+        group=jnp.asarray(group, jnp.int32),
+        weight=jnp.ones(ROWS),
+        n_groups=3 if kind == "absent group" else 2,
     )
 
 
 @pytest.fixture(scope="module")
 def edits():
-    """(template, before, after, keep) of four models of two specs, with half the weights cut."""
+    """(template, edits) of four models of two specs, with half the weights and some inputs cut."""
     models = pack([random_stack(spec, seed) for seed, spec in enumerate(SPECS)])
 
     @jax.jit
@@ -74,15 +119,18 @@ def edits():
 
     before = in_template(models)
     rng = np.random.default_rng(0)
-    keep = jnp.asarray(rng.random(before.edge.shape) < 0.5, jnp.float32) * before.edge
+    input_keep = np.float32([[1, 1, 0, 1, 1], [0, 1, 0, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    keep = (rng.random(before.edge.shape) < 0.5) * np.asarray(before.edge, np.float32)
+    keep[:, :5] *= input_keep[:, :, None]
+    keep = jnp.asarray(keep)
     change = jnp.asarray(0.2 * rng.normal(size=before.weight.shape), jnp.float32)
     after = before.replace(weight=(before.weight + change) * keep, bias=before.bias + 0.1)
-    return models.template, before, after, keep
+    return models.template, Edit(before, after, keep, jnp.asarray(input_keep))
 
 
 def one_of(edits, index):
-    template, *trees = edits
-    return template, *jax.tree.map(lambda leaf: leaf[index], trees)
+    template, edit = edits
+    return template, jax.tree.map(lambda leaf: leaf[index], edit)
 
 
 def view_number(edits, index, batch="mixed", decide=hard_decisions):
@@ -163,36 +211,42 @@ def test_objective_is_a_float_scalar_and_the_same_under_jit_and_vmap(path, edits
 
 
 @every_objective
-@pytest.mark.parametrize("batch", ["mixed", "one group", "one class"])
+@pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("change", ["edited", "unedited", "all cut", "extreme"])
 def test_objective_and_its_gradients_are_finite(path, batch, change, edits):
-    template, before, after, keep = one_of(edits, 0)
+    template, edit = one_of(edits, 0)
+    before = edit.before
     if change == "unedited":
-        after, keep = before, before.edge.astype(jnp.float32)
+        edit = edit.replace(after=before, keep=before.edge.astype(jnp.float32))
     if change == "all cut":
-        after, keep = before.replace(weight=0 * before.weight), 0 * keep
-    view = view_of(template, before, after, keep, a_batch(batch), hard_decisions)
+        after = before.replace(weight=0 * before.weight)
+        edit = edit.replace(after=after, keep=0 * edit.keep, input_keep=0 * edit.input_keep)
+    view = view_of(template, edit, a_batch(batch), hard_decisions)
     size = 1e4 if change == "extreme" else 1.0
 
-    def value(logits, keep):
+    def value(logits, keep, input_keep):
         decisions = soft_decisions(logits, 0.2)
-        return resolve(path)(view.replace(logits_after=logits, decisions=decisions, keep=keep))
+        changes = {"decisions": decisions, "keep": keep, "input_keep": input_keep}
+        return resolve(path)(view.replace(logits_after=logits, **changes))
 
-    result, gradients = jax.value_and_grad(value, argnums=(0, 1))(size * view.logits_after, keep)
+    result, gradients = jax.value_and_grad(value, argnums=(0, 1, 2))(
+        size * view.logits_after, edit.keep, edit.input_keep
+    )
     assert np.isfinite(result)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def permuted(edit, rows, columns):
     """The edit with its template's nodes reordered: `rows` as sources, `columns` as targets."""
-    template, before, after, keep = edit
+    template, edit = edit
 
     def model(mlp):
         grids = {name: getattr(mlp, name)[rows][:, columns] for name in ("weight", "edge")}
         ends = {name: getattr(mlp, name)[columns] for name in ("bias", "scale", "shift", "node")}
         return mlp.replace(**grids, **ends)
 
-    return template, model(before), model(after), keep[rows][:, columns]
+    keep = edit.keep[rows][:, columns]
+    return template, edit.replace(before=model(edit.before), after=model(edit.after), keep=keep)
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +281,93 @@ def test_a_wrong_permutation_changes_the_model(index, edits, order):
     )
     np.testing.assert_allclose(right, original, atol=1e-5)
     assert np.abs(wrong - original).max() > 0.1
+
+
+def test_a_divergence_of_weighted_rows_is_their_weighted_mean(edits):
+    view = view_number(edits, 0)
+    weight = np.geomspace(0.01, 1, ROWS, dtype=np.float32)
+    weight /= weight.mean()
+    p, q = softmax(view.logits_before), softmax(view.logits_after)
+    expected = np.average(jensenshannon(p, q, axis=1) ** 2, weights=weight)
+    found = mean_jsd(view.replace(batch=view.batch.replace(weight=jnp.asarray(weight))))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert abs(mean_jsd(view) - expected) > 0.01 * expected
+
+
+def decided(decisions, y, group, n_groups):
+    """A view that has no more than what fairness is about."""
+    rows = len(y)
+    batch = Table(None, *map(jnp.asarray, (y, group)), jnp.ones(rows), n_groups)
+    return EditView(None, None, None, None, None, None, jnp.float32(decisions), batch)
+
+
+def a_population(n_classes, n_groups, rows=400):
+    """Labels, groups and decisions (class numbers) that all depend on one another."""
+    rng = np.random.default_rng(n_classes + 10 * n_groups)
+    group = rng.integers(0, n_groups, rows)
+    y = (rng.integers(0, n_classes, rows) + (rng.random(rows) < 0.2 * group)) % n_classes
+    wrong = rng.random(rows) < 0.1 + 0.15 * group
+    return y, group, np.where(wrong, rng.integers(0, n_classes, rows), y)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 5])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_equalised_odds_of_hard_decisions_are_those_of_fairlearn(n_classes, n_groups):
+    metrics = pytest.importorskip("fairlearn.metrics")
+    y, group, decision = a_population(n_classes, n_groups)
+    expected = max(
+        metrics.equalized_odds_difference(y == c, decision == c, sensitive_features=group)
+        for c in range(n_classes)
+    )
+    view = decided(np.eye(n_classes)[decision], y, group, n_groups)
+    assert 0.05 < expected < 0.9
+    np.testing.assert_allclose(fairness.equalised_odds(view), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("n_classes", "n_groups"), [(2, 3), (3, 2), (3, 4)])
+@pytest.mark.parametrize("name", ["equalised_odds", "equal_opportunity", "demographic_parity"])
+def test_fairness_of_many_classes_and_groups_agrees_with_a_loop(name, n_classes, n_groups, soft):
+    y, group, decision = a_population(n_classes, n_groups)
+    decisions = np.eye(n_classes)[decision]
+    if soft:
+        decisions = softmax(decisions + np.random.default_rng(0).normal(size=decisions.shape))
+    view = decided(decisions, y, group, n_groups)
+    expected = ORACLES[f"metanet.objectives.fairness.{name}"](jax.tree.map(np.asarray, view))
+    assert expected > 0.01
+    np.testing.assert_allclose(getattr(fairness, name)(view), expected, rtol=1e-4)
+
+
+# Rows are (label, group, decision). A cell without rows has no rate.
+CELLS = {
+    "one group": ([(0, 0, 0), (1, 0, 1), (1, 0, 0)], 0.0, 0.0, 0.0),
+    "one class": ([(0, 0, 0), (0, 0, 1), (0, 1, 0)], 0.5, 0.0, 0.5),
+    "only the last class": ([(1, 0, 0), (1, 0, 1), (1, 1, 1)], 0.5, 0.5, 0.5),
+    "empty cell": ([(0, 0, 0), (1, 0, 0), (0, 1, 1), (0, 1, 0)], 0.5, 0.0, 0.5),
+    "classes apart": ([(0, 0, 0), (1, 1, 1)], 0.0, 0.0, 1.0),
+    "no rows": ([], 0.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("cells", CELLS)
+@pytest.mark.parametrize("n_groups", [2, 4])
+def test_cells_without_rows_take_no_part_and_leave_gradients_finite(cells, n_groups):
+    rows, *expected = CELLS[cells]
+    y, group, decision = np.array(rows, np.int32).reshape(-1, 3).T
+    view = decided(np.eye(2)[decision], y, group, n_groups)
+    for name, value in zip(
+        ("equalised_odds", "equal_opportunity", "demographic_parity"), expected, strict=True
+    ):
+        objective = getattr(fairness, name)
+
+        def on_logits(logits, objective=objective):
+            return objective(view.replace(decisions=soft_decisions(logits, 0.2)))
+
+        np.testing.assert_allclose(objective(view), value, atol=1e-6, err_msg=name)
+        soft, gradient = jax.value_and_grad(on_logits)(view.decisions)
+        assert np.isfinite(soft) and np.isfinite(gradient).all()
+        if value > 0:
+            assert gradient.any(), name
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,8 @@ UNUSABLE = {
     "unknown dataset": (["--config.dataset=irises"], {}, "irises"),
     "unknown group": (["--config.group=height"], {}, "height"),
     "unknown baseline": (["--config.baselines=('Guess',)"], {}, "Guess"),
+    "unknown task": (["--config.task=chess"], {}, "chess"),
+    "no editor": (["--config.task=dm", "--config.baselines=('FS (GMN)',)"], {}, "FS (GMN)"),
     "unknown requirement": (["--config.requirement=metanet.nope"], {}, "metanet.nope"),
     "other settings": (["--config.population.epochs=2"], {}, "work/population"),
     "workdir below a file": ([], {"workdir": "tiny.py/work"}, "tiny.py"),
@@ -239,6 +241,58 @@ def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, fail
 
 def test_a_refused_command_leaves_the_config_beside_the_results_of_another(failures):
     assert failures["unchanged"]
+
+
+OTHER_TASKS = """\
+from configs import {task}
+
+
+def get_config():
+    config = {task}.get_config("synthetic")
+    config.num_cpu_devices = 2
+    config.population.experiments = 12
+    config.population.max_specs = 2
+    config.population.epochs = 1
+    config.population.depths = (1,)
+    config.population.widths = (8,)
+    config.population.norms = ("none",)
+    config.editor.steps = 50
+    config.editor.batch_size = 4
+    config.editor.points = 32
+    config.editor.layers = 1
+    config.editor.node_width = 8
+    config.editor.edge_width = config.editor.message_width = 4
+    config.evaluation.preferences = 3
+    if "retrain" in config.evaluation:
+        config.evaluation.retrain.steps = 20
+    return config
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["dm", "fairness"])
+def test_every_method_of_the_other_tasks_has_an_entry(task, space, start):
+    if task == "fairness":
+        for library in ("aif360", "fairlearn"):
+            pytest.importorskip(library)
+    (space / f"{task}.py").write_text(OTHER_TASKS.format(task=task))
+    process = start(config=space / f"{task}.py", workdir=task)
+    out, err = finish(process)
+    assert all(PROGRESS.match(line) for line in err.splitlines())
+
+    def refuse(constant):
+        raise ValueError(f"results.json: found {constant}")
+
+    text = (space / task / "results.json").read_text()
+    methods = json.loads(text, parse_constant=refuse)["methods"]
+    assert methods.keys() > {"GMN"} and len(methods) == 6
+    for name, method in methods.items():
+        assert name in out
+        assert 0 <= method["hypervolume"] <= 1
+        assert method["points_evaluated"] >= 1
+        for point in method["front"]:
+            assert 0 <= point["requirement"] <= 1
+            assert -1e-6 <= point["jsd"] <= 0.7
 
 
 def wait_for(process, condition):

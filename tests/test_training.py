@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from metanet.core import Diverged, Stopped, UserError
 from metanet.data import synthetic
 from metanet.data.tabular import Table
 from metanet.editor.edit import edit_stack
-from metanet.editor.model import EditorConfig, scales_of
+from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
 from metanet.evaluation.sweep import editor_method, evaluate
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack
@@ -22,6 +23,8 @@ from metanet.mlp import network, population
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import PopulationConfig
 from metanet.mlp.spec import MLPSpec
+from metanet.objectives import fairness
+from metanet.objectives.base import EditView
 from metanet.objectives.pruning import weights_kept
 from metanet.training import loop
 from metanet.training.checkpoint import load_editor
@@ -62,6 +65,8 @@ def table():
         x=rng.normal(size=(64, 5)).astype(np.float32),
         y=rng.integers(0, 2, 64).astype(np.int32),
         group=np.zeros(64, np.int32),
+        weight=np.ones(64, np.float32),
+        n_groups=1,
     )
 
 
@@ -395,6 +400,106 @@ def test_short_trainings_have_finite_schedules(steps):
 def test_an_impossible_setting_is_a_user_error_that_names_its_key(key, values):
     with pytest.raises(UserError, match=f"config key {key}:"):
         TrainingConfig(**{"steps": 5} | values)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """A table whose cells of (label, group) have very different sizes; two of the nine are empty.
+
+    Cells also differ in x, so that models and edits differ between them.
+    """
+    rng = np.random.default_rng(3)
+    sizes = {(0, 0): 300, (0, 1): 40, (0, 2): 9, (1, 0): 60, (1, 1): 5, (2, 1): 30, (2, 2): 2}
+    y, group = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0).T
+    order = rng.permutation(len(y))
+    y, group = y[order].astype(np.int32), group[order].astype(np.int32)
+    x = rng.normal(size=(len(y), 5)) * (0.3 + y + group)[:, None] + y[:, None]
+    return Table(x.astype(np.float32), y, group, np.ones(len(y), np.float32), n_groups=3)
+
+
+def sampled(config, models, table):
+    """(table, probability of each row) that training samples from."""
+    strata = stratify(models, IDS, config.batch_size, 1)
+    problem = problem_of(config, models, scales_of(models, IDS), strata, table, 0)
+    pool = np.asarray(problem.pool)
+    return problem.table, np.bincount(pool, minlength=len(table.y)) / len(pool)
+
+
+BALANCED = dataclasses.replace(CONFIG, balanced=True)
+
+
+def test_balanced_sampling_gives_every_cell_the_same_share_and_weights_undo_it(models, uneven):
+    table, probability = sampled(BALANCED, models, uneven)
+    np.testing.assert_allclose(probability.sum(), 1.0, rtol=1e-5)
+    cell = 3 * uneven.y + uneven.group
+    shares = np.bincount(cell, probability, minlength=9)
+    np.testing.assert_allclose(shares[shares > 0], 1 / 7, rtol=1e-4)
+    for one in np.unique(cell):
+        assert np.ptp(probability[cell == one]) < 1e-3
+    weight = np.asarray(table.weight)
+    np.testing.assert_allclose((probability * weight).sum(), 1.0, rtol=1e-4)
+    # Of any function of the rows the weighted mean is the plain one.
+    np.testing.assert_allclose(probability * weight, 1 / len(weight), rtol=0.01)
+    for name in ("x", "y", "group"):
+        np.testing.assert_array_equal(getattr(table, name), getattr(uneven, name))
+
+
+def test_plain_sampling_gives_every_row_the_same_share_and_weight(models, uneven):
+    table, probability = sampled(CONFIG, models, uneven)
+    np.testing.assert_allclose(probability, 1 / len(uneven.y), rtol=1e-3)
+    np.testing.assert_array_equal(table.weight, 1.0)
+
+
+def largest_excess_of_a_cell(view):
+    """How much more than a seventh the most frequent (label, group) has of a batch."""
+    cell = 3 * view.batch.y + view.batch.group
+    return jnp.bincount(cell, length=9).max() / len(cell) - 1 / 7
+
+
+def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_data(models, uneven):
+    points = 8192
+    editor = dataclasses.replace(EDITOR, mask="none", gamma=1.0, layers=1)
+    config = dataclasses.replace(BALANCED, points=points, preference=(0.1, 0.1), learning_rate=0.0)
+    scales = scales_of(models, IDS)
+    strata = stratify(models, IDS, config.batch_size, 1)
+    problem = problem_of(config, models, scales, strata, uneven, 0)
+    mesh = Mesh(jax.devices()[:1], ("models",))
+    chunk = make_chunk(editor, config, largest_excess_of_a_cell, strata.budget, mesh)
+    state = init_state(editor, config, models, scales, 0)
+    trained = TrainedEditor(jax.device_get(state.params), scales, editor, models.template)
+    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    _, metrics, by_model = chunk(state, problem, np.zeros(3, np.float32), np.ones(3, np.float32))
+    excess = np.asarray(metrics["requirement"])
+    assert (np.abs(excess) < 5 * np.sqrt(1 / 7 / points)).all()
+    ids = np.unique(by_model["model_id"])
+    everyone = evaluate(
+        editor_method, trained, models, ids, np.array([0.1]), uneven, weights_kept, 0
+    ).jsd[0]
+    expected = [everyone[np.searchsorted(ids, batch)].mean() for batch in by_model["model_id"]]
+    assert np.min(expected) > 0.01
+    np.testing.assert_allclose(metrics["jsd"], expected, rtol=0.05)
+
+
+FAIRNESS = ("equalised_odds", "equal_opportunity", "demographic_parity")
+
+
+@pytest.mark.parametrize("name", FAIRNESS)
+def test_fairness_of_a_balanced_batch_estimates_that_of_all_data(name, models, uneven):
+    table, probability = sampled(BALANCED, models, uneven)
+    rng = np.random.default_rng(1)
+    rows = rng.choice(len(probability), 20000, p=probability / probability.sum())
+    # Cells differ; groups differ most in how often class 0 is decided on where it is wrong.
+    logits = rng.normal(size=(len(uneven.y), 3))
+    logits[:, 0] += np.where(uneven.group == 1, 3.0 - 3.0 * (uneven.y == 1), 0.0)
+    decisions = np.asarray(jax.nn.softmax(logits))
+
+    def value(batch, decisions):
+        view = EditView(None, None, None, None, None, None, jnp.asarray(decisions), batch)
+        return float(getattr(fairness, name)(view))
+
+    sample = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], table)
+    expected = value(jax.tree.map(jnp.asarray, uneven), decisions)
+    assert value(sample, decisions[rows]) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.fixture

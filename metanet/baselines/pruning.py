@@ -1,4 +1,4 @@
-"""Pruning without an editor: score every weight, keep the best ones, change nothing else."""
+"""Pruning without an editor: score every weight, keep the best ones (paper section 5)."""
 
 import functools
 from collections.abc import Callable
@@ -6,26 +6,30 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metanet.baselines.distil import RetrainConfig, jsd_loss, label_loss, retrain
+from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Method
 from metanet.graphs.convert import to_template
-from metanet.graphs.template import PaddedMLP
+from metanet.graphs.template import PaddedMLP, apply_padded
 from metanet.graphs.topology import TILE, Template
 
-# score(template, model, key) -> [sources, targets], higher is kept; written for one model.
-Score = Callable[[Template, PaddedMLP, jax.Array], jax.Array]
+# score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
+Score = Callable[[Template, PaddedMLP, Table, jax.Array], jax.Array]
 
 
-def random(template: Template, model: PaddedMLP, key: jax.Array) -> jax.Array:
-    """Uniform scores (paper section 5, Random)."""
+def random(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """Uniform scores."""
     return jax.random.uniform(key, model.weight.shape)
 
 
-def magnitude(template: Template, model: PaddedMLP, key: jax.Array) -> jax.Array:
+def magnitude(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
     """|w|, one threshold for the whole model (Han et al. 2015)."""
     return jnp.abs(model.weight)
 
 
-def layer_magnitude(template: Template, model: PaddedMLP, key: jax.Array) -> jax.Array:
+def layer_magnitude(
+    template: Template, model: PaddedMLP, table: Table, key: jax.Array
+) -> jax.Array:
     """|w| over the root mean square of its block, one threshold for the whole model.
 
     Blocks of different scale are pruned alike: the strongest one-shot score that uses no data.
@@ -39,6 +43,20 @@ def layer_magnitude(template: Template, model: PaddedMLP, key: jax.Array) -> jax
     return jnp.abs(model.weight) / jnp.maximum(source @ rms @ target.T, 1e-12)
 
 
+def gradient(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """|g|, the gradient of the mean cross-entropy on `table` (Grad Importance)."""
+
+    def loss(weight):
+        return label_loss(apply_padded(template, model.replace(weight=weight), table.x), table.y)
+
+    return jnp.abs(jax.grad(loss)(model.weight))
+
+
+def snip(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """|g w|, the connection sensitivity (Lee, Ajanthan and Torr 2019)."""
+    return gradient(template, model, table, key) * jnp.abs(model.weight)
+
+
 def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Array:
     """The mask [sources, targets] float32 of the round(fraction x weights) highest scores."""
     flat = jnp.where(model.edge, score, -jnp.inf).reshape(-1)
@@ -48,20 +66,78 @@ def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Ar
     return keep.reshape(score.shape)
 
 
-SCORES = {
-    "Random": random,
-    "Magnitude": magnitude,
-    "Magnitude (layer-normalised)": layer_magnitude,
-}
+def _pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:
+    everything = jnp.ones((keep.shape[0], template.n_in))
+    return Edit(before, before.replace(weight=before.weight * keep), keep, everything)
 
 
-def method(score: Score, template: Template) -> Method:
-    """Pruning by `score` as a method whose setting is the fraction of weights to keep."""
+def one_shot(score: Score, template: Template) -> Method:
+    """Keeps the best weights by `score`, unchanged.
 
-    def prune(context, graph, keys, setting):
+    The context is the table that scores are measured on, the setting the fraction to keep.
+    """
+
+    def prune(table, graph, keys):
         before = to_template(template, graph)
-        scores = jax.vmap(functools.partial(score, template))(before, keys)
-        keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, setting)
-        return Edit(before, before.replace(weight=before.weight * keep), keep)
+        scores = jax.vmap(lambda m, k: score(template, m, table, k))(before, keys)
+
+        def at(fraction):
+            keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
+            return _pruned(template, before, keep)
+
+        return at
+
+    return prune
+
+
+def distilled(score: Score, template: Template, config: RetrainConfig) -> Method:
+    """`one_shot`, then the kept parameters are distilled from the original on the context."""
+    plain = one_shot(score, template)
+
+    def prune(table, graph, keys):
+        pruned = plain(table, graph, keys)
+
+        def student(model, keep, key):
+            teacher = apply_padded(template, model, table.x)
+            return retrain(template, model, keep, table.x, teacher, jsd_loss, config, key)
+
+        def at(fraction):
+            edit = pruned(fraction)
+            return edit.replace(after=jax.vmap(student)(edit.before, edit.keep, keys))
+
+        return at
+
+    return prune
+
+
+def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> Method:
+    """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019), few short rounds.
+
+    Each round trains the kept weights on the context's labels, drops those of least trained
+    magnitude and rewinds the rest to the original model, whose weights are the ticket's.
+    """
+
+    def ticket(model, table, fraction, key):
+        def one_round(keep, item):
+            number, round_key = item
+            trained = retrain(
+                template, model, keep, table.x, table.y, label_loss, config, round_key
+            )
+            share = fraction ** ((number + 1.0) / rounds)
+            return keep_best(model, jnp.abs(trained.weight) * keep, share) * keep, None
+
+        start = model.edge.astype(jnp.float32)
+        items = (jnp.arange(rounds), jax.random.split(key, rounds))
+        return jax.lax.scan(one_round, start, items)[0]
+
+    def prune(table, graph, keys):
+        before = to_template(template, graph)
+
+        def at(fraction):
+            find = functools.partial(ticket, table=table, fraction=fraction)
+            keep = jax.vmap(lambda m, k: find(m, key=k))(before, keys)
+            return _pruned(template, before, keep)
+
+        return at
 
     return prune

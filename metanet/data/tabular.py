@@ -10,14 +10,18 @@ from metanet.core import UserError
 
 @flax.struct.dataclass
 class Table:
-    """One split, a pytree.
+    """One split, or a sample of it; a pytree.
 
     x: [rows, features] float32, standardised. y: [rows] int32, the class. group: [rows] int32.
+    weight: [rows] float32 with mean 1, what a row counts in means over the data: 1 unless rows were
+    sampled unevenly. n_groups: how many groups there are, static.
     """
 
     x: np.ndarray
     y: np.ndarray
     group: np.ndarray
+    weight: np.ndarray
+    n_groups: int = flax.struct.field(pytree_node=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ class TabularData:
     """A dataset with one protected attribute, in four disjoint tables.
 
     Target MLPs are trained on `train`, the editor on `edit`; `select` chooses among editors and
-    `test` is for reporting only. group: the attribute's name, groups: how many values it has.
+    `test` is for reporting only. group: the attribute's name.
     mean, std: [features] float64, of `train` before it was standardised.
     """
 
@@ -49,7 +53,6 @@ class TabularData:
     features: tuple[str, ...]
     classes: tuple[str, ...]
     group: str
-    groups: int
     mean: np.ndarray
     std: np.ndarray
     train: Table
@@ -92,6 +95,8 @@ def split(raw: Raw, group: str, seed: int) -> TabularData:
             x=((raw.x[part] - mean) / std).astype(np.float32),
             y=raw.y[part].astype(np.int32),
             group=raw.groups[group][part].astype(np.int32),
+            weight=np.ones(len(part), np.float32),
+            n_groups=int(raw.groups[group].max()) + 1,
         )
         for part in parts
     )
@@ -100,7 +105,6 @@ def split(raw: Raw, group: str, seed: int) -> TabularData:
         features=raw.features,
         classes=raw.classes,
         group=group,
-        groups=int(raw.groups[group].max()) + 1,
         mean=mean,
         std=std,
         train=train,

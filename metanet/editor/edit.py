@@ -9,9 +9,18 @@ import jraph
 import numpy as np
 from flax import struct
 
+from metanet.editor.layers import at_sources, tiles_of
 from metanet.editor.model import Editor, TrainedEditor
 from metanet.editor.relax import keep_mask
-from metanet.graphs.convert import edge_matrix, gather, graph_of, pack, to_template, unpack
+from metanet.graphs.convert import (
+    edge_matrix,
+    gather,
+    graph_of,
+    input_vector,
+    pack,
+    to_template,
+    unpack,
+)
 from metanet.graphs.template import PaddedMLP
 from metanet.graphs.topology import TILE
 from metanet.mlp.population import Stack
@@ -21,88 +30,115 @@ from metanet.mlp.population import Stack
 class Edit:
     """The edits of G models in their template; every leaf has a leading axis [G].
 
+    Masks are 0 or 1; straight-through in training.
+
     Attributes:
-      before, after: the models; pruned weights of `after` are 0.
-      keep: [G, sources, targets] float32, 1 where a weight is kept; straight-through in training.
+      before, after: the models; weights of `after` that are not kept are 0.
+      keep: [G, sources, targets] float32, 1 where a weight is kept, 0 where there is none.
+      input_keep: [G, features] float32, 1 where an input feature may be read.
     """
 
     before: PaddedMLP
     after: PaddedMLP
     keep: jax.Array
+    input_keep: jax.Array
 
 
-# method(context, graph, keys [G], setting []) -> the edits of the batch's G graphs. `context` is
-# any pytree, `setting` the number that a front is swept over.
-Method = Callable[[object, jraph.GraphsTuple, jax.Array, jax.Array], Edit]
+# method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`
+# is any pytree, `setting` the number that a front is swept over; what does not depend on it is
+# computed once.
+Method = Callable[[object, jraph.GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
 
 
-def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> jax.Array:
-    """Standard logistic noise for every edge: [E] float32.
+@struct.dataclass
+class Masks:
+    """Values per edge [E] and per node [V] of a batch: masks, or noise on their logits."""
 
-    An edge's value depends on its graph's key ([G]) and its place in that graph alone, so neither
-    padding nor the number of devices changes it.
+    edges: jax.Array
+    inputs: jax.Array
+
+
+def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
+    """Standard logistic noise for every edge and node.
+
+    A value depends on its graph's key ([G]) and its place in that graph alone, so neither padding
+    nor the number of devices changes it.
     """
-    sizes = graph.n_edge // TILE**2
-    total = len(graph.senders) // TILE**2
-    owner = graph_of(sizes, total)
-    local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[owner]
-    real = keys[jnp.minimum(owner, len(keys) - 1)]
-    tile_keys = jax.vmap(jax.random.fold_in)(real, local)
-    return jax.vmap(lambda key: jax.random.logistic(key, (TILE**2,)))(tile_keys).reshape(-1)
+
+    def draw(keys, sizes, total, size):
+        owner = graph_of(sizes, total)
+        local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[owner]
+        tile_keys = jax.vmap(jax.random.fold_in)(keys[jnp.minimum(owner, len(keys) - 1)], local)
+        return jax.vmap(lambda key: jax.random.logistic(key, (size,)))(tile_keys).reshape(-1)
+
+    n_edges, n_nodes = len(graph.senders) // TILE**2, len(graph.nodes["slot"]) // TILE
+    node_keys = jax.vmap(lambda key: jax.random.split(key)[1])(keys)
+    return Masks(
+        edges=draw(keys, graph.n_edge // TILE**2, n_edges, TILE**2),
+        inputs=draw(node_keys, graph.n_node // TILE, n_nodes, TILE),
+    )
 
 
 def edit_graph(
     editor: TrainedEditor,
     graph: jraph.GraphsTuple,
-    noise: jax.Array | float = 0.0,
+    noise: Masks | None = None,
     temperature: float = 1.0,
     dropout_key: jax.Array | None = None,
-) -> tuple[jraph.GraphsTuple, jax.Array]:
-    """The edited batch, and its mask.
+) -> tuple[jraph.GraphsTuple, Masks]:
+    """The edited batch, and its masks.
 
     Args:
       graph: from `graphs.convert.gather`, with the preferences in its globals.
-      noise: added to the mask's logits, [E]; 0 for a deterministic edit.
-      temperature: of the mask's relaxation, which only gradients see.
+      noise: added to the masks' logits; none for a deterministic edit.
+      temperature: of the masks' relaxation, which only gradients see.
       dropout_key: turns the editor's dropout on.
 
     Returns:
-      The edited batch and the mask [E], 0 or 1 with straight-through gradients.
+      The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
+      its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
     proposal = Editor(editor.config, editor.template).apply(
         {"params": editor.params}, graph, editor.scales, dropout_key is None, rngs=rngs
     )
-    keep = jnp.ones_like(graph.edges["weight"])
+    edges = jnp.ones_like(graph.edges["weight"])
+    inputs = jnp.ones_like(graph.nodes["bias"])
     if proposal.keep is not None:
-        keep = keep_mask(proposal.keep + noise, temperature)
-    weight = (graph.edges["weight"] + proposal.weight) * keep
+        edges = keep_mask(proposal.keep + (0.0 if noise is None else noise.edges), temperature)
+    if proposal.input_keep is not None:
+        logits = proposal.input_keep + (0.0 if noise is None else noise.inputs)
+        inputs = keep_mask(logits, temperature)
+        leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]
+        edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
+    weight = (graph.edges["weight"] + proposal.weight) * edges
     deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
     nodes = graph.nodes | {name: graph.nodes[name] + delta for name, delta in deltas.items()}
-    return graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight}), keep
+    edited = graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight})
+    return edited, Masks(edges, inputs)
 
 
 def as_edit(
-    editor: TrainedEditor, graph: jraph.GraphsTuple, edited: jraph.GraphsTuple, keep: jax.Array
+    editor: TrainedEditor, graph: jraph.GraphsTuple, edited: jraph.GraphsTuple, masks: Masks
 ) -> Edit:
     """A batch before and after editing, in its template."""
     before = to_template(editor.template, graph)
     return Edit(
         before=before,
         after=to_template(editor.template, edited),
-        keep=edge_matrix(editor.template, graph, keep) * before.edge,
+        keep=edge_matrix(editor.template, graph, masks.edges) * before.edge,
+        input_keep=input_vector(editor.template, graph, masks.inputs),
     )
 
 
 @functools.partial(jax.jit, static_argnames="budget")
 def _edit_packed(editor, models, ids, preference, budget):
     graph = gather(models, ids, preference, budget)
-    edited, keep = edit_graph(editor, graph)
+    edited, masks = edit_graph(editor, graph)
     nodes = {k: edited.nodes[k].reshape(-1, TILE)[:-1] for k in ("bias", "scale", "shift")}
     weight = edited.edges["weight"].reshape(-1, TILE, TILE)
-    return models.replace(weight=weight, **nodes), models.replace(
-        weight=keep.reshape(-1, TILE, TILE)
-    )
+    keep = masks.edges.reshape(-1, TILE, TILE)
+    return models.replace(weight=weight, **nodes), models.replace(weight=keep)
 
 
 def edit_stack(editor: TrainedEditor, stack: Stack, preference: float) -> tuple[Stack, tuple]:

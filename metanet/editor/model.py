@@ -16,7 +16,7 @@ from metanet.graphs.topology import TILE, Template
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.spec import NORMS
 
-MASKS = ("none", "edges")
+MASKS = ("none", "edges", "inputs", "both")
 DTYPES = ("float32", "bfloat16")
 # Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
 # not, consecutive or skip.
@@ -34,7 +34,7 @@ class EditorConfig:
       dropout: in the nodes' update.
       gamma: the residual's first scale, theta' = theta + gamma delta.
       edit: whether parameters are edited; with False there is only a mask.
-      mask: "edges" for a mask on weights, "none" for no mask.
+      mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
       mask_bias: the mask logits' first value; positive keeps.
       dtype: compute dtype; parameters are float32.
     """
@@ -80,7 +80,8 @@ class Proposal:
 
     Attributes:
       weight: [E];  bias, scale, shift: [V], the deltas (zero without `EditorConfig.edit`).
-      keep: [E], the mask's logits, or None without a mask.
+      keep: [E], the edge mask's logits, or None without one.
+      input_keep: [V], the input mask's logits, infinite for all other nodes; None without one.
     """
 
     weight: jax.Array
@@ -88,6 +89,7 @@ class Proposal:
     scale: jax.Array
     shift: jax.Array
     keep: jax.Array | None
+    input_keep: jax.Array | None
 
 
 def _roles(template: Template, graph: jraph.GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -190,21 +192,29 @@ class Editor(nn.Module):
         )(config.message_width, config.dropout, dtype, name="layers")
         (nodes, edges), _ = rounds((nodes, edges), tiles, deterministic)
         nodes = nn.LayerNorm(dtype=dtype)(nodes)
-        keep = None
-        if config.mask == "edges":
+        layer, is_input, is_output = _roles(self.template, graph)
+        keep = input_keep = None
+        if config.mask in ("edges", "both"):
             # A fresh mask keeps everything: its logits are all `mask_bias`.
             head = EdgeMLP(config.message_width, 1, dtype, nn.initializers.zeros, name="keep")
             keep = config.mask_bias + head(edges, nodes, tiles).reshape(-1).astype(jnp.float32)
+        if config.mask in ("inputs", "both"):
+            head = nn.Dense(2 * config.node_width, dtype=dtype, name="input_hidden")(nodes)
+            zeros = nn.initializers.zeros
+            logit = nn.Dense(1, kernel_init=zeros, dtype=dtype, name="input_keep")(nn.relu(head))[
+                :, 0
+            ]
+            logit = config.mask_bias + logit.astype(jnp.float32)
+            input_keep = jnp.where(jnp.repeat(is_input, TILE), logit, jnp.inf)
         n_nodes, n_edges = len(nodes), tiles.exists.size
         if not config.edit:
             none = jnp.zeros(n_nodes)
-            return Proposal(jnp.zeros(n_edges), none, none, none, keep)
+            return Proposal(jnp.zeros(n_edges), none, none, none, keep, input_keep)
         gamma = self.param("gamma", nn.initializers.constant(config.gamma), (), jnp.float32)
         delta = EdgeMLP(config.message_width, 1, dtype, name="delta")(edges, nodes, tiles)
         unit = scales.weight[_kind(self.template, graph, tiles)]
         weight = gamma * unit[:, None, None] * delta[..., 0].astype(jnp.float32)
         deltas = nn.Dense(3, dtype=dtype, name="node_delta")(nodes).astype(jnp.float32)
-        layer, _, is_output = _roles(self.template, graph)
         bias_unit = scales.bias[is_output.astype(jnp.int32)]
         owner = graph_of(graph.n_node, n_nodes)
         normed = (graph.globals["norm"] == NORMS.index("layer"))[owner]
@@ -217,6 +227,7 @@ class Editor(nn.Module):
             scale=jnp.where(real & normed, gamma * scales.scale * deltas[:, 1], 0.0),
             shift=jnp.where(real & normed, gamma * scales.shift * deltas[:, 2], 0.0),
             keep=keep,
+            input_keep=input_keep,
         )
 
     def _initial_states(self, graph, scales, tiles, dtype):

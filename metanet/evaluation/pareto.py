@@ -25,6 +25,8 @@ def hypervolume(points: np.ndarray, reference: tuple[float, float]) -> float:
 
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The second objective at `levels` of the first, linear between points; NaN outside them."""
+    if not len(points):
+        return np.full(len(levels), np.nan)
     order = np.argsort(points[:, 0])
     x, y = points[order].T
     return np.interp(levels, x, y, left=np.nan, right=np.nan)

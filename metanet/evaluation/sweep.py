@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import time
+import warnings
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,39 +26,62 @@ from metanet.objectives.preservation import mean_jsd
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """S settings on M models: every field but `settings` ([S]) is [S, M] float.
+    """S settings on M models: every field is [S, M] float; NaN where a method has no result.
 
     Attributes:
-      requirement: of the hard view;  jsd: mean over the data, nats.
+      requirement: of the hard view.
+      jsd: between outputs, mean over the data, nats.
+      jsd_label: between decisions read as one-hot distributions, mean over the data, nats.
       accuracy, accuracy_original: of the edited and of the original models.
     """
 
-    settings: np.ndarray
     requirement: np.ndarray
     jsd: np.ndarray
+    jsd_label: np.ndarray
     accuracy: np.ndarray
     accuracy_original: np.ndarray
 
     @property
     def points(self) -> np.ndarray:
-        """(requirement, jsd), means over models: [S, 2]."""
-        return np.stack([self.requirement.mean(1), self.jsd.mean(1)], axis=1)
+        """(requirement, jsd), means over the models that have a result: [S, 2]."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no model has a result: NaN
+            means = [np.nanmean(self.requirement, axis=1), np.nanmean(self.jsd, axis=1)]
+        return np.stack(means, axis=1)
 
     @property
     def selected(self) -> np.ndarray:
-        """The settings on the Pareto front, by rising requirement."""
-        mask = pareto_mask(self.points)
-        return self.settings[mask][np.argsort(self.points[mask, 0])]
+        """The settings on the Pareto front, by rising requirement: indices."""
+        points = np.where(np.isnan(self.points), np.inf, self.points)
+        index = np.flatnonzero(pareto_mask(points) & np.isfinite(points).all(1))
+        return index[np.argsort(points[index, 0])]
 
 
 def editor_method(
-    editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array, setting: jax.Array
-) -> Edit:
+    editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array
+) -> Callable[[jax.Array], Edit]:
     """The editor as a method: the setting is lambda, keys are not used."""
-    preference = jnp.full_like(graph.globals["preference"], jnp.log10(setting))
-    graph = graph._replace(globals=graph.globals | {"preference": preference})
-    edited, keep = edit_graph(editor, graph)
-    return as_edit(editor, graph, edited, keep)
+
+    def edit(setting):
+        preference = jnp.full_like(graph.globals["preference"], jnp.log10(setting))
+        asked = graph._replace(globals=graph.globals | {"preference": preference})
+        return as_edit(editor, asked, *edit_graph(editor, asked))
+
+    return edit
+
+
+def masked_method(
+    editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array
+) -> Callable[[jax.Array], Edit]:
+    """The editor's masks on the unedited parameters."""
+    edit = editor_method(editor, graph, keys)
+
+    def mask(setting):
+        proposed = edit(setting)
+        kept = proposed.before.replace(weight=proposed.before.weight * proposed.keep)
+        return proposed.replace(after=kept)
+
+    return mask
 
 
 def _accuracy(view: EditView, logits: jax.Array) -> jax.Array:
@@ -67,6 +92,9 @@ def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
     return {
         "requirement": requirement(view),
         "jsd": mean_jsd(view),
+        # Two different one-hot distributions are ln 2 apart.
+        "jsd_label": jnp.log(2.0)
+        * (view.logits_before.argmax(-1) != view.logits_after.argmax(-1)).mean(),
         "accuracy": _accuracy(view, view.logits_after),
         "accuracy_original": _accuracy(view, view.logits_before),
     }
@@ -88,6 +116,28 @@ def _mapped(one_batch, mesh):
     return jax.jit(body)
 
 
+def map_models(function, context, models: Models, ids: np.ndarray, seed: int, batch_size: int = 16):
+    """function(context, graph, keys [G]) -> leaves [G, ...], on the models `ids`, in one program.
+
+    Returns:
+      numpy leaves [M, ...] in the order of `ids`. A model's key depends on the seed and its number.
+    """
+    strata, mesh = _batches(models, ids, batch_size)
+
+    def one_batch(arguments, ids):
+        models, context, seed = arguments
+        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
+        keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
+        return function(context, graph, keys)
+
+    arguments = (models, context, jnp.asarray(seed))
+    results = _mapped(one_batch, mesh)(arguments, jnp.asarray(strata.table))
+    # [batches, rows] of models to [M] in the order of `ids`; absent models (-1) sort first.
+    place = np.argsort(strata.table.T.reshape(-1), kind="stable")[-len(ids) :]
+    place = place[np.argsort(np.argsort(ids, kind="stable"), kind="stable")]
+    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[place], results)
+
+
 def evaluate(
     method: Method,
     context,
@@ -99,40 +149,25 @@ def evaluate(
     seed: int,
     batch_size: int = 16,
 ) -> Sweep:
-    """Every setting of `method` on the models `ids`, on all rows of `table`.
+    """Every setting of `method` on the models `ids`, on all rows of `table`."""
 
-    A model's random draws are keyed by the seed and its number.
-    """
-    strata, mesh = _batches(models, ids, batch_size)
-
-    def one_batch(arguments, ids):
-        models, context, settings, table, seed = arguments
-        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
-        keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
+    def measure(arguments, graph, keys):
+        context, settings, table = arguments
+        edit = method(context, graph, keys)
 
         def one_setting(setting):
-            edit = method(context, graph, keys, setting)
-
-            def one_model(before, after, keep):
-                view = view_of(models.template, before, after, keep, table, hard_decisions)
+            def one_model(edit):
+                view = view_of(models.template, edit, table, hard_decisions)
                 return _measures(view, requirement)
 
-            return jax.vmap(one_model)(edit.before, edit.after, edit.keep)
+            return jax.vmap(one_model)(edit(setting))
 
         by_setting = jax.lax.map(one_setting, settings)
-        return jax.tree.map(lambda leaf: leaf.T, by_setting)  # [rows, S]
+        return jax.tree.map(lambda leaf: leaf.T, by_setting)  # [G, S]
 
-    arrays = (jnp.asarray(settings, jnp.float32), jax.tree.map(jnp.asarray, table))
-    measured = _mapped(one_batch, mesh)(
-        (models, context, *arrays, jnp.asarray(seed)), jnp.asarray(strata.table)
-    )
-    # [batches, rows, S] to [S, M] in the order of `ids`.
-    order = np.argsort(strata.table.T.reshape(-1), kind="stable")[-len(ids) :]
-    inverse = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
-    flat = {
-        k: np.asarray(v).reshape(-1, len(settings))[order][inverse].T for k, v in measured.items()
-    }
-    return Sweep(settings=np.asarray(settings), **flat)
+    arguments = (context, jnp.asarray(settings, jnp.float32), jax.tree.map(jnp.asarray, table))
+    measured = map_models(measure, arguments, models, ids, seed, batch_size)
+    return Sweep(**{k: v.T for k, v in measured.items()})
 
 
 def seconds_per_model(
@@ -148,7 +183,7 @@ def seconds_per_model(
         models, context, setting = arguments
         graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
         keys = jax.vmap(lambda i: stream(0, "evaluation", i))(jnp.maximum(ids, 0))
-        edit = method(context, graph, keys, setting)
+        edit = method(context, graph, keys)(setting)
         return jnp.stack([edit.after.weight.sum((1, 2)), edit.after.bias.sum(1)], axis=1)
 
     program = _mapped(one_batch, mesh)

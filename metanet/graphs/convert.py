@@ -294,15 +294,25 @@ def edge_matrix(template: Template, graph: jraph.GraphsTuple, values: jax.Array)
     return matrix.reshape(n_graphs, template.n_sources * TILE, template.n_targets * TILE)
 
 
-def node_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
-    """Node values [V] as vectors [G, targets] of the G real graphs; inputs are left out."""
+def _by_slot(template, graph, values):
+    """Node values [V] by template node: [G, slots * TILE]."""
     n_graphs = len(graph.n_node) - 1
     grid = values.reshape(-1, TILE)
     owner = graph_of(graph.n_node // TILE, len(grid))
-    target = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
+    slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
     shape = (n_graphs, template.n_slots, TILE)
-    vector = jnp.zeros(shape, values.dtype).at[owner, target].set(grid, mode="drop")
-    return vector[:, tiles(template.n_in) :].reshape(n_graphs, -1)
+    vector = jnp.zeros(shape, values.dtype).at[owner, slot].set(grid, mode="drop")
+    return vector.reshape(n_graphs, -1)
+
+
+def node_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] as vectors [G, targets] of the G real graphs; inputs are left out."""
+    return _by_slot(template, graph, values)[:, tiles(template.n_in) * TILE :]
+
+
+def input_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] of the inputs as vectors [G, features] of the G real graphs."""
+    return _by_slot(template, graph, values)[:, : template.n_in]
 
 
 def to_template(template: Template, graph: jraph.GraphsTuple) -> PaddedMLP:

@@ -16,6 +16,7 @@ from flax import struct
 import metanet.objectives
 from metanet.core import UserError
 from metanet.data.tabular import Table
+from metanet.editor.edit import Edit
 from metanet.graphs.template import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 
@@ -31,6 +32,7 @@ class EditView:
     Attributes:
       before, after: the model in its template, without and with the edit.
       keep: [sources, targets] float32, 1 where a weight is kept; 0 where `before.edge` is False.
+      input_keep: [features] float32, 1 where an input feature may be read.
       logits_before, logits_after: [rows, classes] float32.
       decisions: [rows, classes] float32, rows sum to 1, from `logits_after`.
       batch: the data: x [rows, features], y [rows], group [rows].
@@ -39,6 +41,7 @@ class EditView:
     before: PaddedMLP
     after: PaddedMLP
     keep: jax.Array
+    input_keep: jax.Array
     logits_before: jax.Array
     logits_after: jax.Array
     decisions: jax.Array
@@ -50,17 +53,25 @@ Objective = Callable[[EditView], jax.Array]
 
 def view_of(
     template: Template,
-    before: PaddedMLP,
-    after: PaddedMLP,
-    keep: jax.Array,
+    edit: Edit,
     batch: Table,
     decide: Callable[[jax.Array], jax.Array],
 ) -> EditView:
-    """The view of one edit on `batch`; `decide` turns logits into decisions."""
-    logits_before = apply_padded(template, before, batch.x)
-    logits_after = apply_padded(template, after, batch.x)
-    decisions = decide(logits_after)
-    return EditView(before, after, keep, logits_before, logits_after, decisions, batch)
+    """The view of one edit (an Edit without its leading axis) on `batch`.
+
+    `decide` turns logits into decisions.
+    """
+    logits_after = apply_padded(template, edit.after, batch.x)
+    return EditView(
+        before=edit.before,
+        after=edit.after,
+        keep=edit.keep,
+        input_keep=edit.input_keep,
+        logits_before=apply_padded(template, edit.before, batch.x),
+        logits_after=logits_after,
+        decisions=decide(logits_after),
+        batch=batch,
+    )
 
 
 def known_objectives() -> list[str]:

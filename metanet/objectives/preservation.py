@@ -19,5 +19,9 @@ def js_divergence(logits_p: jax.Array, logits_q: jax.Array) -> jax.Array:
 
 
 def mean_jsd(view: EditView) -> jax.Array:
-    """Mean JS divergence (nats) between original and edited outputs over the batch (eq. 1)."""
-    return js_divergence(view.logits_before, view.logits_after).mean()
+    """Mean JS divergence (nats) between original and edited outputs over the batch (eq. 1).
+
+    Rows count by their weight, so a sample with equal shares of rare groups still estimates it for
+    the data as they are.
+    """
+    return (view.batch.weight * js_divergence(view.logits_before, view.logits_after)).mean()

@@ -19,7 +19,14 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def _points(method: dict) -> np.ndarray:
-    return np.array([[p["requirement"], p["jsd"]] for p in method["front"]])
+    return np.array([[p["requirement"], p["jsd"]] for p in method["front"]]).reshape(-1, 2)
+
+
+def _setting(setting: dict):
+    """One number as it is, otherwise all keys and values in a cell."""
+    if len(setting) == 1:
+        return next(iter(setting.values()))
+    return " ".join(f"{key}={value}" for key, value in setting.items())
 
 
 def write_csv(results: dict, path: pathlib.Path) -> None:
@@ -30,8 +37,8 @@ def write_csv(results: dict, path: pathlib.Path) -> None:
         rows.writerow(["method", *columns, "setting"])
         for name, method in results["methods"].items():
             for point in method["front"]:
-                (setting,) = point["setting"].values()
-                rows.writerow([name, *(point[column] for column in columns), setting])
+                values = [point[column] for column in columns]
+                rows.writerow([name, *values, _setting(point["setting"])])
 
 
 def plot(results: dict, path: pathlib.Path) -> None:
@@ -50,7 +57,7 @@ def plot(results: dict, path: pathlib.Path) -> None:
         front.plot(*points.T, label=f"{name} (HV {method['hypervolume']:.3f})", **style)
         accuracy.plot(points[:, 0], values, **style)
     original = 100 * np.mean(
-        [m["front"][0]["accuracy_original"] for m in results["methods"].values()]
+        [m["front"][0]["accuracy_original"] for m in results["methods"].values() if m["front"]]
     )
     accuracy.axhline(original, color="black", linewidth=0.8)
     accuracy.annotate("unedited", (0.99, original), xycoords=("axes fraction", "data"),
@@ -85,5 +92,6 @@ def table(results: dict) -> str:
         levels = interpolate(_points(method), np.array(LEVELS))
         cells = "".join("        -" if np.isnan(v) else f"{v:>9.4f}" for v in levels)
         seconds = method["seconds_per_model"]
-        lines.append(f"{name:<{width}}{method['hypervolume']:>7.3f}{cells}{seconds:>10.5f}")
+        last = "         -" if seconds is None else f"{seconds:>10.5f}"
+        lines.append(f"{name:<{width}}{method['hypervolume']:>7.3f}{cells}{last}")
     return "\n".join(lines)

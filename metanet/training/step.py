@@ -31,6 +31,8 @@ class TrainingConfig:
       steps: optimiser steps.
       batch_size: models per step.
       points: data points per step.
+      balanced: whether every cell of (label, group) gives the same share of them; preservation is
+        weighted back to the data as they are.
       learning_rate: the peak; linear warm-up over `warmup` steps, then cosine to
         `final_learning_rate` times the peak.
       weight_decay: decoupled.
@@ -44,6 +46,7 @@ class TrainingConfig:
     steps: int
     batch_size: int = 16
     points: int = 256
+    balanced: bool = False
     learning_rate: float = 2e-3
     final_learning_rate: float = 0.02
     warmup: int = 50
@@ -83,7 +86,8 @@ class Problem:
     Attributes:
       models: the population;  scales: its units.
       strata, number: [batch, ...], [batch] (see batching.Strata), sharded;  per_epoch: [].
-      table: the data that the editor sees.
+      table: the data that the editor sees, weighted for the way they are sampled.
+      pool: int32, the rows that points are drawn from, uniformly; a row may stand there repeatedly.
       log_preference: [2], natural logarithms of the range of lambda.
       seed: [] int32, of all random draws.
     """
@@ -94,6 +98,7 @@ class Problem:
     number: jax.Array
     per_epoch: jax.Array
     table: Table
+    pool: jax.Array
     log_preference: jax.Array
     seed: jax.Array
 
@@ -102,6 +107,7 @@ def problem_of(
     config: TrainingConfig, models: Models, scales: Scales, strata: Strata, table: Table, seed: int
 ) -> Problem:
     """The training problem as arrays."""
+    table, pool = _sampling(table, config.balanced)
     return Problem(
         models=models,
         scales=scales,
@@ -109,9 +115,26 @@ def problem_of(
         number=jnp.asarray(strata.number),
         per_epoch=jnp.asarray(strata.per_epoch, jnp.int32),
         table=jax.tree.map(jnp.asarray, table),
+        pool=jnp.asarray(pool, jnp.int32),
         log_preference=jnp.log(jnp.asarray(config.preference, jnp.float32)),
         seed=jnp.asarray(seed, jnp.int32),
     )
+
+
+def _sampling(table: Table, balanced: bool) -> tuple[Table, np.ndarray]:
+    """The table with importance weights, and the pool of rows that points are drawn from.
+
+    The balanced pool repeats the rows of every cell of (label, group) up to the size of the largest
+    cell; weights undo exactly what the pool does.
+    """
+    rows = np.arange(len(table.y))
+    if not balanced:
+        return table, rows
+    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)
+    cells = [rows[cell == one] for one in np.unique(cell)]
+    pool = np.concatenate([np.resize(members, max(map(len, cells))) for members in cells])
+    share = np.bincount(pool, minlength=len(rows)) / len(pool)
+    return table.replace(weight=(1 / (len(rows) * share)).astype(np.float32)), pool
 
 
 def schedules(config: TrainingConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -164,26 +187,27 @@ def _shard_loss(params, problem, step, ramp, static):
     uniform = jax.vmap(lambda key: jax.random.uniform(key))(model_keys[:, 0])
     log_weight = low + uniform * (high - low)
     graph = gather(problem.models, ids, log_weight[:, None] / jnp.log(10.0), budget)
-    noise = config.mask_noise * logistic_noise(graph, model_keys[:, 1])
+    noise = logistic_noise(graph, model_keys[:, 1])
+    noise = jax.tree.map(lambda leaf: config.mask_noise * leaf, noise)
     editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
     dropout_key = None
     if editor_config.dropout:
         dropout_key = jax.random.fold_in(
             stream(problem.seed, "editor dropout", step), jax.lax.axis_index("models")
         )
-    edited, keep = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key)
-    edit = as_edit(editor, graph, edited, keep)
+    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key)
+    edit = as_edit(editor, graph, edited, masks)
 
     points_key = stream(problem.seed, "editor points", step)
-    rows = jax.random.randint(points_key, (config.points,), 0, len(problem.table.y))
+    rows = problem.pool[jax.random.randint(points_key, (config.points,), 0, len(problem.pool))]
     batch = jax.tree.map(lambda leaf: leaf[rows], problem.table)
     decide = functools.partial(soft_decisions, temperature=config.decision_temperature)
 
-    def objectives(before, after, keep):
-        view = view_of(problem.models.template, before, after, keep, batch, decide)
+    def objectives(edit):
+        view = view_of(problem.models.template, edit, batch, decide)
         return mean_jsd(view), requirement(view)
 
-    preserved, required = jax.vmap(objectives)(edit.before, edit.after, edit.keep)
+    preserved, required = jax.vmap(objectives)(edit)
     losses = linear(preserved, required, ramp * jnp.exp(log_weight))
     return losses.sum(), {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
 
@@ -231,6 +255,7 @@ def make_chunk(
 
     sharded = Problem(
         models=P(), scales=P(), strata=P("models"), number=P("models"), per_epoch=P(), table=P(),
+        pool=P(),
         log_preference=P(), seed=P(),
     )  # fmt: skip
     mapped = over_models(chunk, mesh, (P(), sharded, P(), P()), (P(), P(), P(None, "models")))

@@ -1,0 +1,28 @@
+"""Data minimisation: drop input features (paper section 3.2.1, figure 1; figure 6 on Bank).
+
+python -m experiments.run --config=configs/dm.py[:adult|:bank|:synthetic]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(dataset: str = "adult") -> ConfigDict:
+    config = common.base(dataset)
+    config.task = "dm"
+    config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
+    config.editors = {"GMN": {}}
+    config.editor.mask = "inputs"
+    config.preference = (0.0005, 0.25)
+    config.baselines = (
+        "FS",
+        "FS (per model)",
+        "FS (GMN)",
+        "FS & Retrain",
+        "FS & Retrain (from original)",
+    )
+    # Retraining: 100 epochs of the `edit` data.
+    config.evaluation.retrain = {"steps": 3800, "batch_size": 128, "learning_rate": 1e-3}
+    config.evaluation.reference_point = (1.0, 0.1)
+    return config

@@ -1,0 +1,23 @@
+"""Bias mitigation: equalised odds (paper section 3.2.2, figure 2).
+
+python -m experiments.run --config=configs/fairness.py[:adult|:bank|:synthetic]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(dataset: str = "adult") -> ConfigDict:
+    config = common.base(dataset)
+    config.task = "fairness"
+    config.requirement = "metanet.objectives.fairness.equalised_odds"
+    config.editors = {"GMN": {}}
+    config.editor.mask = "none"
+    config.editor.gamma = 0.1
+    config.editor.points = 1024
+    config.editor.balanced = True
+    config.preference = (0.005, 0.8)
+    config.baselines = ("ThresholdOpt", "CalEqOdds", "RejectOption", "FairCls", "Group shift")
+    config.evaluation.reference_point = (0.3, 0.05)
+    return config

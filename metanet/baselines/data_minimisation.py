@@ -1,0 +1,121 @@
+"""Data minimisation without an editor: rank the features, keep the best (paper A.4.1)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+from metanet.baselines.distil import RetrainConfig, fresh, input_edges, jsd_loss, retrain
+from metanet.data.tabular import Table
+from metanet.editor.edit import Edit, Method
+from metanet.graphs.convert import to_template
+from metanet.graphs.template import PaddedMLP, apply_padded
+from metanet.graphs.topology import Template
+
+# Importance(context, models [G], keys [G]) -> [G, features], higher is kept longer.
+Importance = Callable[[object, PaddedMLP, jax.Array], jax.Array]
+
+
+def permutation_importance(
+    template: Template, model: PaddedMLP, table: Table, key: jax.Array, repeats: int = 5
+) -> jax.Array:
+    """Permutation feature importance (Breiman 2001): [features] float32.
+
+    The mean drop of accuracy on `table` over `repeats` random permutations of one feature's column;
+    what sklearn.inspection.permutation_importance estimates.
+    """
+
+    def accuracy(x):
+        return (apply_padded(template, model, x).argmax(-1) == table.y).mean()
+
+    def drop(feature):
+        def once(repeat_key):
+            column = jax.random.permutation(repeat_key, table.x[:, feature])
+            return accuracy(table.x.at[:, feature].set(column))
+
+        feature_keys = jax.random.split(jax.random.fold_in(key, feature), repeats)
+        # The mean of differences, so that a feature without influence has exactly 0.
+        return (accuracy(table.x) - jax.lax.map(once, feature_keys)).mean()
+
+    return jax.lax.map(drop, jnp.arange(template.n_in))
+
+
+def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
+    """1 for the `count` features of highest importance [features]; ties go to the first."""
+    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)
+    return (rank < count).astype(jnp.float32)
+
+
+def importances(template: Template) -> Callable:
+    """For evaluation.sweep.map_models: every model's permutation importance on the context."""
+
+    def of_batch(table, graph: jraph.GraphsTuple, keys):
+        models = to_template(template, graph)
+        return jax.vmap(lambda m, k: permutation_importance(template, m, table, k))(models, keys)
+
+    return of_batch
+
+
+def selection(template: Template, ranking: str) -> Method:
+    """FS: the original model without the features of least importance.
+
+    The setting is the number of features to keep. ranking: "global" (the context is one importance
+    [features] for all models, as in the paper) or "model" (the context is the table on which each
+    model's own importance is measured).
+    """
+
+    def select(context, graph, keys):
+        before = to_template(template, graph)
+        importance = _importance(template, ranking, context, before, keys)
+
+        def at(count):
+            input_keep = jax.vmap(ranked_mask, in_axes=(0, None))(importance, count)
+            keep = jax.vmap(lambda m, i: input_edges(template, m, i))(before, input_keep)
+            return Edit(before, before.replace(weight=before.weight * keep), keep, input_keep)
+
+        return at
+
+    return select
+
+
+def selection_retrained(
+    template: Template, ranking: str, config: RetrainConfig, start: str
+) -> Method:
+    """FS & Retrain: a student on the kept features, distilled from the original by JSD.
+
+    The context is (what `selection` takes, the table to distil on). start: "fresh", a random start
+    as in the paper, or "original", the original weights, which is stronger.
+    """
+    plain = selection(template, ranking)
+
+    def select(context, graph, keys):
+        ranked, table = context
+        selected = plain(ranked, graph, keys)
+
+        def at(count):
+            edit = selected(count)
+
+            def student(model, keep, key):
+                teacher = apply_padded(template, model, table.x)
+                start_key, train_key = jax.random.split(key)
+                first = fresh(model, start_key) if start == "fresh" else model
+                return retrain(template, first, keep, table.x, teacher, jsd_loss, config, train_key)
+
+            return edit.replace(after=jax.vmap(student)(edit.before, edit.keep, keys))
+
+        return at
+
+    return select
+
+
+def _importance(template, ranking, context, models, keys):
+    if ranking == "global":
+        return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
+    return jax.vmap(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
+
+
+def global_importance(per_model: np.ndarray) -> np.ndarray:
+    """One ranking for a dataset: the mean of all models' importances [M, features]."""
+    return per_model.mean(0).astype(np.float32)

@@ -1,0 +1,97 @@
+"""Evaluates methods that post-process one model's scores, outside of jit."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metanet.baselines import fairness
+from metanet.baselines.fairness import Infeasible, Scores
+from metanet.data.tabular import Table
+from metanet.evaluation.sweep import Sweep, map_models
+from metanet.graphs.convert import Models, to_template
+from metanet.graphs.template import apply_padded
+
+_MEASURES = ("requirement", "jsd", "jsd_label", "accuracy", "accuracy_original")
+
+
+def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
+    """P(y = 1) of the models `ids` on all rows: [M, rows] float64.
+
+    Raises:
+      ValueError: the models have more than two classes.
+    """
+    if models.template.n_out != 2:
+        raise ValueError(f"classes: found {models.template.n_out}, expected 2")
+
+    def of_batch(x, graph, keys):
+        batch = to_template(models.template, graph)
+        logits = jax.vmap(lambda model: apply_padded(models.template, model, x))(batch)
+        return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
+
+    return map_models(of_batch, jnp.asarray(table.x), models, ids, seed=0).astype(np.float64)
+
+
+def _one_model(task) -> np.ndarray:
+    """[settings, measures] of one model; NaN where the method is infeasible."""
+    name, indices, fit, test = task
+    method, settings = fairness.SETTINGS[name]
+    rows = []
+    for index in indices:
+        try:
+            outcome = method(fit, test, settings[index])
+        except Infeasible:
+            rows.append([np.nan] * len(_MEASURES))
+            continue
+        correct = outcome.labels[np.arange(len(test.y)), test.y].mean()
+        rows.append(
+            [
+                fairness.eod(outcome.labels, test.y, test.group),
+                fairness.jsd_out(outcome, test.probability),
+                fairness.jsd_label(outcome.labels, test.probability),
+                correct,
+                ((test.probability > 0.5) == test.y).mean(),
+            ]
+        )
+    return np.array(rows).reshape(len(indices), len(_MEASURES))
+
+
+def postprocess(
+    name: str, models: Models, ids: np.ndarray, indices: np.ndarray, fit: Table, test: Table
+) -> Sweep:
+    """The settings `indices` of the fairness method `name`, for each model by itself.
+
+    Fitted on `fit`, measured on `test`; the requirement is the equalised odds difference of the
+    method's label distribution. One process per core.
+    """
+
+    tasks = _tasks(name, models, ids, indices, fit, test)
+    spawn = multiprocessing.get_context("spawn")
+    cores = len(os.sched_getaffinity(0))
+    with concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool:
+        measured = np.stack(list(pool.map(_one_model, tasks, chunksize=4)), axis=1)
+    return Sweep(**{measure: measured[..., i] for i, measure in enumerate(_MEASURES)})
+
+
+def postprocess_seconds(
+    name: str, models: Models, ids: np.ndarray, index: int, fit: Table, test: Table
+) -> float:
+    """Wall seconds per model of fitting and applying one setting, warm, in one process."""
+    tasks = _tasks(name, models, ids, np.array([index]), fit, test)
+    _one_model(tasks[0])
+    start = time.perf_counter()
+    for task in tasks:
+        _one_model(task)
+    return (time.perf_counter() - start) / len(tasks)
+
+
+def _tasks(name, models, ids, indices, fit, test) -> list[tuple]:
+    def scores(table):
+        y, group = np.asarray(table.y), np.asarray(table.group)
+        return [Scores(p, y, group) for p in probabilities(models, ids, table)]
+
+    return [(name, indices, f, t) for f, t in zip(scores(fit), scores(test), strict=True)]
