@@ -1,6 +1,7 @@
 """The methods of each task, by the names that configs and results use."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -54,6 +55,16 @@ class Study:
     data: TabularData
     requirement: Objective
 
+    @functools.cached_property
+    def ranking(self) -> jax.Array:
+        """One importance for each feature of the dataset, for all models: [features] float32."""
+        table = jax.tree.map(jnp.asarray, self.data.edit)
+        ids = self.population.ids("train")
+        ids = ids[:: -(-len(ids) // RANKING_MODELS)]
+        importances = dm.importances(self.models.template)
+        per_model = map_models(importances, table, self.models, ids, self.config.seed)
+        return jnp.asarray(dm.global_importance(per_model))
+
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
@@ -91,16 +102,12 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     counts = np.arange(1.0, study.data.n_features)
     if name == "FS (per model)":
         return _compiled(study, dm.selection(template, "model"), table, "features", counts)
-    ids = study.population.ids("train")
-    ids = ids[:: -(-len(ids) // RANKING_MODELS)]
-    per_model = map_models(dm.importances(template), table, study.models, ids, config.seed)
-    ranking = jnp.asarray(dm.global_importance(per_model))
     if name == "FS":
-        return _compiled(study, dm.selection(template, "global"), ranking, "features", counts)
+        return _compiled(study, dm.selection(template, "global"), study.ranking, "features", counts)
     start = "fresh" if name == "FS & Retrain" else "original"
     retrain = RetrainConfig(**config.evaluation.retrain)
     method = dm.selection_retrained(template, "global", retrain, start)
-    return _compiled(study, method, (ranking, table), "features", counts)
+    return _compiled(study, method, (study.ranking, table), "features", counts)
 
 
 def _split(study: Study, split: str):

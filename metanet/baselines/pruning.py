@@ -1,6 +1,5 @@
 """Pruning without an editor: score every weight, keep the best ones (paper section 5)."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -134,8 +133,7 @@ def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> Me
         before = to_template(template, graph)
 
         def at(fraction):
-            find = functools.partial(ticket, table=table, fraction=fraction)
-            keep = jax.vmap(lambda m, k: find(m, key=k))(before, keys)
+            keep = jax.vmap(lambda m, k: ticket(m, table, fraction, k))(before, keys)
             return _pruned(template, before, keep)
 
         return at

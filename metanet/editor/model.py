@@ -81,7 +81,8 @@ class Proposal:
     Attributes:
       weight: [E];  bias, scale, shift: [V], the deltas (zero without `EditorConfig.edit`).
       keep: [E], the edge mask's logits, or None without one.
-      input_keep: [V], the input mask's logits, infinite for all other nodes; None without one.
+      input_keep: [V], the input mask's logits, infinite outside the inputs' tiles; None without
+        one.
     """
 
     weight: jax.Array
@@ -200,11 +201,8 @@ class Editor(nn.Module):
             keep = config.mask_bias + head(edges, nodes, tiles).reshape(-1).astype(jnp.float32)
         if config.mask in ("inputs", "both"):
             head = nn.Dense(2 * config.node_width, dtype=dtype, name="input_hidden")(nodes)
-            zeros = nn.initializers.zeros
-            logit = nn.Dense(1, kernel_init=zeros, dtype=dtype, name="input_keep")(nn.relu(head))[
-                :, 0
-            ]
-            logit = config.mask_bias + logit.astype(jnp.float32)
+            last = nn.Dense(1, kernel_init=nn.initializers.zeros, dtype=dtype, name="input_keep")
+            logit = config.mask_bias + last(nn.relu(head))[:, 0].astype(jnp.float32)
             input_keep = jnp.where(jnp.repeat(is_input, TILE), logit, jnp.inf)
         n_nodes, n_edges = len(nodes), tiles.exists.size
         if not config.edit:
