@@ -13,7 +13,11 @@ from metanet.evaluation.pareto import interpolate
 matplotlib.use("Agg")
 
 LEVELS = (0.1, 0.3, 0.5, 0.7)
-REQUIREMENT_LABELS = {"pruning": "weights kept (fraction of all weights)"}
+REQUIREMENT_LABELS = {
+    "pruning": "weights kept (fraction of all weights)",
+    "dm": "input features kept (fraction of all features)",
+    "fairness": "equalised odds difference (0 to 1)",
+}
 _MARKERS = "osD^vP*X<>"
 _LINES = ("-", "--", ":", "-.")
 
