@@ -42,7 +42,8 @@ def base(dataset: str) -> ConfigDict:
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
     config.editor.dtype = "float32"
-    config.editor.steps = 6000
+    config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...
+    config.editor.steps = 4000
     config.editor.batch_size = 16
     config.editor.points = 256
     config.editor.balanced = False  # whether (label, group) cells are sampled equally
@@ -57,12 +58,14 @@ def base(dataset: str) -> ConfigDict:
     config.editor.decision_temperature = 0.2
     config.editor.checkpoint_every = 500
 
-    # lambda is drawn log-uniformly from (low, high); equal ends make it one point.
+    # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
+    # requirements, a tuple of such pairs.
     config.preference = (0.001, 0.5)
 
     config.evaluation = ConfigDict()
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
+    config.evaluation.validation_models = 100  # at most; settings are chosen on them
     config.evaluation.batch_size = 16
     return config

@@ -14,7 +14,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
     config.editors = {"GMN": {}}
     config.editor.mask = "inputs"
-    config.preference = (0.0005, 0.25)
+    config.editor.steps = 6000
+    config.preference = (0.0005, 0.5)
     config.baselines = (
         "FS",
         "FS (per model)",
@@ -22,7 +23,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "FS & Retrain",
         "FS & Retrain (from original)",
     )
-    # Retraining: 100 epochs of the `edit` data.
+    # FS & Retrain: 100 epochs of the `edit` data from a fresh start, 20 from the original weights,
+    # at every second number of features.
     config.evaluation.retrain = {"steps": 3800, "batch_size": 128, "learning_rate": 1e-3}
+    config.evaluation.retrain_original = {"steps": 760, "batch_size": 128, "learning_rate": 1e-3}
+    config.evaluation.retrain_every = 2
     config.evaluation.reference_point = (1.0, 0.1)
     return config

@@ -13,10 +13,21 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.task = "pruning"
     config.requirement = "metanet.objectives.pruning.weights_kept"
     # The editors to train: method name, and what differs from `config.editor`.
-    config.editors = {"GMN - Prune & Edit": {"edit": True}, "GMN - Prune": {"edit": False}}
+    config.editors = {
+        "GMN - Prune & Edit": {"edit": True},
+        "GMN - Prune": {"edit": False, "seeds": 1},
+    }
     config.editor.mask = "edges"
     config.preference = (0.0005, 0.5)
-    config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)")
+    config.baselines = (
+        "Random",
+        "Magnitude",
+        "Magnitude (layer-normalised)",
+        "Grad Importance",
+        "SNIP",
+        "Lottery Ticket",
+        "SNIP & Distil",
+    )
     # Baselines that train: steps of Adam on batches of the `edit` data.
     config.evaluation.distil = {"steps": 100, "batch_size": 128, "learning_rate": 3e-3}
     config.evaluation.lottery = {"steps": 50, "batch_size": 128, "learning_rate": 1e-3}

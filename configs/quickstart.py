@@ -13,6 +13,8 @@ def get_config() -> ConfigDict:
     config.population.experiments = 64
     config.population.max_specs = 8
     config.population.epochs = 20
+    config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)", "SNIP & Distil")
+    config.editor.seeds = 1
     config.editor.steps = 800
     config.evaluation.preferences = 10
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

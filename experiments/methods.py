@@ -15,18 +15,20 @@ from metanet.baselines.distil import RetrainConfig
 from metanet.data.tabular import TabularData
 from metanet.editor.edit import Method
 from metanet.editor.model import TrainedEditor
-from metanet.evaluation.postprocess import postprocess, postprocess_seconds
+from metanet.evaluation.postprocess import one_class, postprocess, postprocess_seconds
 from metanet.evaluation.sweep import (
     Sweep,
     editor_method,
     evaluate,
     map_models,
     masked_method,
-    seconds_per_model,
+    seconds_of,
 )
-from metanet.graphs.convert import Models
+from metanet.graphs.convert import Models, pack
+from metanet.graphs.topology import Template
 from metanet.mlp.population import Population
 from metanet.objectives.base import Objective
+from metanet.training.step import preference_pairs
 
 BASELINES = {
     "pruning": (
@@ -40,6 +42,7 @@ BASELINES = {
     ),
     "dm": ("FS", "FS (per model)", "FS (GMN)", "FS & Retrain", "FS & Retrain (from original)"),
     "fairness": tuple(fairness.SETTINGS),
+    "joint": (),
 }
 
 RANKING_MODELS = 200  # training models whose mean importance ranks the features of a dataset
@@ -54,6 +57,38 @@ class Study:
     population: Population
     data: TabularData
     requirement: Objective
+
+    @property
+    def identity(self) -> dict:
+        """The settings of data and population, flat: what every later result depends on."""
+        part = {f"population.{k}": v for k, v in self.config.population.items()}
+        return {"dataset": self.config.dataset, "group": self.data.group} | part
+
+    @functools.cached_property
+    def degenerate(self) -> np.ndarray:
+        """Fairness: the models to set apart, [models] bool: their decisions on `edit` are all one.
+
+        They treat groups alike without any editing, and most baselines cannot run on them.
+        """
+        flags = np.zeros(len(self.models.spec), bool)
+        if self.config.task == "fairness":
+            ids = np.concatenate([self.population.ids(split) for split in ("validation", "test")])
+            flags[ids] = one_class(self.models, ids, self.data.edit)
+        return flags
+
+    @functools.cached_property
+    def by_depth(self) -> list[tuple[np.ndarray, Models]]:
+        """The models of each depth: their rows in `models`, and they in a template of their own.
+
+        What trains in a template pays for its size, which grows with the square of its depth.
+        """
+        stacks = self.population.stacks
+        depth = np.array([stack.spec.n_layers for stack in stacks])
+        of_row = depth[np.asarray(self.models.spec)]
+        return [
+            (np.flatnonzero(of_row == d), pack([s for s in stacks if s.spec.n_layers == d]))
+            for d in np.unique(depth)
+        ]
 
     @functools.cached_property
     def ranking(self) -> jax.Array:
@@ -73,12 +108,12 @@ class Swept:
     Attributes:
       settings: what each setting is, for results.json.
       run: (model split, indices of settings) -> their Sweep, on the data of that split.
-      seconds: index of a setting -> wall seconds per test model.
+      seconds: (models, index of a setting) -> wall seconds of editing them: (first call, warm).
     """
 
     settings: tuple[dict, ...]
     run: Callable[[str, np.ndarray], Sweep]
-    seconds: Callable[[int], float]
+    seconds: Callable[[np.ndarray, int], tuple[float, float]]
 
 
 def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
@@ -88,8 +123,7 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     """
     config, template = study.config, study.models.template
     table = jax.tree.map(jnp.asarray, study.data.edit)
-    low, high = config.preference
-    preferences = np.geomspace(low, high, 1 if low == high else config.evaluation.preferences)
+    preferences = _preferences(config)
     if name in editors:
         return _compiled(study, editor_method, editors[name], "lambda", preferences)
     if name == "FS (GMN)":
@@ -104,16 +138,39 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
         return _compiled(study, dm.selection(template, "model"), table, "features", counts)
     if name == "FS":
         return _compiled(study, dm.selection(template, "global"), study.ranking, "features", counts)
-    start = "fresh" if name == "FS & Retrain" else "original"
-    retrain = RetrainConfig(**config.evaluation.retrain)
-    method = dm.selection_retrained(template, "global", retrain, start)
-    return _compiled(study, method, (study.ranking, table), "features", counts)
+    counts = counts[::-1][:: config.evaluation.retrain_every]
+    return _by_depth(study, functools.partial(_retrained, name, config),
+                     (study.ranking, table), "features", counts)  # fmt: skip
+
+
+def _retrained(name: str, config: ConfigDict, template: Template) -> Method:
+    fresh = name == "FS & Retrain"
+    settings = config.evaluation.retrain if fresh else config.evaluation.retrain_original
+    start = "fresh" if fresh else "original"
+    return dm.selection_retrained(template, "global", RetrainConfig(**settings), start)
+
+
+def _preferences(config: ConfigDict) -> np.ndarray:
+    """The editor's settings: [S], or [S, requirements], a grid, where there are several."""
+    count = config.evaluation.preferences
+    axes = [np.geomspace(*pair, 1 if pair[0] == pair[1] else count)
+            for pair in preference_pairs(config.preference)]  # fmt: skip
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+    return grid[:, 0] if len(axes) == 1 else grid
 
 
 def _split(study: Study, split: str):
-    """The models of a split and the data that they are evaluated on."""
-    table = {"validation": study.data.select, "test": study.data.test}[split]
-    return study.population.ids(split), table
+    """The models of a split and the data that they are evaluated on.
+
+    Settings are chosen on `evaluation.validation_models` of the validation models.
+    """
+    ids = study.population.ids(split)
+    if split == "test":
+        return ids, study.data.test
+    ids = ids[~study.degenerate[ids]]
+    size = min(study.config.evaluation.validation_models, len(ids))
+    rng = np.random.default_rng(study.config.seed)
+    return np.sort(rng.choice(ids, size, replace=False)), study.data.select
 
 
 def _compiled(study: Study, method: Method, context, label: str, values: np.ndarray) -> Swept:
@@ -126,11 +183,48 @@ def _compiled(study: Study, method: Method, context, label: str, values: np.ndar
             method, context, study.models, ids, settings, table, study.requirement, seed, batch_size
         )
 
-    def seconds(index):
-        ids = study.population.ids("test")
-        return seconds_per_model(method, context, study.models, ids, values[index], batch_size)
+    def seconds(ids, index):
+        size = min(batch_size, len(ids))
+        return seconds_of(method, context, study.models, ids, values[index], size)
 
-    return Swept(tuple({label: float(value)} for value in values), run, seconds)
+    return Swept(tuple({label: value.tolist()} for value in values), run, seconds)
+
+
+def _by_depth(
+    study: Study, recipe: Callable[[Template], Method], context, label: str, values: np.ndarray
+) -> Swept:
+    """As `_compiled`, one program per depth of the models."""
+    seed, batch_size = study.config.seed, study.config.evaluation.batch_size
+
+    def groups(ids):
+        """(where in `ids`, models, their numbers there) of every depth that `ids` has."""
+        for rows, models in study.by_depth:
+            where = np.flatnonzero(np.isin(ids, rows))
+            if where.size:
+                yield where, models, np.searchsorted(rows, ids[where])
+
+    def run(split, indices):
+        ids, table = _split(study, split)
+        order, parts = [], []
+        for where, models, local in groups(ids):
+            method = recipe(models.template)
+            order.append(where)
+            parts.append(evaluate(method, context, models, local, values[indices], table,
+                                  study.requirement, seed, batch_size))  # fmt: skip
+        place = np.argsort(np.concatenate(order))
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place],
+                              *map(dataclasses.asdict, parts))  # fmt: skip
+        return Sweep(**joined)
+
+    def seconds(ids, index):
+        total = np.zeros(2)
+        for _, models, local in groups(ids):
+            size = min(batch_size, len(local))
+            method = recipe(models.template)
+            total += seconds_of(method, context, models, local, values[index], size)
+        return tuple(total.tolist())
+
+    return Swept(tuple({label: value.tolist()} for value in values), run, seconds)
 
 
 def _postprocessed(study: Study, name: str) -> Swept:
@@ -140,9 +234,8 @@ def _postprocessed(study: Study, name: str) -> Swept:
         ids, table = _split(study, split)
         return postprocess(name, study.models, ids, indices, fit, table)
 
-    def seconds(index):
-        ids, table = _split(study, "test")
-        return postprocess_seconds(name, study.models, ids[:16], index, fit, table)
+    def seconds(ids, index):
+        return postprocess_seconds(name, study.models, ids, index, fit, study.data.test)
 
     return Swept(fairness.SETTINGS[name][1], run, seconds)
 

@@ -77,8 +77,8 @@ def _main(argv: list[str]) -> None:
     _parse(argv)
     config = _CONFIG.value
     _setup_jax(config.num_cpu_devices)
-    from experiments import stages  # after jax is set up: its imports may touch devices
-    from metanet.report import front
+    from experiments import stages, timing  # after jax is set up: its imports may touch devices
+    from metanet import report
 
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
@@ -88,9 +88,12 @@ def _main(argv: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{workdir}: found {error.strerror}, expected a folder to write") from error
     about = _about()
-    results = stages.run(config, workdir, about, should_stop=lambda: bool(stop))
-    print(front.table(results))
-    print(f"picture: {workdir / 'front.png'}\nresults: {workdir / 'results.json'}")
+    run = timing.run if config.task == "timing" else stages.run
+    results = run(config, workdir, about, should_stop=lambda: bool(stop))
+    print(report.table(results))
+    for path in (workdir / "front.png", workdir / "results.json"):
+        if path.exists():
+            print(f"{'picture' if path.suffix == '.png' else 'results'}: {path}")
 
 
 def main(argv: list[str]) -> int:

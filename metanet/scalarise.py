@@ -4,5 +4,10 @@ import jax
 
 
 def linear(preservation: jax.Array, requirement: jax.Array, weight: jax.Array) -> jax.Array:
-    """preservation + weight * requirement (paper eq. 12); `weight` is lambda."""
-    return preservation + weight * requirement
+    """preservation + sum of weight * requirement (paper eq. 12): [models].
+
+    Args:
+      preservation: [models];  requirement: [models], or [models, requirements].
+      weight: [models, requirements], lambda.
+    """
+    return preservation + (weight * requirement.reshape(weight.shape)).sum(-1)

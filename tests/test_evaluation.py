@@ -18,6 +18,7 @@ from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
+from metanet.objectives.base import resolve
 from metanet.objectives.pruning import weights_kept
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
@@ -51,6 +52,18 @@ def test_hypervolume_agrees_with_counting_the_cells_of_a_grid(seed):
     cells = [(x, y) for x in range(reference[0]) for y in range(reference[1])]
     dominated = [any(p[0] <= x and p[1] <= y for p in points) for x, y in cells]
     np.testing.assert_allclose(hypervolume(points, reference), np.mean(dominated), atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_three_objectives_agree_with_brute_force(seed):
+    reference = (4, 5, 3)
+    points = np.random.default_rng(seed).integers(0, 6, (2 * seed, 3)).astype(float)
+    cells = np.stack(np.meshgrid(*map(np.arange, reference), indexing="ij"), -1).reshape(-1, 3)
+    dominated = [any((p <= cell).all() for p in points) for cell in cells]
+    np.testing.assert_allclose(hypervolume(points, reference), np.mean(dominated), atol=1e-12)
+    front = {tuple(p) for p in points if not any(dominates(q, p) for q in points)}
+    found = points[pareto_mask(points)]
+    assert len(found) == len(front) and {tuple(p) for p in found} == front
 
 
 def test_hypervolume_of_the_ideal_point_is_one_and_of_no_point_zero():
@@ -311,15 +324,49 @@ def test_the_selected_settings_are_the_pareto_front_by_rising_requirement():
     assert found.selected.tolist() == sorted(front, key=lambda i: points[i, 0])
 
 
-def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stacks, models, table):
+def test_a_setting_that_is_infeasible_on_many_models_is_not_selected():
+    requirement = np.tile([[0.1], [0.2], [0.3]], (1, 20))
+    jsd = np.tile([[0.03], [0.02], [0.01]], (1, 20))
+    requirement[0, :3] = jsd[0, :3] = np.nan
+    requirement[1, :2] = jsd[1, :2] = np.nan
+    found = Sweep(requirement, jsd, jsd_label=None, accuracy=None, accuracy_original=None)
+    assert found.infeasible.tolist() == [3, 2, 0]
+    assert found.selected.tolist() == [1, 2]
+    np.testing.assert_allclose(found.points[:, 1], [0.03, 0.02, 0.01])
+
+
+def an_editor(models, requirements=1):
     config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=0.0)
     scales = scales_of(models, np.arange(2 * PER_STACK))
-    graph = gather(models, jnp.arange(1), jnp.zeros((1, 1)), (10, 10))
+    graph = gather(models, jnp.arange(1), jnp.zeros((1, requirements)), (10, 10))
     params = jax.jit(Editor(config, models.template).init)(jax.random.key(0), graph, scales)
     rng = np.random.default_rng(2)
     # Random heads: a fresh editor keeps nearly all weights.
     params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params["params"])
-    editor = TrainedEditor(params, scales, config, models.template)
+    return TrainedEditor(params, scales, config, models.template)
+
+
+def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stacks, models, table):
+    editor = an_editor(models, requirements=2)
+    vectors = np.array([[1e-3, 1.0], [1.0, 1e-3], [1e-3, 1e-3]])
+    both = resolve(
+        ("metanet.objectives.pruning.weights_kept",
+         "metanet.objectives.fairness.demographic_parity")
+    )  # fmt: skip
+    ids = np.arange(PER_STACK)
+    found = evaluate(editor_method, editor, models, ids, vectors, table, both, 0)
+    assert found.requirement.shape == (3, PER_STACK, 2)
+    assert found.points.shape == (3, 3)
+    for row, vector in enumerate(vectors):
+        _, masks = edit_stack(editor, stacks[0], vector)
+        kept = sum(np.asarray(mask).sum((1, 2)) for mask in masks) / stacks[0].spec.n_weights
+        np.testing.assert_allclose(found.requirement[row, :, 0], kept, atol=1e-6)
+    np.testing.assert_array_equal(found.requirement[..., 1], 0.0)  # one group
+    assert len(np.unique(found.jsd[:, 0])) == 3
+
+
+def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stacks, models, table):
+    editor = an_editor(models)
     stack, lambdas = stacks[0], np.array([1e-3, 1.0])
     ids = np.arange(PER_STACK)
     found = evaluate(editor_method, editor, models, ids, lambdas, table, weights_kept, 0)

@@ -3,12 +3,19 @@
 import jax
 import numpy as np
 import pytest
+from scipy.spatial.distance import jensenshannon
 
 from metanet.baselines import fairness
 from metanet.baselines.fairness import Infeasible, Scores
 from metanet.data.tabular import Table
 from metanet.evaluation import postprocess as module
-from metanet.evaluation.postprocess import postprocess, postprocess_seconds, probabilities
+from metanet.evaluation.postprocess import (
+    one_class,
+    one_hot_floor,
+    postprocess,
+    postprocess_seconds,
+    probabilities,
+)
 from metanet.graphs.convert import pack
 from metanet.mlp import network
 from metanet.mlp.population import Stack
@@ -178,5 +185,20 @@ def test_no_settings_give_an_empty_sweep(population, tables, known, monkeypatch)
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_seconds_are_positive_for_any_number_of_models(count, population, tables, known):
-    seconds = postprocess_seconds("Group shift", population[1], IDS[:count], 0, *tables)
-    assert 0 < seconds < 10
+    first, warm = postprocess_seconds("Group shift", population[1], IDS[:count], 0, *tables)
+    assert 0 < warm < 10 and first > 0
+
+
+def test_models_of_one_decision_are_found(population, tables, monkeypatch):
+    rows = np.array([[0.1, 0.5, 0.2], [0.6, 0.9, 0.7], [0.4, 0.6, 0.1]])  # 0.5 decides for 0
+    monkeypatch.setattr(module, "probabilities", lambda *_: rows)
+    assert one_class(population[1], IDS[:3], tables[0]).tolist() == [True, True, False]
+
+
+def test_the_floor_is_the_divergence_of_one_hot_decisions(population, tables, known):
+    p = known[1]
+    both = np.stack([1 - p, p], axis=-1)
+    decided = np.eye(2)[(p > 0.5).astype(int)]
+    expected = jensenshannon(both, decided, axis=-1) ** 2
+    found = one_hot_floor(population[1], IDS, tables[1])
+    assert 0 < found == pytest.approx(expected.mean())

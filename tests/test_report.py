@@ -2,17 +2,23 @@
 
 import csv
 
+import numpy as np
 import pytest
 
-from metanet.report import front
+from metanet import report
+from metanet.report import comparison, front
 
 SETTINGS = {"one": {"lambda": 0.1}, "none": {}, "two": {"search": "pinned", "bound": 0.05}}
+STAGES = ("early", "middle", "last")
 
 
 def a_point(setting, number):
     values = {"requirement": 0.1 * number, "jsd": 0.02 / number, "accuracy": 0.8}
     deviations = {"requirement_std": 0.01, "jsd_std": 0.001, "accuracy_original": 0.85}
-    return values | deviations | {"setting": setting}
+    stage = {"requirement": 0.1 * number, "jsd": 0.01}
+    nothing = {"requirement": None, "jsd": None}
+    by_stage = dict(zip(STAGES, (nothing, stage, stage), strict=True))
+    return values | deviations | {"jsd_label": 0.01, "by_stage": by_stage, "setting": setting}
 
 
 @pytest.fixture
@@ -27,8 +33,14 @@ def results():
         for name, setting in SETTINGS.items()
     }
     methods["empty"] = {"front": [], "hypervolume": 0.0, "seconds_per_model": None}
+    worse = [point | {"jsd": 2 * point["jsd"]} for point in methods["one"]["front"]]
+    methods["one"]["seeds"] = [
+        {"hypervolume": 0.5, "front": methods["one"]["front"]},
+        {"hypervolume": 0.25, "front": worse},
+    ]
     shared = {"task": "fairness", "dataset": "synthetic", "reference_point": [0.3, 0.05]}
-    return shared | {"models_evaluated": 6, "samples_evaluated": 1200, "methods": methods}
+    shared |= {"models_evaluated": 6, "samples_evaluated": 1200, "one_hot_floor": 0.04}
+    return shared | {"methods": methods, "comparison": comparison.compare(methods)}
 
 
 def test_front_csv_has_a_row_for_every_point_and_says_its_setting(results, tmp_path):
@@ -43,8 +55,73 @@ def test_front_csv_has_a_row_for_every_point_and_says_its_setting(results, tmp_p
         assert part in rows[4]["setting"]
 
 
-def test_the_table_and_the_picture_have_every_method(results, tmp_path):
-    lines = front.table(results).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == list(results["methods"])
-    front.plot(results, tmp_path / "front.png")
+def test_the_table_and_the_pictures_have_every_method(results, tmp_path):
+    lines = report.table(results).splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == list(results["methods"])
+    assert float(lines[2].split()[1]) == 0.375  # the mean of two seeds
+    report.write(results, tmp_path)
+    for name in ("front", "stages", "labels"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def line(*points, **more):
+    return {"front": [{"requirement": x, "jsd": y} for x, y in points]} | more
+
+
+def test_an_editor_is_compared_at_the_points_of_the_others_within_its_reach():
+    ours = line((0.2, 0.08), (0.4, 0.02))
+    methods = {
+        "editor": ours | {"seeds": [ours, line((0.2, 0.06), (0.4, 0.04))]},  # mean .07, .03
+        "other": line((0.1, 0.5), (0.2, 0.071), (0.3, 0.049), (0.4, 0.03), (0.9, 0.029)),
+        "nothing": line(),
+    }
+    found = comparison.compare(methods)
+    assert found.keys() == {"editor"} and found["editor"].keys() == {"other"}
+    against = found["editor"]["other"]
+    assert (against["points"], against["below"]) == (4, 1)
+    assert [p["requirement"] for p in against["lost"]] == [0.3, 0.4, 0.9]
+    ours_there = [p["editor_jsd"] for p in against["lost"]]
+    # Beyond its last point the editor needs no more divergence than there.
+    np.testing.assert_allclose(ours_there, [0.05, 0.03, 0.03])
+    # Where they are equal the editor is not below.
+    assert (
+        comparison.compare({"editor": ours | {"seeds": [ours]}, "same": ours})["editor"]["same"][
+            "below"
+        ]
+        == 0
+    )
+
+
+def test_levels_below_the_reach_of_a_front_are_missing():
+    found = comparison.at_levels(line((0.2, 0.4), (0.4, 0.2)), np.array([0.1, 0.3, 0.5]))
+    np.testing.assert_allclose(found, [[np.nan, 0.3, 0.2]])
+    assert np.isnan(comparison.at_levels(line(), np.array([0.1]))).all()
+
+
+def test_preference_vectors_have_a_row_each_by_rising_divergence(tmp_path):
+    rng = np.random.default_rng(0)
+    grid = [(a, b) for a in (0.01, 0.1) for b in (0.02, 0.2)]
+    points = [
+        a_point({"lambda": list(vector)}, 1)
+        | {"requirement": rng.random(2).tolist(), "requirement_std": [0.1, 0.2]}
+        | {"jsd": float(value)}
+        for vector, value in zip(grid, (0.03, 0.01, 0.04, 0.02), strict=True)
+    ]
+    results = {"task": "joint", "dataset": "synthetic", "models_evaluated": 6,
+               "requirements": ["inputs_kept", "equalised_odds"],
+               "methods": {"GMN": {"front": points, "hypervolume": 0.25}}}  # fmt: skip
+    rows = [text.split() for text in report.table(results).splitlines()[-4:]]
+    assert [float(row[4]) for row in rows] == [0.01, 0.02, 0.03, 0.04]
+    assert [float(row[1]) for row in rows] == [0.2, 0.2, 0.02, 0.02]
+    report.write(results, tmp_path)
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "front.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_the_table_of_times_has_every_method():
+    entry = {"first_call": 2.0, "one_model": 0.001, "per_model_of_batch": 0.0005, "batch": 64}
+    results = {"task": "timing", "dataset": "adult", "device": "4 x cpu",
+               "methods": {"dm: FS": entry, "dm: GMN": entry}}  # fmt: skip
+    rows = report.table(results).splitlines()[1:]
+    assert [row.split()[-4:] for row in rows[1:]] == 2 * [["2.00", "0.00100", "0.00050", "64"]]

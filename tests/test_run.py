@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -21,6 +22,7 @@ def get_config():
     config = quickstart.get_config()
     # One editor and one baseline, as small as they can be.
     config.editors = {"GMN - Prune": {"edit": False}}
+    config.editor.seeds = 2
     config.baselines = ("Random",)
     config.num_cpu_devices = 2
     config.population.experiments = 12
@@ -105,11 +107,14 @@ def done(space, start):
 
 def test_a_run_leaves_the_promised_files(done, space):
     work = space / "work"
-    for name in ("config.json", "results.json", "front.csv", "front.png"):
+    for name in ("config.json", "results.json", "front.csv", "front.png", "stages.png"):
         assert (work / name).stat().st_size > 0
-    assert (work / "front.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("front.png", "stages.png"):
+        assert (work / name).read_bytes().startswith(b"\x89PNG")
     assert list((work / "population").glob("*.npz"))
-    (editor,) = (work / "checkpoints").iterdir()
+    editor, other = sorted((work / "checkpoints" / "gmn-prune").iterdir())
+    assert (editor.name, other.name) == ("seed-0", "seed-1")
+    assert (editor / "metrics.csv").read_text() != (other / "metrics.csv").read_text()
     assert {path.name for path in (editor / "steps").iterdir()} >= {"400"}
     assert list(editor.glob("events.out.tfevents*"))
     with open(editor / "metrics.csv", newline="") as file:
@@ -133,6 +138,13 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     assert results["command"].startswith("python -m experiments.run --config=")
     assert "jax" in results["versions"]
     assert results["methods"].keys() == {"GMN - Prune", "Random"}
+    seeds = results["methods"]["GMN - Prune"]["seeds"]
+    assert len(seeds) == 2 and "seeds" not in results["methods"]["Random"]
+    front = results["methods"]["GMN - Prune"]["front"]
+    assert [p["jsd"] for p in seeds[0]["front"]] == [p["jsd"] for p in front]
+    assert seeds[0]["front"] != seeds[1]["front"]
+    against = results["comparison"]["GMN - Prune"]["Random"]
+    assert 0 <= against["below"] == against["points"] - len(against["lost"])
     rows = []
     for name, method in results["methods"].items():
         assert 0 <= method["hypervolume"] <= 1
@@ -143,6 +155,9 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
             assert -1e-6 <= point["jsd"] <= 0.7
             assert min(point["requirement_std"], point["jsd_std"]) >= 0
             assert 0 < point["accuracy"] <= 1 and 0 < point["accuracy_original"] <= 1
+            assert point["infeasible"] == 0
+            stages = [stage["jsd"] for stage in point["by_stage"].values()]
+            assert np.mean(stages) == pytest.approx(point["jsd"])  # two models each
             (label,) = point["setting"]
             assert label == ("lambda" if name == "GMN - Prune" else "fraction")
             rows.append((name, point["requirement"], point["jsd"], point["setting"][label]))
@@ -182,7 +197,7 @@ print(len(jax.devices()), type(editor).__name__)
 
 
 def test_an_editor_that_was_trained_on_two_devices_loads_on_one(done, space):
-    folder = space / "work" / "checkpoints" / "gmn-prune"
+    folder = space / "work" / "checkpoints" / "gmn-prune" / "seed-0"
     command = [sys.executable, "-c", LOAD, str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
@@ -265,6 +280,7 @@ def get_config():
     config.evaluation.preferences = 3
     if "retrain" in config.evaluation:
         config.evaluation.retrain.steps = 20
+        config.evaluation.retrain_original.steps = 20
     return config
 """
 
@@ -311,7 +327,7 @@ def test_a_stopped_or_killed_run_goes_on_to_the_same_numbers(stage, sent, done, 
     workdir = f"{sent.name}-{stage}"
     last = {
         "population": space / workdir / "population" / "family_000.npz",
-        "editor": space / workdir / "checkpoints" / "gmn-prune" / "metrics.csv",
+        "editor": space / workdir / "checkpoints" / "gmn-prune" / "seed-0" / "metrics.csv",
     }
     process = start(workdir=workdir)
     wait_for(process, last[stage].exists)
@@ -331,6 +347,7 @@ def test_a_stopped_or_killed_run_goes_on_to_the_same_numbers(stage, sent, done, 
     finish(start(workdir=workdir))
     assert numbers(space / workdir) == numbers(space / "work")
     metrics = [
-        space / folder / "checkpoints" / "gmn-prune" / "metrics.csv" for folder in (workdir, "work")
+        space / folder / "checkpoints" / "gmn-prune" / "seed-0" / "metrics.csv"
+        for folder in (workdir, "work")
     ]
     assert metrics[0].read_text().split() == metrics[1].read_text().split()

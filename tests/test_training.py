@@ -10,18 +10,15 @@ import pandas as pd
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from metanet import data
 from metanet.core import Diverged, Stopped, UserError
-from metanet.data import synthetic
 from metanet.data.tabular import Table
 from metanet.editor.edit import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
 from metanet.evaluation.sweep import editor_method, evaluate
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack
-from metanet.mlp import network, population
+from metanet.mlp import network
 from metanet.mlp.population import Stack
-from metanet.mlp.sampling import PopulationConfig
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
 from metanet.objectives.base import EditView
@@ -289,6 +286,28 @@ def test_equal_ends_of_the_preference_are_one_lambda(train, tmp_path):
     np.testing.assert_allclose(rows["loss"], expected, rtol=1e-4)
 
 
+TWO = (REQUIREMENT, "metanet.objectives.fairness.demographic_parity")
+
+
+def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
+    models, uneven, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "CHUNK", 1)
+    config = dataclasses.replace(CONFIG, steps=3, preference=((0.3, 0.3), (0.02, 0.02)), ramp=0.0)
+    loop.train_editor(tmp_path, EDITOR, config, TWO, models, IDS, uneven, 0, {})
+    rows = pd.read_csv(tmp_path / "metrics.csv")
+    expected = rows["jsd"] + 0.3 * rows["requirement_0"] + 0.02 * rows["requirement_1"]
+    np.testing.assert_allclose(rows["loss"], expected, rtol=1e-4)
+    assert (rows["requirement_1"] > 0).all()
+    assert load_editor(tmp_path).params  # its first layer takes two preferences
+
+
+def test_requirements_without_a_preference_each_are_a_user_error(train, tmp_path):
+    config = dataclasses.replace(CONFIG, preference=((0.3, 0.3), (0.02, 0.02)))
+    with pytest.raises(UserError, match=r"preference: found .* expected 1 "):
+        train(tmp_path, config)
+
+
 def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
     config = dataclasses.replace(CONFIG, preference=(0.01, 1.0))
     train(tmp_path, config)
@@ -395,6 +414,7 @@ def test_short_trainings_have_finite_schedules(steps):
         ("preference", {"preference": (0.0, 0.1)}),
         ("preference", {"preference": (0.2, 0.1)}),
         ("preference", {"preference": (0.2,)}),
+        ("preference", {"preference": ((0.1, 0.2), (0.2, 0.1))}),
     ],
 )
 def test_an_impossible_setting_is_a_user_error_that_names_its_key(key, values):
@@ -500,50 +520,3 @@ def test_fairness_of_a_balanced_batch_estimates_that_of_all_data(name, models, u
     sample = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], table)
     expected = value(jax.tree.map(jnp.asarray, uneven), decisions)
     assert value(sample, decisions[rows]) == pytest.approx(expected, abs=0.01)
-
-
-@pytest.fixture
-def optimised_programs():
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
-@pytest.mark.slow
-def test_weights_of_irrelevant_inputs_are_pruned_first(tmp_path, optimised_programs):
-    tables = data.load("synthetic", None, 0)
-    wanted = PopulationConfig(
-        experiments=32, max_specs=2, epochs=10, depths=(1, 2), widths=(8,), dropouts=(0.0,),
-        batch_sizes=(64,), learning_rate=(3e-3, 1e-2), norms=("none",),
-    )  # fmt: skip
-    targets = population.build(tmp_path / "population", wanted, tables, 0)
-    editor = loop.train_editor(
-        tmp_path / "editor", EditorConfig(),
-        TrainingConfig(steps=300, batch_size=8, preference=(0.003, 0.3)), REQUIREMENT,
-        pack(list(targets.stacks)), targets.ids("train"), tables.edit, 0, {},
-    )  # fmt: skip
-    held_out = targets.table.query("split != 'train' and stage == 'last' and family == 0")
-    first = targets.stacks[0]
-    chosen = Stack(
-        first.spec,
-        jax.tree.map(lambda leaf: leaf[held_out.index], first.params),
-        first.activation[held_out.index],
-    )
-    leaving = [i for i, (source, _) in enumerate(first.spec.blocks) if source == 0]
-
-    def kept(preference):
-        """(of all weights, of each input's): fractions over the held-out models."""
-        _, masks = edit_stack(editor, chosen, preference)
-        total = sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
-        by_input = np.concatenate([np.asarray(masks[i]) for i in leaving], axis=2).mean((0, 2))
-        return float(total), dict(zip(tables.features, by_input, strict=True))
-
-    total, by_input = min(
-        (kept(preference) for preference in np.geomspace(0.001, 0.5, 16)),
-        key=lambda result: abs(result[0] - 0.5),
-    )
-    irrelevant = np.mean([by_input[name] for name in synthetic.IRRELEVANT])
-    causes = np.mean([by_input[name] for name in synthetic.CAUSES])
-    print(total, irrelevant, causes)
-    assert 0.35 < total < 0.65
-    assert irrelevant < 0.6 * causes

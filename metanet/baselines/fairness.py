@@ -77,6 +77,11 @@ def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
     return float(_jsd(labels, _both(probability > 0.5)).mean())
 
 
+def one_hot_jsd(probability: np.ndarray) -> float:
+    """Mean JSD (nats) of the decision, as a one-hot distribution, to `probability` [...]."""
+    return float(_jsd(_both(probability > 0.5), _both(probability)).mean())
+
+
 def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     """Equalised odds difference of the label distributions `labels` [m, 2] (paper eq. 9).
 
@@ -176,6 +181,30 @@ def reject_option(fit: Scores, test: Scores, setting: dict) -> Outcome:
     best = np.unravel_index(np.argmax(score), score.shape)
     cut = np.where(test.group == privileged, above[privileged][best], above[other][best])
     return _decided(test.probability > cut)
+
+
+def reject_option_by_aif360(fit: Scores, test: Scores, bound: float) -> np.ndarray:
+    """What `reject_option` does at its default search, by aif360 itself, for timing: labels [m]."""
+    privileged, other = _two_groups(fit, test)
+    with _library():
+        import pandas
+        from aif360.algorithms.postprocessing import RejectOptionClassification
+        from aif360.datasets import BinaryLabelDataset
+
+    def dataset(scores, labels):
+        frame = pandas.DataFrame({"group": scores.group, "y": labels}, dtype=np.float64)
+        made = BinaryLabelDataset(df=frame, label_names=["y"], protected_attribute_names=["group"])
+        made.scores = scores.probability[:, None]
+        return made
+
+    with _library():
+        method = RejectOptionClassification(
+            [{"group": other}], [{"group": privileged}], metric_name="Average odds difference",
+            metric_ub=bound, metric_lb=-bound,
+        )  # fmt: skip
+        decided = dataset(fit, fit.probability > 0.5)
+        method.fit(dataset(fit, fit.y), decided)
+        return method.predict(dataset(test, test.probability > 0.5)).labels[:, 0]
 
 
 def cal_eq_odds(fit: Scores, test: Scores, setting: dict) -> Outcome:

@@ -141,11 +141,11 @@ def _edit_packed(editor, models, ids, preference, budget):
     return models.replace(weight=weight, **nodes), models.replace(weight=keep)
 
 
-def edit_stack(editor: TrainedEditor, stack: Stack, preference: float) -> tuple[Stack, tuple]:
+def edit_stack(editor: TrainedEditor, stack: Stack, preference) -> tuple[Stack, tuple]:
     """Edits M models of one spec.
 
     Args:
-      preference: lambda, the requirement's weight.
+      preference: lambda, the requirement's weight; [requirements] where there are several.
 
     Returns:
       The edited models, and the mask: one [M, n_source, n_target] float32 0/1 array per block.
@@ -158,7 +158,8 @@ def edit_stack(editor: TrainedEditor, stack: Stack, preference: float) -> tuple[
     budget = tuple(
         count * int(n[0]) for n in (models.topologies.n_nodes, models.topologies.n_edges)
     )
-    preferences = jnp.full((count, 1), np.log10(preference), jnp.float32)
+    weights = np.log10(np.atleast_1d(preference)).astype(np.float32)
+    preferences = jnp.broadcast_to(weights[None], (count, len(weights)))
     edited, keep = _edit_packed(editor, models, jnp.arange(count), preferences, budget)
     (edited,), (mask,) = unpack(edited, [stack.spec]), unpack(keep, [stack.spec])
     return edited, mask.params.weights

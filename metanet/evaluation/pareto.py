@@ -1,26 +1,29 @@
-"""Pareto fronts of two objectives, both to be small (numpy)."""
+"""Pareto fronts of objectives that are all to be small (numpy)."""
 
 import numpy as np
 
 
 def pareto_mask(points: np.ndarray) -> np.ndarray:
-    """Which of the points [N, 2] no other point dominates: [N] bool; of equal points, the first."""
-    best = np.inf
-    keep = np.zeros(len(points), bool)
-    for index in np.lexsort((np.arange(len(points)), points[:, 1], points[:, 0])):
-        if points[index, 1] < best:
-            best, keep[index] = points[index, 1], True
-    return keep
+    """Which points [N, objectives] no other dominates: [N] bool; of equal points, the first."""
+    order = np.arange(len(points))
+    no_worse = (points[:, None] <= points[None]).all(-1)
+    better = (points[:, None] < points[None]).any(-1) | (order[:, None] < order[None])
+    return ~(no_worse & better).any(0)
 
 
-def hypervolume(points: np.ndarray, reference: tuple[float, float]) -> float:
-    """The fraction of the box from (0, 0) to `reference` that the points [N, 2] dominate."""
+def hypervolume(points: np.ndarray, reference: tuple[float, ...]) -> float:
+    """The fraction of the box from 0 to `reference` that the points [N, objectives] dominate."""
     inside = points[(points < np.asarray(reference)).all(1)]
+    if not len(inside):
+        return 0.0
     front = inside[pareto_mask(inside)]
-    front = front[np.argsort(front[:, 0])]
-    right = np.append(front[1:, 0], reference[0])
-    area = ((right - front[:, 0]) * (reference[1] - front[:, 1])).sum()
-    return float(area / (reference[0] * reference[1]))
+    front = front[np.argsort(front[:, -1])]
+    if len(reference) == 1:
+        return float(1 - front[0, 0] / reference[0])
+    # Slabs between successive values of the last objective, each with all points below it.
+    heights = np.diff(np.append(front[:, -1], reference[-1])) / reference[-1]
+    areas = [hypervolume(front[: i + 1, :-1], reference[:-1]) for i in range(len(front))]
+    return float(heights @ areas)
 
 
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import concurrent.futures
 import multiprocessing
 import os
-import time
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 from metanet.baselines import fairness
 from metanet.baselines.fairness import Infeasible, Scores
 from metanet.data.tabular import Table
-from metanet.evaluation.sweep import Sweep, map_models
+from metanet.evaluation.sweep import Sweep, map_models, timed
 from metanet.graphs.convert import Models, to_template
 from metanet.graphs.template import apply_padded
 
@@ -34,6 +33,21 @@ def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
         return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
 
     return map_models(of_batch, jnp.asarray(table.x), models, ids, seed=0).astype(np.float64)
+
+
+def one_class(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
+    """Whether each of the models `ids` decides for the same class on all rows: [M] bool."""
+    positive = probabilities(models, ids, table) > 0.5
+    return positive.all(1) | ~positive.any(1)
+
+
+def one_hot_floor(models: Models, ids: np.ndarray, table: Table) -> float:
+    """Mean JSD (nats) of unedited decisions, read as one-hot distributions, to probabilities.
+
+    What every method that outputs labels pays before it changes anything.
+    """
+    p = probabilities(models, ids, table)
+    return fairness.one_hot_jsd(p)
 
 
 def _one_model(task) -> np.ndarray:
@@ -79,19 +93,21 @@ def postprocess(
 
 def postprocess_seconds(
     name: str, models: Models, ids: np.ndarray, index: int, fit: Table, test: Table
-) -> float:
-    """Wall seconds per model of fitting and applying one setting, warm, in one process."""
+) -> tuple[float, float]:
+    """Wall seconds of fitting and applying one setting to the models `ids`: (first call, warm).
+
+    In one process, from scores in memory.
+    """
     tasks = _tasks(name, models, ids, np.array([index]), fit, test)
-    _one_model(tasks[0])
-    start = time.perf_counter()
-    for task in tasks:
-        _one_model(task)
-    return (time.perf_counter() - start) / len(tasks)
+    return timed(lambda: [_one_model(task) for task in tasks])
+
+
+def scores_of(models: Models, ids: np.ndarray, table: Table) -> list[Scores]:
+    """What the post-processing methods read, of each of the models `ids`."""
+    y, group = np.asarray(table.y), np.asarray(table.group)
+    return [Scores(p, y, group) for p in probabilities(models, ids, table)]
 
 
 def _tasks(name, models, ids, indices, fit, test) -> list[tuple]:
-    def scores(table):
-        y, group = np.asarray(table.y), np.asarray(table.group)
-        return [Scores(p, y, group) for p in probabilities(models, ids, table)]
-
-    return [(name, indices, f, t) for f, t in zip(scores(fit), scores(test), strict=True)]
+    pairs = zip(scores_of(models, ids, fit), scores_of(models, ids, test), strict=True)
+    return [(name, indices, *pair) for pair in pairs]

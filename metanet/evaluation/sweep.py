@@ -1,7 +1,6 @@
 """Evaluates a method at many settings on many models, in one compiled program."""
 
 import dataclasses
-import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -23,13 +22,16 @@ from metanet.graphs.convert import Models, gather
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 
+PATIENCE = 20.0  # seconds of warm calls after which no more are timed
+COMPARABLE = 0.9  # the share of models on which a setting must be feasible to be selected
+
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """S settings on M models: every field is [S, M] float; NaN where a method has no result.
 
     Attributes:
-      requirement: of the hard view.
+      requirement: of the hard view; [S, M, requirements] where there are several.
       jsd: between outputs, mean over the data, nats.
       jsd_label: between decisions read as one-hot distributions, mean over the data, nats.
       accuracy, accuracy_original: of the edited and of the original models.
@@ -42,28 +44,40 @@ class Sweep:
     accuracy_original: np.ndarray
 
     @property
+    def infeasible(self) -> np.ndarray:
+        """How many models each setting has no result on: [S]."""
+        return np.isnan(self.jsd).sum(1)
+
+    @property
     def points(self) -> np.ndarray:
-        """(requirement, jsd), means over the models that have a result: [S, 2]."""
+        """(requirements, jsd), means over the models that have a result: [S, objectives]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no model has a result: NaN
             means = [np.nanmean(self.requirement, axis=1), np.nanmean(self.jsd, axis=1)]
-        return np.stack(means, axis=1)
+        return np.column_stack(means)
 
     @property
     def selected(self) -> np.ndarray:
-        """The settings on the Pareto front, by rising requirement: indices."""
-        points = np.where(np.isnan(self.points), np.inf, self.points)
+        """The settings on the Pareto front, by rising requirement: indices.
+
+        A setting that is infeasible on more models than COMPARABLE allows is not compared: its
+        means would be over other models than those of the rest.
+        """
+        n_models = self.jsd.shape[1]
+        lost = n_models - self.infeasible < COMPARABLE * n_models
+        points = np.where(lost[:, None] | np.isnan(self.points), np.inf, self.points)
         index = np.flatnonzero(pareto_mask(points) & np.isfinite(points).all(1))
-        return index[np.argsort(points[index, 0])]
+        return index[np.argsort(points[index, 0], kind="stable")]
 
 
 def editor_method(
     editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array
 ) -> Callable[[jax.Array], Edit]:
-    """The editor as a method: the setting is lambda, keys are not used."""
+    """The editor as a method: the setting is lambda, [] or [requirements]."""
 
     def edit(setting):
-        preference = jnp.full_like(graph.globals["preference"], jnp.log10(setting))
+        setting = jnp.atleast_1d(setting)[None]
+        preference = jnp.broadcast_to(jnp.log10(setting), (len(keys) + 1, setting.shape[1]))
         asked = graph._replace(globals=graph.globals | {"preference": preference})
         return as_edit(editor, asked, *edit_graph(editor, asked))
 
@@ -163,19 +177,19 @@ def evaluate(
             return jax.vmap(one_model)(edit(setting))
 
         by_setting = jax.lax.map(one_setting, settings)
-        return jax.tree.map(lambda leaf: leaf.T, by_setting)  # [G, S]
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_setting)  # [G, S, ...]
 
     arguments = (context, jnp.asarray(settings, jnp.float32), jax.tree.map(jnp.asarray, table))
     measured = map_models(measure, arguments, models, ids, seed, batch_size)
-    return Sweep(**{k: v.T for k, v in measured.items()})
+    return Sweep(**{k: np.swapaxes(v, 0, 1) for k, v in measured.items()})
 
 
-def seconds_per_model(
-    method: Method, context, models: Models, ids: np.ndarray, setting: float, batch_size: int = 16
-) -> float:
-    """Wall seconds of editing the models `ids`, divided by their number; the best of three.
+def seconds_of(
+    method: Method, context, models: Models, ids: np.ndarray, setting, batch_size: int = 16
+) -> tuple[float, float]:
+    """Wall seconds of editing the models `ids` once: (first call, warm).
 
-    From parameters in memory to edited parameters, compiled, all devices.
+    From parameters in memory to edited parameters, on all devices. The first call compiles.
     """
     strata, mesh = _batches(models, ids, batch_size)
 
@@ -188,11 +202,14 @@ def seconds_per_model(
 
     program = _mapped(one_batch, mesh)
     arguments = (models, context, jnp.asarray(setting, jnp.float32))
-    run = functools.partial(program, arguments, jnp.asarray(strata.table))
-    jax.block_until_ready(run())
+    return timed(lambda: jax.block_until_ready(program(arguments, jnp.asarray(strata.table))))
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds of the first call, and the best of up to three more, while they are short."""
     seconds = []
-    for _ in range(3):
+    while len(seconds) < 2 or (len(seconds) < 4 and sum(seconds[1:]) < PATIENCE):
         start = time.perf_counter()
-        jax.block_until_ready(run())
+        call()
         seconds.append(time.perf_counter() - start)
-    return min(seconds) / len(ids)
+    return seconds[0], min(seconds[1:])

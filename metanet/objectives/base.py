@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 import metanet.objectives
@@ -90,12 +91,26 @@ def known_objectives() -> list[str]:
     return sorted(names)
 
 
-def resolve(path: str) -> Objective:
+def requirement_count(path: str | tuple[str, ...]) -> int:
+    """How many requirements a config's `requirement` names."""
+    return 1 if isinstance(path, str) else len(path)
+
+
+def resolve(path: str | tuple[str, ...]) -> Objective:
     """The function that a config names as `package.module.function`.
+
+    Several paths make one objective whose value is the vector of theirs, [requirements].
 
     Raises:
       UserError: there is no such function; the message lists metanet's own.
     """
+    if isinstance(path, str):
+        return _resolve_one(path)
+    objectives = [_resolve_one(one) for one in path]
+    return lambda view: jnp.stack([objective(view) for objective in objectives])
+
+
+def _resolve_one(path):
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

@@ -15,9 +15,16 @@ from metanet.data.tabular import Table
 from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
 from metanet.graphs.batching import stratify, usable_devices
 from metanet.graphs.convert import Models
-from metanet.objectives.base import resolve
+from metanet.objectives.base import requirement_count, resolve
 from metanet.training.checkpoint import Checkpoints
-from metanet.training.step import TrainingConfig, init_state, make_chunk, problem_of, schedules
+from metanet.training.step import (
+    TrainingConfig,
+    init_state,
+    make_chunk,
+    preference_pairs,
+    problem_of,
+    schedules,
+)
 from metanet.training.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -29,7 +36,7 @@ def train_editor(
     folder: pathlib.Path,
     editor: EditorConfig,
     config: TrainingConfig,
-    requirement: str,
+    requirement: str | tuple[str, ...],
     models: Models,
     ids: np.ndarray,
     table: Table,
@@ -41,7 +48,7 @@ def train_editor(
     """Trains an editor on the models `ids`, or goes on from the last checkpoint in `folder`.
 
     Args:
-      requirement: dotted path of the objective.
+      requirement: dotted path of the objective, or of several (see objectives.base.resolve).
       identity: what else determines the result (the population's settings), flat, for JSON.
       checkpoint_every: steps, rounded up to whole chunks.
 
@@ -53,6 +60,8 @@ def train_editor(
     enough = f"at most the {len(ids)} models of the training split"
     require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
+    count, pairs = requirement_count(requirement), len(preference_pairs(config.preference))
+    require(pairs == count, "preference", config.preference, f"{count} (low, high)")
     claim(folder, _settings(editor, config, requirement, seed, identity))
     devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
     mesh = jax.sharding.Mesh(devices, ("models",))
@@ -95,7 +104,11 @@ def _run(chunk, state, problem, config, checkpoint_every, should_stop, save, wri
         _check(metrics, by_model, done)
         done = here.stop
         rate = (done - first) / (time.monotonic() - start)
-        means = {name: float(values.mean()) for name, values in metrics.items()}
+        means = {name: values.mean(0) for name, values in metrics.items()}
+        several = {f"requirement_{i}": v for i, v in enumerate(np.ravel(means["requirement"]))}
+        if len(several) > 1:
+            means |= several
+        means = {name: float(values.mean()) for name, values in means.items()}
         write(done, means | {"learning_rate": float(rates[done - 1])})
         stopping = should_stop()
         if stopping or done == config.steps or done - saved >= checkpoint_every:

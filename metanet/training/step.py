@@ -41,6 +41,7 @@ class TrainingConfig:
       mask_noise: the scale of the logistic noise on mask logits.
       mask_temperature, decision_temperature: of the relaxations.
       preference: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
+        With several requirements, one such pair for each.
     """
 
     steps: int
@@ -56,7 +57,7 @@ class TrainingConfig:
     mask_noise: float = 1.0
     mask_temperature: float = 1.0
     decision_temperature: float = 0.2
-    preference: tuple[float, float] = (0.001, 0.5)
+    preference: tuple = (0.001, 0.5)
 
     def __post_init__(self):
         for key in ("steps", "batch_size", "points"):
@@ -65,9 +66,15 @@ class TrainingConfig:
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, f"editor.{key}", value, "a positive number")
-        pair = self.preference
-        ok = len(pair) == 2 and 0 < pair[0] <= pair[1]
-        require(ok, "preference", pair, "(low, high) with 0 < low <= high")
+        pairs = preference_pairs(self.preference)
+        ok = all(len(pair) == 2 and 0 < pair[0] <= pair[1] for pair in pairs)
+        require(ok, "preference", self.preference, "(low, high) with 0 < low <= high")
+
+
+def preference_pairs(preference: tuple) -> tuple[tuple[float, float], ...]:
+    """(low, high) of every requirement's lambda; a single pair may be given by itself."""
+    nested = all(isinstance(part, (tuple, list)) for part in preference)
+    return tuple(tuple(pair) for pair in (preference if nested else (preference,)))
 
 
 @struct.dataclass
@@ -88,7 +95,7 @@ class Problem:
       strata, number: [batch, ...], [batch] (see batching.Strata), sharded;  per_epoch: [].
       table: the data that the editor sees, weighted for the way they are sampled.
       pool: int32, the rows that points are drawn from, uniformly; a row may stand there repeatedly.
-      log_preference: [2], natural logarithms of the range of lambda.
+      log_preference: [requirements, 2], natural logarithms of the ranges of lambda.
       seed: [] int32, of all random draws.
     """
 
@@ -116,7 +123,7 @@ def problem_of(
         per_epoch=jnp.asarray(strata.per_epoch, jnp.int32),
         table=jax.tree.map(jnp.asarray, table),
         pool=jnp.asarray(pool, jnp.int32),
-        log_preference=jnp.log(jnp.asarray(config.preference, jnp.float32)),
+        log_preference=jnp.log(jnp.asarray(preference_pairs(config.preference), jnp.float32)),
         seed=jnp.asarray(seed, jnp.int32),
     )
 
@@ -164,7 +171,7 @@ def init_state(
     editor: EditorConfig, config: TrainingConfig, models: Models, scales: Scales, seed: int
 ) -> TrainState:
     """A fresh editor and its optimiser, strongly typed."""
-    preference = jnp.zeros((1, 1), jnp.float32)
+    preference = jnp.zeros((1, len(preference_pairs(config.preference))), jnp.float32)
     largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
     graph = gather(models, jnp.zeros(1, jnp.int32), preference, largest)
     network = Editor(editor, models.template)
@@ -183,10 +190,10 @@ def _shard_loss(params, problem, step, ramp, static):
     model_keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(batch_key, n)))(
         problem.number
     )
-    low, high = problem.log_preference
-    uniform = jax.vmap(lambda key: jax.random.uniform(key))(model_keys[:, 0])
-    log_weight = low + uniform * (high - low)
-    graph = gather(problem.models, ids, log_weight[:, None] / jnp.log(10.0), budget)
+    low, high = problem.log_preference.T
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(model_keys[:, 0])
+    log_weight = low[None] + uniform * (high - low)[None]
+    graph = gather(problem.models, ids, log_weight / jnp.log(10.0), budget)
     noise = logistic_noise(graph, model_keys[:, 1])
     noise = jax.tree.map(lambda leaf: config.mask_noise * leaf, noise)
     editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
@@ -209,7 +216,8 @@ def _shard_loss(params, problem, step, ramp, static):
 
     preserved, required = jax.vmap(objectives)(edit)
     losses = linear(preserved, required, ramp * jnp.exp(log_weight))
-    return losses.sum(), {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
+    parts = {"loss": losses, "jsd": preserved, "requirement": required}
+    return losses.sum(), parts | {"id": ids}
 
 
 def make_chunk(
@@ -223,8 +231,9 @@ def make_chunk(
 
     Returns:
       chunk(state, problem, learning_rates [K], ramps [K]) -> (state after K steps, metrics, by
-      model), with metrics [K] loss, jsd (nats), requirement, gradient_norm, and by model
-      [K, batch] model_loss, model_id. The state's buffers are donated.
+      model), with metrics [K] loss, jsd (nats), gradient_norm and requirement ([K, requirements]
+      where there are several), and by model [K, batch] model_loss, model_id. The state's buffers
+      are donated.
     """
     direction = _direction(config)
     # The schedule arrives as arrays: runs that differ in it share the compiled program.
@@ -240,7 +249,7 @@ def make_chunk(
         n_models = len(problem.number) * mesh.size
         gradient = jax.tree.map(lambda g: jax.lax.psum(g, "models") / n_models, gradient)
         means = {
-            k: jax.lax.pmean(parts[k].mean(), "models") for k in ("loss", "jsd", "requirement")
+            k: jax.lax.pmean(parts[k].mean(0), "models") for k in ("loss", "jsd", "requirement")
         }
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)

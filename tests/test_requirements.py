@@ -1,0 +1,123 @@
+"""Editors trained on models of data whose causes, irrelevances and biases are known."""
+
+import jax
+import numpy as np
+import pytest
+
+from metanet import data
+from metanet.data import synthetic
+from metanet.editor.edit import edit_stack
+from metanet.editor.model import EditorConfig
+from metanet.evaluation.sweep import editor_method, evaluate
+from metanet.graphs.convert import pack
+from metanet.mlp import population
+from metanet.mlp.population import Stack
+from metanet.mlp.sampling import PopulationConfig
+from metanet.objectives.base import resolve
+from metanet.training.loop import train_editor
+from metanet.training.step import TrainingConfig
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimised_programs():
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return data.load("synthetic", None, 0)
+
+
+@pytest.fixture(scope="module")
+def targets(tables, tmp_path_factory):
+    wanted = PopulationConfig(
+        experiments=32, max_specs=2, epochs=10, depths=(1, 2), widths=(8,), dropouts=(0.0,),
+        batch_sizes=(64,), learning_rate=(3e-3, 1e-2), norms=("none",),
+    )  # fmt: skip
+    return population.build(tmp_path_factory.mktemp("population"), wanted, tables, 0)
+
+
+@pytest.fixture(scope="module")
+def trained(targets, tables, tmp_path_factory):
+    """trained(requirement, editor, training) -> an editor of the training split."""
+
+    def trained(requirement, editor, training):
+        return train_editor(
+            tmp_path_factory.mktemp("editor"), editor, training, requirement,
+            pack(list(targets.stacks)), targets.ids("train"), tables.edit, 0, {},
+        )  # fmt: skip
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def held_out(targets):
+    """The last checkpoints of the first architecture that no editor was trained on."""
+    chosen = targets.table.query("split != 'train' and stage == 'last' and family == 0").index
+    first = targets.stacks[0]
+    return Stack(
+        first.spec, jax.tree.map(lambda leaf: leaf[chosen], first.params), first.activation[chosen]
+    )
+
+
+@pytest.fixture(scope="module")
+def editors(trained):
+    pruning = "metanet.objectives.pruning.weights_kept"
+    inputs = "metanet.objectives.data_minimisation.inputs_kept"
+    training = TrainingConfig(steps=300, batch_size=8, preference=(0.003, 0.3))
+    return {
+        "edges": trained(pruning, EditorConfig(), training),
+        "inputs": trained(inputs, EditorConfig(mask="inputs"), training),
+    }
+
+
+@pytest.mark.parametrize("mask", ["edges", "inputs"])
+def test_what_leaves_irrelevant_inputs_is_dropped_first(mask, editors, held_out, tables):
+    leaving = [i for i, (source, _) in enumerate(held_out.spec.blocks) if source == 0]
+
+    def kept(preference):
+        """(on average, of each input's weights): fractions over the held-out models."""
+        _, masks = edit_stack(editors[mask], held_out, preference)
+        by_input = np.concatenate([np.asarray(masks[i]) for i in leaving], axis=2).mean((0, 2))
+        return by_input.mean(), dict(zip(tables.features, by_input, strict=True))
+
+    total, by_input = min(
+        (kept(preference) for preference in np.geomspace(0.003, 0.3, 16)),
+        key=lambda result: abs(result[0] - 0.5),
+    )
+    assert 0.25 < total < 0.75
+    irrelevant = np.mean([by_input[name] for name in synthetic.IRRELEVANT])
+    causes = np.mean([by_input[name] for name in synthetic.CAUSES])
+    assert irrelevant < 0.2 and causes > irrelevant + 0.4
+
+
+def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):
+    requirement = "metanet.objectives.fairness.equalised_odds"
+    training = TrainingConfig(
+        steps=300, batch_size=8, points=512, balanced=True, preference=(0.03, 0.8)
+    )
+    editor = trained(requirement, EditorConfig(mask="none", gamma=0.1), training)
+    models = pack(list(targets.stacks))
+    ids = np.concatenate([targets.ids("validation"), targets.ids("test")])
+    settings = np.array([0.03, 0.8])
+    found = evaluate(
+        editor_method, editor, models, ids, settings, tables.test, resolve(requirement), 0
+    )
+
+    def unedited(setting):
+        nothing = EditorConfig(mask="none", edit=False, layers=1)
+        plain = trained(requirement, nothing, TrainingConfig(steps=1, batch_size=8, points=8))
+        return evaluate(
+            editor_method, plain, models, ids, setting, tables.test, resolve(requirement), 0
+        )
+
+    before = unedited(settings[:1])
+    assert before.jsd.max() < 1e-6 and before.requirement.mean() > 0.15
+    assert found.requirement[1].mean() < 0.6 * before.requirement.mean()
+    assert found.requirement[1].mean() < found.requirement[0].mean()
+    assert found.jsd[1].mean() < 0.05
+    assert found.accuracy[1].mean() > found.accuracy_original[1].mean() - 0.06
