@@ -8,6 +8,7 @@ from metanet import data
 from metanet.data import synthetic
 from metanet.editor.edit import edit_stack
 from metanet.editor.model import EditorConfig
+from metanet.evaluation.postprocess import scores_of
 from metanet.evaluation.sweep import editor_method, evaluate
 from metanet.graphs.convert import pack
 from metanet.mlp import population
@@ -96,28 +97,24 @@ def test_what_leaves_irrelevant_inputs_is_dropped_first(mask, editors, held_out,
 
 
 def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):
-    requirement = "metanet.objectives.fairness.equalised_odds"
+    # Not equalised odds: on 600 rows an editor learns the noise of its rates.
+    requirement = "metanet.objectives.fairness.demographic_parity"
     training = TrainingConfig(
         steps=300, batch_size=8, points=512, balanced=True, preference=(0.03, 0.8)
     )
     editor = trained(requirement, EditorConfig(mask="none", gamma=0.1), training)
     models = pack(list(targets.stacks))
     ids = np.concatenate([targets.ids("validation"), targets.ids("test")])
-    settings = np.array([0.03, 0.8])
     found = evaluate(
-        editor_method, editor, models, ids, settings, tables.test, resolve(requirement), 0
-    )
-
-    def unedited(setting):
-        nothing = EditorConfig(mask="none", edit=False, layers=1)
-        plain = trained(requirement, nothing, TrainingConfig(steps=1, batch_size=8, points=8))
-        return evaluate(
-            editor_method, plain, models, ids, setting, tables.test, resolve(requirement), 0
-        )
-
-    before = unedited(settings[:1])
-    assert before.jsd.max() < 1e-6 and before.requirement.mean() > 0.15
-    assert found.requirement[1].mean() < 0.6 * before.requirement.mean()
-    assert found.requirement[1].mean() < found.requirement[0].mean()
-    assert found.jsd[1].mean() < 0.05
-    assert found.accuracy[1].mean() > found.accuracy_original[1].mean() - 0.06
+        editor_method, editor, models, ids, np.array([0.03, 0.8]), tables.test,
+        resolve(requirement), 0,
+    )  # fmt: skip
+    gaps = []
+    for one in scores_of(models, ids, tables.test):
+        rates = [(one.probability > 0.5)[one.group == g].mean() for g in (0, 1)]
+        gaps.append(abs(rates[0] - rates[1]))
+    weak, strong = found.requirement.mean(1)
+    assert np.mean(gaps) > 0.12
+    assert strong < 0.6 * np.mean(gaps) and strong < 0.8 * weak
+    assert found.jsd[1].mean() < 0.02
+    assert found.accuracy[1].mean() > found.accuracy_original[1].mean() - 0.03
