@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import logging
 import pathlib
@@ -15,7 +16,8 @@ from experiments.entry import evaluate, summary
 from experiments.methods import Study
 from metanet import data as datasets
 from metanet import report
-from metanet.core import Stopped, claim, require, write_json
+from metanet.baselines.fairness import LIBRARIES
+from metanet.core import Stopped, UserError, claim, require, write_json
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.postprocess import one_hot_floor
 from metanet.graphs.convert import pack
@@ -70,6 +72,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
     unknown = set(config.baselines) - set(methods.BASELINES[config.task])
     known = f"some of {', '.join(methods.BASELINES[config.task])}"
     require(not unknown, "baselines", sorted(unknown), known)
+    needed = [library for name, library in LIBRARIES.items() if name in config.baselines]
+    missing = [library for library in needed if importlib.util.find_spec(library) is None]
+    if missing:
+        raise UserError(
+            f"config key baselines: they need {', '.join(missing)}, which is not installed; "
+            "pip install 'metanet[baselines]'"
+        )
     ready = "FS (GMN)" not in config.baselines or "GMN" in config.editors
     require(ready, "baselines", "FS (GMN)", "an editor called GMN, whose masks it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())

@@ -318,6 +318,8 @@ def group_shift(fit: Scores, test: Scores, setting: dict) -> Outcome:
     return Outcome(((np.ones(len(edited)), _both(edited)),), _both(edited > 0.5))
 
 
+# Libraries that a method needs beyond metanet's own requirements.
+LIBRARIES = {"ThresholdOpt": "fairlearn", "CalEqOdds": "aif360"}
 # What to run: for each method its function and the settings of its sweep, ready for JSON.
 SETTINGS = {
     "ThresholdOpt": (threshold_opt, ({},)),
