@@ -25,7 +25,7 @@ from metanet.mlp import population as populations
 from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
 from metanet.report.comparison import compare
-from metanet.training.loop import train_editor
+from metanet.training.loop import check_preference, train_editor
 from metanet.training.step import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -82,10 +82,14 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
     ready = "FS (GMN)" not in config.baselines or "GMN" in config.editors
     require(ready, "baselines", "FS (GMN)", "an editor called GMN, whose masks it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
+    # Bad values are refused before anything is trained.
     for name in config.editors:
-        _plan(config, name)  # refuses bad values before anything is trained
-    count = config.evaluation.preferences
-    require(count >= 1, "evaluation.preferences", count, "at least 1")
+        check_preference(tuples(config.requirement), _plan(config, name)[1])
+        seeds = _editor_settings(config, name)["seeds"]
+        require(seeds >= 1, "editor.seeds", seeds, "at least 1")
+    for key in ("preferences", "validation_models"):
+        count = config.evaluation[key]
+        require(count >= 1, f"evaluation.{key}", count, "at least 1")
     data = datasets.load(config.dataset, config.group, config.seed)
     with _timed(workdir, "population"):
         folder = workdir / "population"

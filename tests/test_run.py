@@ -212,6 +212,7 @@ UNUSABLE = {
     "bad value": (["--config.editor.points=0"], {}, "editor.points"),
     "no steps": (["--config.editor.steps=0"], {}, "editor.steps"),
     "no settings": (["--config.evaluation.preferences=0"], {"workdir": "fresh"}, "preferences"),
+    "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, "editor.seeds"),
     "no config": ([], {"config": None}, "--config"),
     "absent config": ([], {"config": "configs/absent.py"}, "configs/absent.py"),
     "unknown dataset": (["--config.dataset=irises"], {}, "irises"),

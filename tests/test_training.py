@@ -304,7 +304,7 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
 
 def test_requirements_without_a_preference_each_are_a_user_error(train, tmp_path):
     config = dataclasses.replace(CONFIG, preference=((0.3, 0.3), (0.02, 0.02)))
-    with pytest.raises(UserError, match=r"preference: found .* expected 1 "):
+    with pytest.raises(UserError, match=r"preference: found .* expected 1 of"):
         train(tmp_path, config)
 
 

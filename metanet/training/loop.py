@@ -60,8 +60,7 @@ def train_editor(
     enough = f"at most the {len(ids)} models of the training split"
     require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
-    count, pairs = requirement_count(requirement), len(preference_pairs(config.preference))
-    require(pairs == count, "preference", config.preference, f"{count} (low, high)")
+    check_preference(requirement, config)
     claim(folder, _settings(editor, config, requirement, seed, identity))
     devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
     mesh = jax.sharding.Mesh(devices, ("models",))
@@ -83,6 +82,13 @@ def train_editor(
         checkpoints.close()
         writer.close()
     return TrainedEditor(jax.device_get(state.params), scales, editor, models.template)
+
+
+def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
+    """Raises UserError unless there is a range of lambda for every requirement."""
+    count = requirement_count(requirement)
+    ok = len(preference_pairs(config.preference)) == count
+    require(ok, "preference", config.preference, f"{count} of (low, high)")
 
 
 def _settings(editor, config, requirement, seed, identity):
