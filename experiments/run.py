@@ -54,11 +54,21 @@ def _default_workdir(config) -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{config.dataset}"
 
 
+def _device() -> str:
+    """How many devices and what they are; of a CPU its model too, where the system tells."""
+    devices, model = jax.devices(), ""
+    info = pathlib.Path("/proc/cpuinfo")
+    if devices[0].platform == "cpu" and info.exists():
+        names = [s.partition(":")[2].strip() for s in info.read_text().splitlines()
+                 if s.startswith("model name")]  # fmt: skip
+        model = f" ({names[0]})" if names else ""
+    return f"{len(devices)} x {devices[0].device_kind}{model}"
+
+
 def _about() -> dict:
-    device = jax.devices()[0]
     return {
         "command": shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]]),
-        "device": f"{len(jax.devices())} x {device.device_kind}",
+        "device": _device(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 
