@@ -273,12 +273,19 @@ def get_config():
     config.population.widths = (8,)
     config.population.norms = ("none",)
     config.editor.steps = 50
+    config.editor.seeds = 1
+    if "parts" in config:
+        config.parts = {{"pruning": config.parts.pruning}}
+        config.parts.pruning.editors = {{"GMN": {{}}}}
+        config.parts.pruning.baselines = ("Random",)
+        config.timed_models = 3
+        return config
     config.editor.batch_size = 4
     config.editor.points = 32
     config.editor.layers = 1
     config.editor.node_width = 8
     config.editor.edge_width = config.editor.message_width = 4
-    config.evaluation.preferences = 3
+    config.evaluation.preferences = 2 if "{task}" == "joint" else 3
     if "retrain" in config.evaluation:
         config.evaluation.retrain.steps = 20
         config.evaluation.retrain_original.steps = 20
@@ -310,6 +317,34 @@ def test_every_method_of_the_other_tasks_has_an_entry(task, space, start):
         for point in method["front"]:
             assert 0 <= point["requirement"] <= 1
             assert -1e-6 <= point["jsd"] <= 0.7
+
+
+@pytest.mark.slow
+def test_one_editor_serves_several_requirements(space, start):
+    (space / "joint.py").write_text(OTHER_TASKS.format(task="joint"))
+    out, _ = finish(start(config=space / "joint.py", workdir="joint"))
+    results = json.loads((space / "joint" / "results.json").read_text())
+    names = ["inputs_kept", "equalised_odds", "weights_kept"]
+    assert results["requirements"] == names and all(name in out for name in names)
+    method = results["methods"]["GMN"]
+    assert method["points_evaluated"] == 8
+    for point in method["front"]:
+        assert len(point["setting"]["lambda"]) == 3
+        assert len(point["requirement"]) == len(point["requirement_std"]) == 3
+    assert (space / "joint" / "front.png").exists()
+
+
+@pytest.mark.slow
+def test_timing_has_every_method_alone_and_in_a_batch(space, start):
+    (space / "timing.py").write_text(OTHER_TASKS.format(task="timing"))
+    out, _ = finish(start(config=space / "timing.py", workdir="timing"))
+    results = json.loads((space / "timing" / "results.json").read_text())
+    assert results["methods"].keys() == {"pruning: GMN", "pruning: Random"}
+    for name, entry in results["methods"].items():
+        assert name in out
+        # The first call compiles, whatever the persistent cache holds.
+        assert entry["first_call"] > 3 * entry["one_model"] > 0
+        assert entry["per_model_of_batch"] > 0 and entry["batch"] == 3
 
 
 def wait_for(process, condition):
