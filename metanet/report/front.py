@@ -104,7 +104,7 @@ def _draw_floor(results, axes):
     if "one_hot_floor" in results:
         axes.axhline(results["one_hot_floor"], color="black", linewidth=0.8, linestyle=(0, (8, 4)))
         axes.annotate("unedited labels, as one-hot", (0.99, results["one_hot_floor"]), ha="right",
-                      va="bottom", xycoords=("axes fraction", "data"))  # fmt: skip
+                      va="top", xycoords=("axes fraction", "data"))  # fmt: skip
 
 
 def plot_labels(results: dict, path: pathlib.Path) -> None:
