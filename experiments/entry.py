@@ -69,12 +69,11 @@ def _point(test: Sweep, i: int, stage: np.ndarray, apart: np.ndarray) -> dict:
     for name in ("jsd_label", "accuracy", "accuracy_original"):
         point[name] = _over_models(np.mean, getattr(test, name)[i, ~apart])
     point["infeasible"] = int(np.isnan(test.jsd[i, ~apart]).sum())
-    parts = {name: (stage == name) & ~apart for name in STAGES}
+
+    def means(part):
+        return {k: _over_models(np.mean, getattr(test, k)[i, part]) for k in ("requirement", "jsd")}
+
+    point["by_stage"] = {name: means((stage == name) & ~apart) for name in STAGES}
     if apart.any():
-        parts["all_models"] = np.ones_like(apart)
-    named = {
-        name: {k: _over_models(np.mean, getattr(test, k)[i, part]) for k in ("requirement", "jsd")}
-        for name, part in parts.items()
-    }
-    everything = {"all_models": named.pop("all_models")} if apart.any() else {}
-    return point | {"by_stage": named} | everything
+        point["all_models"] = means(np.ones_like(apart))
+    return point

@@ -121,26 +121,26 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
 
     What a baseline fits or measures uses the `edit` data.
     """
-    config, template = study.config, study.models.template
+    config = study.config
     table = jax.tree.map(jnp.asarray, study.data.edit)
     preferences = _preferences(config)
     if name in editors:
-        return _compiled(study, editor_method, editors[name], "lambda", preferences)
+        return _compiled(study, lambda _: editor_method, editors[name], "lambda", preferences)
     if name == "FS (GMN)":
-        return _compiled(study, masked_method, editors["GMN"], "lambda", preferences)
+        return _compiled(study, lambda _: masked_method, editors["GMN"], "lambda", preferences)
     if config.task == "fairness":
         return _postprocessed(study, name)
     if config.task == "pruning":
-        method = _pruning(name, config, template)
-        return _compiled(study, method, table, "fraction", np.array(config.evaluation.fractions))
+        recipe = functools.partial(_pruning, name, config)
+        return _compiled(study, recipe, table, "fraction", np.array(config.evaluation.fractions))
     counts = np.arange(1.0, study.data.n_features)
-    if name == "FS (per model)":
-        return _compiled(study, dm.selection(template, "model"), table, "features", counts)
-    if name == "FS":
-        return _compiled(study, dm.selection(template, "global"), study.ranking, "features", counts)
+    if name in ("FS", "FS (per model)"):
+        ranking, context = ("global", study.ranking) if name == "FS" else ("model", table)
+        recipe = functools.partial(dm.selection, ranking=ranking)
+        return _compiled(study, recipe, context, "features", counts)
+    recipe, context = functools.partial(_retrained, name, config), (study.ranking, table)
     counts = counts[::-1][:: config.evaluation.retrain_every]
-    return _by_depth(study, functools.partial(_retrained, name, config),
-                     (study.ranking, table), "features", counts)  # fmt: skip
+    return _compiled(study, recipe, context, "features", counts, study.by_depth)
 
 
 def _retrained(name: str, config: ConfigDict, template: Template) -> Method:
@@ -173,54 +173,47 @@ def _split(study: Study, split: str):
     return np.sort(rng.choice(ids, size, replace=False)), study.data.select
 
 
-def _compiled(study: Study, method: Method, context, label: str, values: np.ndarray) -> Swept:
-    seed, batch_size = study.config.seed, study.config.evaluation.batch_size
-
-    def run(split, indices):
-        ids, table = _split(study, split)
-        settings = values[indices]
-        return evaluate(
-            method, context, study.models, ids, settings, table, study.requirement, seed, batch_size
-        )
-
-    def seconds(ids, index):
-        size = min(batch_size, len(ids))
-        return seconds_of(method, context, study.models, ids, values[index], size)
-
-    return Swept(tuple({label: value.tolist()} for value in values), run, seconds)
-
-
-def _by_depth(
-    study: Study, recipe: Callable[[Template], Method], context, label: str, values: np.ndarray
+def _compiled(
+    study: Study,
+    recipe: Callable[[Template], Method],
+    context,
+    label: str,
+    values: np.ndarray,
+    groups: list[tuple[np.ndarray, Models]] | None = None,
 ) -> Swept:
-    """As `_compiled`, one program per depth of the models."""
-    seed, batch_size = study.config.seed, study.config.evaluation.batch_size
+    """A method that runs in compiled programs, one per group of models.
 
-    def groups(ids):
-        """(where in `ids`, models, their numbers there) of every depth that `ids` has."""
-        for rows, models in study.by_depth:
+    Args:
+      recipe: the method in a template.
+      groups: (rows of `study.models`, the same models in a template of theirs) that together are
+        all models; by default one group.
+    """
+    seed, batch_size = study.config.seed, study.config.evaluation.batch_size
+    groups = groups or [(np.arange(len(study.models.spec)), study.models)]
+
+    def parts(ids):
+        """(where in `ids`, method, models, their numbers there) of every group that `ids` has."""
+        for rows, models in groups:
             where = np.flatnonzero(np.isin(ids, rows))
             if where.size:
-                yield where, models, np.searchsorted(rows, ids[where])
+                yield where, recipe(models.template), models, np.searchsorted(rows, ids[where])
 
     def run(split, indices):
         ids, table = _split(study, split)
-        order, parts = [], []
-        for where, models, local in groups(ids):
-            method = recipe(models.template)
+        order, sweeps = [], []
+        for where, method, models, local in parts(ids):
             order.append(where)
-            parts.append(evaluate(method, context, models, local, values[indices], table,
-                                  study.requirement, seed, batch_size))  # fmt: skip
+            sweeps.append(evaluate(method, context, models, local, values[indices], table,
+                                   study.requirement, seed, batch_size))  # fmt: skip
         place = np.argsort(np.concatenate(order))
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place],
-                              *map(dataclasses.asdict, parts))  # fmt: skip
+                              *map(dataclasses.asdict, sweeps))  # fmt: skip
         return Sweep(**joined)
 
     def seconds(ids, index):
         total = np.zeros(2)
-        for _, models, local in groups(ids):
+        for _, method, models, local in parts(ids):
             size = min(batch_size, len(local))
-            method = recipe(models.template)
             total += seconds_of(method, context, models, local, values[index], size)
         return tuple(total.tolist())
 

@@ -28,13 +28,6 @@ FROZEN = RetrainConfig(steps=1, batch_size=4, learning_rate=0.0)
 KEYS = jax.random.split(jax.random.key(0), COUNT)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def random_stack(spec, seed):
     rng = np.random.default_rng(seed)
 

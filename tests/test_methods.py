@@ -1,5 +1,6 @@
 """What methods are applied to, and how; on two small stacks of different depth."""
 
+import functools
 import importlib.util
 import types
 
@@ -59,8 +60,9 @@ def study():
 def test_a_template_per_depth_gives_the_results_of_the_common_one(study):
     ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     arguments = ranking, "features", np.array([1.0, 3.0])
-    common = methods._compiled(study, dm.selection(study.models.template, "global"), *arguments)
-    by_depth = methods._by_depth(study, lambda t: dm.selection(t, "global"), *arguments)
+    recipe = functools.partial(dm.selection, ranking="global")
+    common = methods._compiled(study, recipe, *arguments)
+    by_depth = methods._compiled(study, recipe, *arguments, study.by_depth)
     assert [models.template.depth for _, models in study.by_depth] == [1, 2]
     found, expected = (swept.run("test", np.array([0, 1])) for swept in (by_depth, common))
     assert expected.jsd.shape == (2, 6) and (expected.jsd > 0).all()

@@ -25,13 +25,6 @@ PER_STACK = 4
 IDS = np.array([6, 0, 3, 5])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def a_population(n_out=2):
     """Random models of two specs."""
     stacks = []

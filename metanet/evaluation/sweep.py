@@ -1,6 +1,7 @@
 """Evaluates a method at many settings on many models, in one compiled program."""
 
 import dataclasses
+import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -114,20 +115,29 @@ def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
     }
 
 
-def _batches(models, ids, batch_size):
+def _program(function, context, models, ids, seed, batch_size):
+    """function(context, graph, keys [rows]) over all batches of the models `ids`, in one program.
+
+    Returns:
+      A call without arguments that gives leaves [batches, rows, ...], and the models in these
+      places: [rows, batches], -1 for none.
+    """
     devices = jax.devices()[: usable_devices(batch_size, len(jax.devices()))]
     strata = stratify(models, ids, batch_size, len(devices))
-    return strata, jax.sharding.Mesh(devices, ("models",))
+    mesh = jax.sharding.Mesh(devices, ("models",))
 
-
-def _mapped(one_batch, mesh):
-    """jit of one_batch(arguments, ids [rows]) over all batches of strata [rows, batches]."""
+    def one_batch(arguments, ids):
+        models, context, seed = arguments
+        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
+        keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
+        return function(context, graph, keys)
 
     def every_batch(arguments, table):
         return jax.lax.map(lambda ids: one_batch(arguments, ids), table.T)
 
-    body = over_models(every_batch, mesh, (P(), P("models")), P(None, "models"))
-    return jax.jit(body)
+    body = jax.jit(over_models(every_batch, mesh, (P(), P("models")), P(None, "models")))
+    arguments = (models, context, jnp.asarray(seed))
+    return functools.partial(body, arguments, jnp.asarray(strata.table)), strata.table
 
 
 def map_models(function, context, models: Models, ids: np.ndarray, seed: int, batch_size: int = 16):
@@ -136,18 +146,10 @@ def map_models(function, context, models: Models, ids: np.ndarray, seed: int, ba
     Returns:
       numpy leaves [M, ...] in the order of `ids`. A model's key depends on the seed and its number.
     """
-    strata, mesh = _batches(models, ids, batch_size)
-
-    def one_batch(arguments, ids):
-        models, context, seed = arguments
-        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
-        keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
-        return function(context, graph, keys)
-
-    arguments = (models, context, jnp.asarray(seed))
-    results = _mapped(one_batch, mesh)(arguments, jnp.asarray(strata.table))
+    run, table = _program(function, context, models, ids, seed, batch_size)
+    results = run()
     # [batches, rows] of models to [M] in the order of `ids`; absent models (-1) sort first.
-    place = np.argsort(strata.table.T.reshape(-1), kind="stable")[-len(ids) :]
+    place = np.argsort(table.T.reshape(-1), kind="stable")[-len(ids) :]
     place = place[np.argsort(np.argsort(ids, kind="stable"), kind="stable")]
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[place], results)
 
@@ -191,18 +193,15 @@ def seconds_of(
 
     From parameters in memory to edited parameters, on all devices. The first call compiles.
     """
-    strata, mesh = _batches(models, ids, batch_size)
 
-    def one_batch(arguments, ids):
-        models, context, setting = arguments
-        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
-        keys = jax.vmap(lambda i: stream(0, "evaluation", i))(jnp.maximum(ids, 0))
+    def edited(arguments, graph, keys):
+        context, setting = arguments
         edit = method(context, graph, keys)(setting)
         return jnp.stack([edit.after.weight.sum((1, 2)), edit.after.bias.sum(1)], axis=1)
 
-    program = _mapped(one_batch, mesh)
-    arguments = (models, context, jnp.asarray(setting, jnp.float32))
-    return timed(lambda: jax.block_until_ready(program(arguments, jnp.asarray(strata.table))))
+    arguments = (context, jnp.asarray(setting, jnp.float32))
+    run, _ = _program(edited, arguments, models, ids, 0, batch_size)
+    return timed(lambda: jax.block_until_ready(run()))
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
