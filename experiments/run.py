@@ -5,7 +5,6 @@ everything saved; 2 the config, the data or a file is unusable; other: a fault o
 one line where training diverged.
 """
 
-import importlib.metadata
 import logging
 import os
 import pathlib
@@ -17,7 +16,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from metanet.core import Diverged, Stopped, UserError
+from metanet.core import Diverged, Stopped, UserError, device_name, versions
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; by default runs/CONFIG_DATASET.")
@@ -54,22 +53,11 @@ def _default_workdir(config) -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{config.dataset}"
 
 
-def _device() -> str:
-    """How many devices and what they are; of a CPU its model too, where the system tells."""
-    devices, model = jax.devices(), ""
-    info = pathlib.Path("/proc/cpuinfo")
-    if devices[0].platform == "cpu" and info.exists():
-        names = [s.partition(":")[2].strip() for s in info.read_text().splitlines()
-                 if s.startswith("model name")]  # fmt: skip
-        model = f" ({names[0]})" if names else ""
-    return f"{len(devices)} x {devices[0].device_kind}{model}"
-
-
 def _about() -> dict:
     return {
         "command": shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]]),
-        "device": _device(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": device_name(),
+        "versions": versions(_PACKAGES),
     }
 
 

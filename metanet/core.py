@@ -1,11 +1,12 @@
 """What every part of metanet shares: errors, key streams, safe files, the device mesh."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 
@@ -85,6 +86,26 @@ def claim(folder: str | os.PathLike, settings: dict) -> None:
                 f"{path}: found {key} = {found.get(key)}, expected {wanted.get(key)} as in the "
                 "config; give another --workdir or remove that folder"
             )
+
+
+def device_name() -> str:
+    """How many devices and what they are; of a CPU its model too, where the system tells."""
+    devices, model = jax.devices(), ""
+    info = pathlib.Path("/proc/cpuinfo")
+    if devices[0].platform == "cpu" and info.exists():
+        names = [s.partition(":")[2].strip() for s in info.read_text().splitlines()
+                 if s.startswith("model name")]  # fmt: skip
+        model = f" ({names[0]})" if names else ""
+    return f"{len(devices)} x {devices[0].device_kind}{model}"
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of the installed ones of `packages`."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def models_mesh() -> jax.sharding.Mesh:

@@ -14,15 +14,8 @@ from scipy import stats
 from configs import pruning
 from metanet.editor import layers
 from metanet.editor.edit import Edit, Masks, as_edit, edit_graph, edit_stack, logistic_noise
-from metanet.editor.model import (
-    N_KINDS,
-    Editor,
-    EditorConfig,
-    Proposal,
-    Scales,
-    TrainedEditor,
-    scales_of,
-)
+from metanet.editor.inputs import N_KINDS, Scales, scales_of
+from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
 from metanet.editor.relax import hard_decisions, keep_mask, soft_decisions, straight_through
 from metanet.graphs.convert import edge_matrix, gather, pack, to_template, unpack
 from metanet.graphs.template import apply_padded

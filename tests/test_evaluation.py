@@ -11,7 +11,8 @@ from scipy.spatial.distance import jensenshannon
 from metanet.baselines import pruning
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, edit_stack
-from metanet.editor.model import Editor, EditorConfig, TrainedEditor, scales_of
+from metanet.editor.inputs import scales_of
+from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, pareto_mask
 from metanet.evaluation.sweep import Sweep, editor_method, evaluate
 from metanet.graphs.convert import gather, pack, to_template

@@ -13,7 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.editor.edit import edit_stack
-from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
+from metanet.editor.inputs import scales_of
+from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.sweep import editor_method, evaluate
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack

@@ -192,7 +192,7 @@ def _place(counts: jax.Array, budget: int) -> tuple[jax.Array, jax.Array]:
     """
     ends = jnp.cumsum(counts)
     place = jnp.arange(budget)
-    graph = jnp.searchsorted(ends, place, side="right")
+    graph = jnp.searchsorted(ends, place, side="right", method="compare_all")
     begins = jnp.concatenate([ends - counts, ends[-1:]])
     return graph, place - begins[graph]
 

@@ -8,7 +8,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from metanet.core import UserError, write_json
-from metanet.editor.model import EditorConfig, Scales, TrainedEditor
+from metanet.editor.inputs import Scales
+from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import Template
 from metanet.training.step import TrainState
 

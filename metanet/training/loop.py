@@ -12,7 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from metanet.core import Diverged, Stopped, claim, require
 from metanet.data.tabular import Table
-from metanet.editor.model import EditorConfig, TrainedEditor, scales_of
+from metanet.editor.inputs import scales_of
+from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.batching import stratify, usable_devices
 from metanet.graphs.convert import Models
 from metanet.objectives.base import requirement_count, resolve

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec as P
 
 from metanet.core import over_models, require, stream
 from metanet.data.tabular import Table
 from metanet.editor.edit import as_edit, edit_graph, logistic_noise
-from metanet.editor.model import Editor, EditorConfig, Scales, TrainedEditor
+from metanet.editor.inputs import Scales
+from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.relax import soft_decisions
 from metanet.graphs.batching import Strata, draw
 from metanet.graphs.convert import Models, gather
@@ -247,10 +249,10 @@ def make_chunk(
         rate, ramp = scheduled
         (_, parts), gradient = loss_and_gradient(state.params, problem, state.step, ramp, static)
         n_models = len(problem.number) * mesh.size
-        gradient = jax.tree.map(lambda g: jax.lax.psum(g, "models") / n_models, gradient)
-        means = {
-            k: jax.lax.pmean(parts[k].mean(0), "models") for k in ("loss", "jsd", "requirement")
-        }
+        sums = {k: parts[k].sum(0) for k in ("loss", "jsd", "requirement")}
+        # Devices meet once per step: each meeting costs more than what is added there.
+        flat, unravel = ravel_pytree((gradient, sums))
+        gradient, means = unravel(jax.lax.psum(flat, "models") / n_models)
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
         metrics = means | {"gradient_norm": optax.global_norm(gradient)}

@@ -1,0 +1,156 @@
+"""What the editor sees of a batch: parameters in several normalisations, types, preferences."""
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+from flax import struct
+
+from metanet.editor.layers import Tiles, sum_at_sources, sum_at_targets, tiles_of
+from metanet.graphs.convert import Models, graph_of
+from metanet.graphs.topology import TILE, Template
+from metanet.mlp.network import ACTIVATIONS
+from metanet.mlp.spec import NORMS
+
+# Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
+# not, consecutive or skip.
+N_KINDS = 8
+_SMALL = 1e-2  # in log(x + small): what counts as zero on the scale of a typical weight
+
+
+@struct.dataclass
+class Scales:
+    """Root mean squares of a population's parameters, the units of inputs and edits. float32.
+
+    Attributes:
+      weight: [N_KINDS];  bias: [2], of hidden and output neurons.
+      scale: [], of a layer norm's scale minus 1;  shift: [].
+    """
+
+    weight: jax.Array
+    bias: jax.Array
+    scale: jax.Array
+    shift: jax.Array
+
+
+def roles(template: Template, graph: jraph.GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Per node tile: its layer in the template, whether it is input, whether it is output."""
+    slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
+    layer = jnp.asarray(template.layer_of_slot)[slot]
+    return layer, layer == 0, layer == template.depth + 1
+
+
+def kind_of(template: Template, graph: jraph.GraphsTuple, tiles: Tiles) -> jax.Array:
+    """Per edge tile: its kind of block, [T] int32."""
+    _, is_input, is_output = roles(template, graph)
+    skip = graph.edges["skip"].reshape(-1, TILE**2)[:, 0]
+    return 4 * is_input[tiles.source] + 2 * is_output[tiles.target] + skip
+
+
+def scales_of(models: Models, ids: np.ndarray) -> Scales:
+    """The scales of the models `ids`, usually the population's training split."""
+    table = jax.tree.map(np.asarray, models.topologies)
+    slot_layer = models.template.layer_of_slot
+    output = models.template.depth + 1
+    sums = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
+    counts = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
+    arrays = {k: np.asarray(getattr(models, k)) for k in sums}
+    spec_of = np.asarray(models.spec)[ids]
+    for spec in np.unique(spec_of):
+        nodes = slice(table.node_start[spec], table.node_start[spec] + table.n_nodes[spec])
+        edges = slice(table.edge_start[spec], table.edge_start[spec] + table.n_edges[spec])
+        layer, exists = slot_layer[table.slot[nodes]], table.exists[nodes]
+        source, target = table.source[edges], table.target[edges]
+        kind = 4 * (layer[source] == 0) + 2 * (layer[target] == output) + table.skip[edges]
+        of_spec = ids[spec_of == spec]
+        rows = np.asarray(models.node_start)[of_spec][:, None] + np.arange(len(layer))
+        edge_rows = np.asarray(models.edge_start)[of_spec][:, None] + np.arange(len(kind))
+        finite = np.isfinite(arrays["weight"][edge_rows]).all((1, 2, 3))
+        for name in ("bias", "scale", "shift"):
+            finite &= np.isfinite(arrays[name][rows]).all((1, 2))
+        of_spec, rows, edge_rows = of_spec[finite], rows[finite], edge_rows[finite]
+        squares = (arrays["weight"][edge_rows].astype(np.float64) ** 2).sum((0, 2, 3))
+        real = exists[source].sum(1) * exists[target].sum(1) * len(of_spec)
+        np.add.at(sums["weight"], kind, squares)
+        np.add.at(counts["weight"], kind, real)
+        neuron = layer > 0
+        is_output = (layer == output)[neuron].astype(int)
+        squares = (arrays["bias"][rows][:, neuron].astype(np.float64) ** 2).sum((0, 2))
+        np.add.at(sums["bias"], is_output, squares)
+        np.add.at(counts["bias"], is_output, exists[neuron].sum(1) * len(of_spec))
+        if table.norm[spec] == NORMS.index("layer"):
+            hidden = exists & (neuron & (layer != output))[:, None]
+            for name, centre in (("scale", 1.0), ("shift", 0.0)):
+                sums[name] += ((arrays[name][rows][:, hidden] - centre) ** 2).sum()
+                counts[name] += hidden.sum() * len(of_spec)
+
+    def rms(name):
+        square = np.where(counts[name] > 0, sums[name] / np.maximum(counts[name], 1), 1.0)
+        return jnp.asarray(np.sqrt(np.maximum(square, 1e-12)), jnp.float32)
+
+    return Scales(**{name: rms(name) for name in sums})
+
+
+@struct.dataclass
+class Inputs:
+    """What the editor sees of a batch with V nodes and T edge tiles.
+
+    Attributes:
+      node: [V, 5 + requirements] float32, parameters in several normalisations and preferences.
+      types: [V, 3] int32, positional type, activation and normalisation (see `type_counts`).
+      edge: [T, TILE, TILE, 5] float32, weights in several normalisations.
+    """
+
+    node: jax.Array
+    types: jax.Array
+    edge: jax.Array
+
+
+def type_counts(template: Template) -> tuple[int, int, int]:
+    """How many types of each kind there are; inputs and outputs have one of their own."""
+    return template.n_positions, len(ACTIVATIONS) + 1, len(NORMS) + 1
+
+
+def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> Inputs:
+    """The editor's inputs: functions of the graph and of `scales` alone."""
+    tiles, n_nodes = tiles_of(graph), len(graph.nodes["slot"])
+    weight = graph.edges["weight"].reshape(-1, TILE, TILE, 1)
+    relative = weight / _block_rms(template, graph, tiles, weight)
+    unit = scales.weight[kind_of(template, graph, tiles)][:, None, None, None]
+    magnitude = jnp.abs(relative)
+    skip = graph.edges["skip"].reshape(weight.shape).astype(weight.dtype)
+    edge = [weight / unit, relative, magnitude, jnp.log(magnitude + _SMALL), skip]
+
+    square = weight**2
+    ends = [sum_at_targets(tiles, square, n_nodes), sum_at_sources(tiles, square, n_nodes)]
+    layer, _, is_output = roles(template, graph)
+    bias_unit = jnp.repeat(scales.bias[is_output.astype(jnp.int32)], TILE)
+    owner = graph_of(graph.n_node, n_nodes)
+    node = [
+        (graph.nodes["bias"] / bias_unit)[:, None],
+        ((graph.nodes["scale"] - 1.0) / scales.scale)[:, None],
+        (graph.nodes["shift"] / scales.shift)[:, None],
+        *[jnp.log(jnp.sqrt(total) + _SMALL) for total in ends],
+        graph.globals["preference"][owner] + 2.0,  # around 0 for the usual lambdas
+    ]
+    # Functional types belong to hidden neurons; inputs and outputs have none.
+    hidden = jnp.repeat((layer > 0) & ~is_output, TILE)
+    types = [
+        jnp.asarray(template.position).reshape(-1)[graph.nodes["slot"]],
+        jnp.where(hidden, graph.globals["activation"][owner], len(ACTIVATIONS)),
+        jnp.where(hidden, graph.globals["norm"][owner], len(NORMS)),
+    ]
+    return Inputs(jnp.concatenate(node, -1), jnp.stack(types, -1), jnp.concatenate(edge, -1))
+
+
+def _block_rms(template, graph, tiles, weight):
+    """The root mean square of the block that an edge tile belongs to: [T, 1, 1, 1]."""
+    n_layers = template.depth + 2
+    layer, _, _ = roles(template, graph)
+    owner = graph_of(graph.n_edge // TILE**2, len(weight))
+    block = (owner * n_layers + layer[tiles.source]) * n_layers + layer[tiles.target]
+    n_blocks = len(graph.n_node) * n_layers**2
+    square = jax.ops.segment_sum((weight**2).sum((1, 2, 3)), block, n_blocks)
+    count = jax.ops.segment_sum(tiles.exists.sum((1, 2, 3)), block, n_blocks)
+    rms = jnp.sqrt(square / jnp.maximum(count, 1.0))
+    return jnp.maximum(rms, 1e-6)[block][:, None, None, None]
