@@ -3,7 +3,7 @@ PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart test benchmark lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ quickstart: .venv/.installed ## run the synthetic example: minutes on two cores,
 
 test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
+
+benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
+	for name in population editor edit startup baselines; do $(BIN)/python -m benchmarks.$$name || exit; done
 
 lint: .venv/.installed-tests ## check style and format
 	$(BIN)/ruff check
@@ -34,4 +37,8 @@ clean: ## remove the environment and the caches, not the runs
 
 .venv/.installed-tests: .venv/.installed
 	$(BIN)/python -m pip install --quiet -e '.[tests]'
+	touch $@
+
+.venv/.installed-benchmarks: .venv/.installed
+	$(BIN)/python -m pip install --quiet -e '.[benchmarks]'
 	touch $@

@@ -324,6 +324,34 @@ def test_messages_are_sums_over_edges():
         np.testing.assert_allclose(total(tiles, grid, n_nodes), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_bytes", [1, 3 * 4 * 4 * TILE**2])  # chunks of one tile, of three
+def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_bytes):
+    _, models = fresh(family_of(DEEP))
+    graph = everyone(models)
+    tiles = layers.tiles_of(graph)
+    assert len(tiles.source) % 3  # the last chunk is padded
+    edges = jax.random.normal(jax.random.key(0), (*tiles.exists.shape[:-1], 3))
+    nodes = jax.random.normal(jax.random.key(1), (len(graph.nodes["slot"]), 5))
+    layer = layers.Layer(4, 0.0, jnp.dtype("float32"))
+    params = layer.init(jax.random.key(2), (nodes, edges), tiles, True)
+
+    def outcome():
+        @jit
+        def run(params, nodes, edges):
+            def loss(*args):
+                (nodes, edges), _ = layer.apply(args[0], args[1:], tiles, True)
+                return (jnp.sin(nodes)).sum() + jnp.cos(edges).sum(), (nodes, edges)
+
+            return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, nodes, edges)
+
+        return run(params, nodes, edges)
+
+    whole = outcome()
+    monkeypatch.setattr(layers, "CHUNK_BYTES", n_bytes)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(outcome()), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_one_round_reaches_exactly_the_neighbours():
     _, models = fresh(family_of(DEEP))
     graph = jax.tree.map(np.asarray, everyone(models))

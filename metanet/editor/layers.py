@@ -1,7 +1,5 @@
 """Bidirectional message passing over graphs whose edges come in tiles (see graphs.topology)."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +7,8 @@ import jraph
 from flax import struct
 
 from metanet.graphs.topology import TILE
+
+CHUNK_BYTES = 2**18  # of a hidden layer: all that a chunk needs stays in a core's own cache
 
 
 @struct.dataclass
@@ -66,80 +66,33 @@ def _sum(partial, index, n_nodes):
     return total.reshape(n_nodes, width)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def edge_mlp(
-    sums: bool,
-    tiles: Tiles,
-    edges: jax.Array,
-    at_source: jax.Array,
-    at_target: jax.Array,
-    kernel: jax.Array,
-    last: jax.Array,
-):
-    """A two-layer MLP on every edge and its ends, and sums of its hidden layer h at the ends.
+def over_chunks(function, tiles: Tiles, width: int, *arrays: jax.Array):
+    """function(exists, *arrays), all [T, ...], computed for chunks of edge tiles on CPU.
 
-        h_uv = relu(kernel e_uv + at_source_u + at_target_v), 0 where there is no edge
-
-    An edge costs what moves through memory more than what is multiplied, so the backward pass is
-    written out: nothing with a hidden axis is kept for it, and each such array is passed over once.
-
-    Args:
-      sums: whether h is summed too.
-      edges: [T, TILE, TILE, F];  at_source, at_target: [V, H];  kernel: [F, H];  last: [H, out].
-
-    Returns:
-      last h [T, TILE, TILE, out]; with `sums` also h summed over every node's incoming edges and
-      over its outgoing ones, [V, H] each.
+    What is slow there is to move hidden layers, by far the largest arrays, through memory. So they
+    never exist as a whole: a chunk's array of `width` features takes about CHUNK_BYTES, stays in a
+    core's own cache, and is computed again in the backward pass. Other devices take all tiles at
+    once.
     """
-    return _edge_mlp(sums, tiles, _hidden(tiles, edges, at_source, at_target, kernel), last,
-                     len(at_source))  # fmt: skip
+    arrays = (tiles.exists.astype(arrays[0].dtype), *arrays)
+    n_tiles = len(tiles.source)
+    count = -(-n_tiles * TILE**2 * width * 4 // CHUNK_BYTES)
+    if jax.default_backend() != "cpu" or count == 1:
+        return function(*arrays)
+    size = -(-n_tiles // count)
+
+    def split(leaf):
+        padded = jnp.pad(leaf, ((0, count * size - n_tiles), *[(0, 0)] * (leaf.ndim - 1)))
+        return padded.reshape(count, size, *leaf.shape[1:])
+
+    chunk = jax.checkpoint(lambda part: function(*part), prevent_cse=False)
+    outputs = jax.lax.map(chunk, jax.tree.map(split, arrays))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n_tiles], outputs)
 
 
 def _per_edge(edges, kernel):
+    # One long product; of four axes it would be many small ones.
     return (edges.reshape(-1, edges.shape[-1]) @ kernel).reshape(*edges.shape[:3], -1)
-
-
-def _hidden(tiles, edges, at_source, at_target, kernel):
-    ends = at_sources(tiles, at_source) + at_targets(tiles, at_target)
-    return nn.relu(_per_edge(edges, kernel) + ends) * tiles.exists.astype(edges.dtype)
-
-
-def _edge_mlp(sums, tiles, hidden, last, n_nodes):
-    out = _per_edge(hidden, last)
-    if not sums:
-        return out
-    return out, sum_at_targets(tiles, hidden, n_nodes), sum_at_sources(tiles, hidden, n_nodes)
-
-
-def _edge_mlp_forward(sums, tiles, *operands):
-    return edge_mlp(sums, tiles, *operands), (tiles, *operands)
-
-
-def _edge_mlp_backward(sums, saved, gradients):
-    tiles, edges, at_source, at_target, kernel, last = saved
-    n_nodes, width = at_source.shape
-    hidden = _hidden(tiles, edges, at_source, at_target, kernel)
-    of_out = gradients[0] if sums else gradients
-    of_hidden = _per_edge(of_out, last.T)
-    if sums:
-        of_hidden += at_targets(tiles, gradients[1]) + at_sources(tiles, gradients[2])
-    of_hidden = jnp.where(hidden > 0, of_hidden, 0)
-    flat = of_hidden.reshape(-1, width)
-    # The barrier keeps the small axis first, where the product is three times as fast.
-    of_last = jax.lax.optimization_barrier(
-        of_out.reshape(-1, of_out.shape[-1]).T @ hidden.reshape(-1, width)
-    ).T
-    return (
-        None,
-        _per_edge(of_hidden, kernel.T),
-        sum_at_sources(tiles, of_hidden, n_nodes),
-        sum_at_targets(tiles, of_hidden, n_nodes),
-        edges.reshape(-1, edges.shape[-1]).T @ flat,
-        of_last,
-    )
-
-
-edge_mlp.defvjp(_edge_mlp_forward, _edge_mlp_backward)
 
 
 class Kernel(nn.Module):
@@ -176,10 +129,12 @@ class EdgeMLP(nn.Module):
         edges = edges.astype(self.dtype)
         kernel, bias = Kernel(edges.shape[-1], self.hidden, self.dtype, name="Dense_1")()
         last, shift = Kernel(self.hidden, self.out, self.dtype, self.last, name="Dense_2")()
-        return (
-            edge_mlp(False, tiles, edges, source + bias[None], target, kernel, last)
-            + shift[None, None, None]
-        )
+
+        def mlp(_, edges, source, target):
+            return _per_edge(nn.relu(_per_edge(edges, kernel) + source + target), last)
+
+        ends = at_sources(tiles, source + bias[None]), at_targets(tiles, target)
+        return over_chunks(mlp, tiles, self.hidden, edges, *ends) + shift[None, None, None]
 
 
 class Layer(nn.Module):
@@ -189,8 +144,8 @@ class Layer(nn.Module):
         backward m'_u = sum over edges (u, v) of MSG_b(e_uv, h_v)
         h_v <- h_v + NODE(h_v, m_v, m'_v);   e_uv <- e_uv + EDGE(e_uv, h_u, h_v)
 
-    MSG and EDGE are two-layer MLPs whose hidden layers are computed as one; MSG's second layer is
-    linear, so it comes after the sum, where NODE's first layer takes it in.
+    MSG and EDGE are two-layer MLPs whose first layers do their node parts once per node. MSG's
+    second layer is linear, so it comes after the sum, where NODE's first layer takes it in.
     """
 
     message: int
@@ -207,18 +162,28 @@ class Layer(nn.Module):
 
         normed = nn.LayerNorm(dtype=self.dtype)(nodes)
         at_ends = dense(4 * width, use_bias=False, name="ends")(normed)
-        # The hidden layer's parts are MSG_f's, MSG_b's and EDGE's.
         to_forward, source, to_backward, target = jnp.split(at_ends, 4, axis=-1)
-        none = jnp.zeros_like(source)
         kernel, bias = Kernel(edge_width, 3 * width, self.dtype, name="edge")()
         last, shift = Kernel(width, edge_width, self.dtype, name="Dense_2")()
-        change, incoming, outgoing = edge_mlp(
-            True, tiles, edges,
-            jnp.concatenate([to_forward, none, source], -1) + bias[None],
-            jnp.concatenate([none, to_backward, target], -1),
-            kernel, jnp.pad(last, ((2 * width, 0), (0, 0))),
+        kernels, biases = jnp.split(kernel, 3, axis=1), jnp.split(bias, 3)
+
+        def round_of(exists, edges, to_forward, to_backward, source, target):
+            forward = nn.relu(_per_edge(edges, kernels[0]) + to_forward) * exists
+            backward = nn.relu(_per_edge(edges, kernels[1]) + to_backward) * exists
+            change = nn.relu(_per_edge(edges, kernels[2]) + source + target)
+            return forward.sum(1), backward.sum(2), _per_edge(change, last)
+
+        forward, backward, change = over_chunks(
+            round_of, tiles, width, edges,
+            at_sources(tiles, to_forward + biases[0][None]),
+            at_targets(tiles, to_backward + biases[1][None]),
+            at_sources(tiles, source + biases[2][None]),
+            at_targets(tiles, target),
         )  # fmt: skip
-        messages = [incoming[:, :width] / TILE, outgoing[:, width : 2 * width] / TILE]
+        messages = [
+            _sum(forward, tiles.target, len(nodes)) / TILE,
+            _sum(backward, tiles.source, len(nodes)) / TILE,
+        ]
         update = nn.relu(dense(2 * node_width)(jnp.concatenate([normed, *messages], axis=-1)))
         update = nn.Dropout(self.dropout, deterministic=deterministic)(update)
         nodes = nodes + dense(node_width)(update)

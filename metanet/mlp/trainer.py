@@ -38,11 +38,12 @@ def _train_loss(spec, params, member, key, x, y):
         scale, shift = params.scales[layer - 1], params.shifts[layer - 1]
         if spec.norm == "layer":
             return layer_norm(z, scale, shift)
-        mean, variance = z.mean(0), z.var(0)
+        mean = z.mean(0)
+        centred = z - mean[None]
+        variance = (centred**2).mean(0)
         statistics.append((mean, variance))
-        return (z - mean[None]) / jnp.sqrt(variance + NORM_EPSILON)[None] * scale[None] + shift[
-            None
-        ]
+        gain = scale * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return centred * gain[None] + shift[None]
 
     def drop(layer, a):
         return dropout(jax.random.fold_in(key, layer), member["dropout"], a)

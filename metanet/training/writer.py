@@ -4,7 +4,6 @@ import csv
 import pathlib
 
 import pandas as pd
-import tensorboardX
 
 from metanet.core import atomic_path
 
@@ -17,6 +16,8 @@ class Writer:
     """
 
     def __init__(self, folder: pathlib.Path, step: int):
+        import tensorboardX  # takes more than a second where PyTorch is installed, which it imports
+
         self.path = folder / "metrics.csv"
         if self.path.exists():
             rows = pd.read_csv(self.path)

@@ -1,0 +1,70 @@
+"""Process start to first training steps, and compiled programs, of the quickstart.
+
+python -m benchmarks.startup
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from benchmarks.harness import Comparison, report
+
+# Runs an experiment and says when each program is compiled, or loaded from the persistent cache.
+CHILD = """
+import sys, time
+import jax
+def listen(event, seconds, **about):
+    if event.endswith("backend_compile_duration"):
+        print("PROGRAM", time.time(), about.get("fun_name"), file=sys.stderr, flush=True)
+jax.monitoring.register_event_duration_secs_listener(listen)
+from experiments.run import main
+sys.exit(main(sys.argv))
+"""
+REPEATS = 5
+TRAINING = "_train"  # in the name of the first program that trains, the population's
+
+
+def run(cache: str, whole: bool) -> tuple[float, int]:
+    """Seconds from process start until the first training step, and how many programs ran.
+
+    Args:
+      whole: whether to let the experiment end; otherwise it is stopped at its first training step.
+    """
+    with tempfile.TemporaryDirectory() as workdir:
+        command = [sys.executable, "-c", CHILD, "--config=configs/quickstart.py",
+                   f"--workdir={workdir}"]  # fmt: skip
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        start, first, programs = time.time(), None, 0
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+            for line in child.stderr:
+                if not line.startswith("PROGRAM"):
+                    continue
+                programs += 1
+                _, at, name = line.split()
+                if first is None and TRAINING in name:
+                    first = float(at) - start
+                    if not whole:
+                        child.kill()
+    return first, programs
+
+
+def main() -> None:
+    cold, warm = [], []
+    with tempfile.TemporaryDirectory() as filled:
+        _, programs = run(filled, whole=True)
+        for _ in range(REPEATS):
+            with tempfile.TemporaryDirectory() as empty:
+                cold.append(run(empty, whole=False)[0])
+            warm.append(run(filled, whole=False)[0])
+    seconds = {"persistent cache": np.array(warm), "cold": np.array(cold)}
+    table = Comparison("Process start to first training step", "run", seconds, "persistent cache")
+    report("startup", [table], {"programs": programs})
+    print(f"{programs} compiled programs in the whole run")
+
+
+if __name__ == "__main__":
+    main()
