@@ -39,7 +39,8 @@ def run(cache: str, whole: bool) -> tuple[float, int]:
                    f"--workdir={workdir}"]  # fmt: skip
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
         start, first, programs = time.time(), None, 0
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment, **streams) as child:
             for line in child.stderr:
                 if not line.startswith("PROGRAM"):
                     continue
