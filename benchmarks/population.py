@@ -154,7 +154,7 @@ def cases(spec: MLPSpec) -> list[Case]:
     """Every alternative at every place."""
     found = []
     for place, cores in places().items():
-        members = 32 * cores if DEVICE.type == "cpu" else 1024
+        members = 16 * cores if DEVICE.type == "cpu" else 1024
         together = {"spec": spec, "members": members}
         wanted = {
             "metanet": (metanet, together | {"epochs": 2}),
