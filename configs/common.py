@@ -41,6 +41,10 @@ def base(dataset: str) -> ConfigDict:
     config.editor.dropout = 0.0
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
+    config.editor.mean_replacement = False  # of removed weights, in the bias; needs a probe
+    # The rows of the `edit` data on which an editor sees what networks do: None, or
+    # {"points": 1024, "seed": 0, "labelled": False}, where True reads labels and groups.
+    config.editor.probe = placeholder(dict)
     config.editor.dtype = "float32"
     config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...
     config.editor.steps = 4000
@@ -61,6 +65,10 @@ def base(dataset: str) -> ConfigDict:
     # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
     # requirements, a tuple of such pairs.
     config.preference = (0.001, 0.5)
+
+    # Editors followed by gradient descent on every model: method name, its editor, and how
+    # (see training.refine.RefineConfig).
+    config.refined = ConfigDict()
 
     config.evaluation = ConfigDict()
     config.evaluation.preferences = (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -23,13 +24,19 @@ from metanet.evaluation.sweep import (
     map_models,
     masked_method,
     seconds_of,
+    timed,
 )
 from metanet.graphs.convert import Models, pack
+from metanet.graphs.probes import pack_probes
 from metanet.graphs.topology import Template
 from metanet.mlp.population import Population
+from metanet.mlp.probe import Points, ProbeConfig, points_of
+from metanet.mlp.probing import probe_population, probe_stack
 from metanet.objectives.base import Objective
-from metanet.training.step import preference_pairs
+from metanet.training.refine import RefineConfig, Sample, refined, unedited
+from metanet.training.step import preference_pairs, sampling_pool
 
+OPTIMUM = "Per-model optimum"
 BASELINES = {
     "pruning": (
         "Random",
@@ -39,9 +46,20 @@ BASELINES = {
         "SNIP",
         "Lottery Ticket",
         "SNIP & Distil",
+        "OBD",
+        "OBD & Distil",
+        OPTIMUM,
     ),
-    "dm": ("FS", "FS (per model)", "FS (GMN)", "FS & Retrain", "FS & Retrain (from original)"),
-    "fairness": tuple(fairness.SETTINGS),
+    "dm": (
+        "FS",
+        "FS (per model)",
+        "FS (GMN)",
+        "FS & Retrain",
+        "FS & Retrain (from original)",
+        "Greedy & Retrain",
+        OPTIMUM,
+    ),
+    "fairness": (*fairness.SETTINGS, OPTIMUM),
     "joint": (),
 }
 
@@ -53,6 +71,7 @@ class Study:
     """What all methods are applied to."""
 
     config: ConfigDict
+    workdir: pathlib.Path
     models: Models
     population: Population
     data: TabularData
@@ -63,6 +82,27 @@ class Study:
         """The settings of data and population, flat: what every later result depends on."""
         part = {f"population.{k}": v for k, v in self.config.population.items()}
         return {"dataset": self.config.dataset, "group": self.data.group} | part
+
+    def probed(self, probe: ProbeConfig | None) -> Models:
+        """The models with their probe statistics, on points from `edit`; stored in `workdir`."""
+        if probe is None:
+            return self.models
+        if probe in self._probed:
+            return self._probed[probe]
+        settings = {f"probe.{k}": v for k, v in dataclasses.asdict(probe).items()}
+        folder = self.workdir / "probes" / "-".join(map(str, settings.values())).lower()
+        settings |= self.identity | {"seed": self.config.seed}
+        probes = probe_population(folder, self.population, self.points(probe), settings)
+        self._probed[probe] = self.models.replace(probe=pack_probes(probes))
+        return self._probed[probe]
+
+    @functools.cached_property
+    def _probed(self) -> dict:
+        return {}
+
+    def points(self, probe: ProbeConfig) -> Points:
+        """The probe table."""
+        return points_of(probe, self.data.edit, self.data.n_classes)
 
     @functools.cached_property
     def degenerate(self) -> np.ndarray:
@@ -123,36 +163,111 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     """
     config = study.config
     table = jax.tree.map(jnp.asarray, study.data.edit)
-    preferences = _preferences(config)
     if name in editors:
-        return _compiled(study, lambda _: editor_method, editors[name], "lambda", preferences)
+        return _edited(study, lambda _: editor_method, editors[name])
+    if name in config.refined:
+        return _refined(study, editors, **config.refined[name].to_dict())
     if name == "FS (GMN)":
-        return _compiled(study, lambda _: masked_method, editors["GMN"], "lambda", preferences)
+        return _edited(study, lambda _: masked_method, editors["GMN"])
+    if name == OPTIMUM:
+        return _optimum(study)
     if config.task == "fairness":
         return _postprocessed(study, name)
     if config.task == "pruning":
+        fractions = np.array(config.evaluation.fractions)
         recipe = functools.partial(_pruning, name, config)
-        return _compiled(study, recipe, table, "fraction", np.array(config.evaluation.fractions))
+        if not name.startswith("OBD"):
+            return _compiled(study, recipe, table, "fraction", fractions)
+        probe = ProbeConfig(points=len(table.y))
+        groups = [(np.arange(len(study.models.spec)), study.probed(probe))]
+        return _probing(study, probe,
+                        _compiled(study, recipe, table, "fraction", fractions, groups))  # fmt: skip
     counts = np.arange(1.0, study.data.n_features)
     if name in ("FS", "FS (per model)"):
         ranking, context = ("global", study.ranking) if name == "FS" else ("model", table)
         recipe = functools.partial(dm.selection, ranking=ranking)
         return _compiled(study, recipe, context, "features", counts)
-    recipe, context = functools.partial(_retrained, name, config), (study.ranking, table)
+    greedy = name == "Greedy & Retrain"
+    recipe = functools.partial(_retrained, name, config)
+    context = (table if greedy else study.ranking, table)
     counts = counts[::-1][:: config.evaluation.retrain_every]
     return _compiled(study, recipe, context, "features", counts, study.by_depth)
+
+
+def _edited(study: Study, recipe: Callable[[Template], Method], editor, context=None) -> Swept:
+    """A method that applies `editor`; the context is the editor by default."""
+    models = study.probed(editor.config.probe)
+    groups = [(np.arange(len(models.spec)), models)]
+    context = editor if context is None else context
+    preferences = _preferences(study.config, study.config.evaluation.preferences)
+    swept = _compiled(study, recipe, context, "lambda", preferences, groups)
+    return _probing(study, editor.config.probe, swept)
+
+
+def _refined(study: Study, editors: dict[str, TrainedEditor], editor: str, **settings) -> Swept:
+    """The editor called `editor`, then gradient descent on every model."""
+    config, chosen = RefineConfig(**settings), editors[editor]
+
+    def recipe(template):
+        return refined(editor_method, template, study.requirement, config)
+
+    return _edited(study, recipe, chosen, (chosen, _sample(study)))
+
+
+def _optimum(study: Study) -> Swept:
+    """Gradient descent on every model from its own parameters, masks included."""
+    settings = study.config.evaluation.optimum.to_dict()
+    preferences = _preferences(study.config, settings.pop("preferences"))
+    config = RefineConfig(**settings)
+
+    def recipe(template):
+        return refined(unedited(template), template, study.requirement, config)
+
+    context = (None, _sample(study))
+    return _compiled(study, recipe, context, "lambda", preferences, study.by_depth)
+
+
+def _sample(study: Study) -> Sample:
+    """What editors are trained on: the `edit` data, drawn as the config's editors draw them."""
+    table, pool = sampling_pool(study.data.edit, study.config.editor.balanced)
+    return Sample(*jax.tree.map(jnp.asarray, (table, pool)))
+
+
+def _probing(study: Study, probe: ProbeConfig | None, swept: Swept) -> Swept:
+    """`swept`, whose seconds hold those of probing the models too."""
+    if probe is None:
+        return swept
+    points = study.points(probe)
+
+    def seconds(ids, index):
+        return tuple(np.add(swept.seconds(ids, index), _probe_seconds(study, ids, points)))
+
+    return dataclasses.replace(swept, seconds=seconds)
+
+
+def _probe_seconds(study: Study, ids: np.ndarray, points: Points) -> tuple[float, float]:
+    """Wall seconds of probing the models `ids`: (first call, warm)."""
+    first = np.cumsum([0, *[len(stack.activation) for stack in study.population.stacks]])
+    spec = np.asarray(study.models.spec)[ids]
+    total = np.zeros(2)
+    for number in np.unique(spec):
+        stack, rows = study.population.stacks[number], ids[spec == number] - first[number]
+        params = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), stack.params)
+        part = dataclasses.replace(stack, params=params, activation=stack.activation[rows])
+        total += timed(lambda part=part: jax.block_until_ready(probe_stack(part, points)))
+    return tuple(total.tolist())
 
 
 def _retrained(name: str, config: ConfigDict, template: Template) -> Method:
     fresh = name == "FS & Retrain"
     settings = config.evaluation.retrain if fresh else config.evaluation.retrain_original
     start = "fresh" if fresh else "original"
-    return dm.selection_retrained(template, "global", RetrainConfig(**settings), start)
+    ranking = "greedy" if name == "Greedy & Retrain" else "global"
+    return dm.selection_retrained(template, ranking, RetrainConfig(**settings), start)
 
 
-def _preferences(config: ConfigDict) -> np.ndarray:
-    """The editor's settings: [S], or [S, requirements], a grid, where there are several."""
-    count = config.evaluation.preferences
+def _preferences(config: ConfigDict, count: int) -> np.ndarray:
+    """`count` values of lambda: [S], or [S, requirements], a grid, where there are several."""
     axes = [np.geomspace(*pair, 1 if pair[0] == pair[1] else count)
             for pair in preference_pairs(config.preference)]  # fmt: skip
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
@@ -244,6 +359,9 @@ def _pruning(name, config, template):
     if name == "Lottery Ticket":
         rounds = config.evaluation.lottery_rounds
         return pruning.lottery_ticket(template, rounds, RetrainConfig(**config.evaluation.lottery))
-    if name == "SNIP & Distil":
-        return pruning.distilled(pruning.snip, template, RetrainConfig(**config.evaluation.distil))
-    return pruning.one_shot(scores[name], template)
+    start, _, distil = name.partition(" & ")
+    damage = start == "OBD"
+    plain = pruning.brain_damage(template) if damage else pruning.one_shot(scores[start], template)
+    if not distil:
+        return plain
+    return pruning.distilled(plain, template, RetrainConfig(**config.evaluation.distil))

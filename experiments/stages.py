@@ -22,6 +22,7 @@ from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.postprocess import one_hot_floor
 from metanet.graphs.convert import pack
 from metanet.mlp import population as populations
+from metanet.mlp.probe import ProbeConfig
 from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
 from metanet.report.comparison import compare
@@ -79,6 +80,9 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
             f"config key baselines: they need {', '.join(missing)}, which is not installed; "
             "pip install 'metanet[baselines]'"
         )
+    for name, settings in config.refined.items():
+        known = f"one of {', '.join(config.editors)}"
+        require(settings.editor in config.editors, f"refined.{name}.editor", settings.editor, known)
     ready = "FS (GMN)" not in config.baselines or "GMN" in config.editors
     require(ready, "baselines", "FS (GMN)", "an editor called GMN, whose masks it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
@@ -94,7 +98,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
     with _timed(workdir, "population"):
         folder = workdir / "population"
         population = populations.build(folder, wanted, data, config.seed, should_stop)
-    return Study(config, pack(list(population.stacks)), population, data, requirement)
+    return Study(config, workdir, pack(list(population.stacks)), population, data, requirement)
 
 
 def train(
@@ -115,7 +119,7 @@ def train(
             editor=shape,
             config=training,
             requirement=tuples(config.requirement),
-            models=study.models,
+            models=study.probed(shape.probe),
             ids=study.population.ids("train"),
             table=study.data.edit,
             seed=seed,
@@ -160,6 +164,8 @@ def _editor_settings(config: ConfigDict, name: str) -> dict:
 
 def _plan(config: ConfigDict, name: str) -> tuple[EditorConfig, TrainingConfig]:
     settings = _editor_settings(config, name)
+    if settings["probe"] is not None:
+        settings["probe"] = ProbeConfig(**settings["probe"])
     return _fields(EditorConfig, settings), _fields(TrainingConfig, settings)
 
 
@@ -169,14 +175,22 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
     def measure(name):
         first = {key: trained[0] for key, trained in editors.items()}
         entry = evaluate(study, methods.swept(name, study, first))
-        if name in editors:
-            seeds = [{name: editor} for editor in editors[name][1:]]
+        editor = _editor_of(study.config, name)
+        if editor is not None:
+            seeds = [{editor: other} for other in editors[editor][1:]]
             others = [evaluate(study, methods.swept(name, study, seed)) for seed in seeds]
             entry["seeds"] = [summary(one) for one in (entry, *others)]
         return entry
 
-    names = [*editors, *study.config.baselines]
+    names = [*editors, *study.config.refined, *study.config.baselines]
     return stored(study, workdir / "evaluation", names, measure, should_stop)
+
+
+def _editor_of(config: ConfigDict, name: str) -> str | None:
+    """The editor that the method called `name` is, or refines."""
+    if name in config.refined:
+        return config.refined[name].editor
+    return name if name in config.editors else None
 
 
 def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should_stop) -> dict:
@@ -202,9 +216,11 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
 def _evaluation_settings(study: Study, name: str) -> dict:
     config = study.config
     part = {f"evaluation.{k}": v for k, v in config.evaluation.to_dict().items()}
-    name = "GMN" if name == "FS (GMN)" else name  # whose editor it uses
-    if name in config.editors:
-        part |= {f"editor.{k}": v for k, v in _editor_settings(config, name).items()}
+    editor = "GMN" if name == "FS (GMN)" else _editor_of(config, name)
+    if editor is not None:
+        part |= {f"editor.{k}": v for k, v in _editor_settings(config, editor).items()}
+    if name in config.refined:
+        part |= {f"refined.{k}": v for k, v in config.refined[name].items()}
     return study.identity | part | {"requirement": config.requirement, "seed": config.seed}
 
 

@@ -13,10 +13,13 @@ from metanet.baselines.distil import RetrainConfig, fresh, jsd_loss, label_loss,
 from metanet.data.tabular import Table
 from metanet.evaluation.sweep import map_models
 from metanet.graphs.convert import gather, pack, to_template
+from metanet.graphs.probes import pack_probes
 from metanet.graphs.template import apply_padded
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
 from metanet.mlp.population import Stack
+from metanet.mlp.probe import Points
+from metanet.mlp.probing import probe_stack
 from metanet.mlp.spec import MLPSpec
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
@@ -384,8 +387,9 @@ def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, k
 
 
 def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, before, table, run):
-    method = pruning.distilled(pruning.magnitude, models.template, CONFIG)
-    (plain,) = run(pruning.one_shot(pruning.magnitude, models.template), table, 0.5)
+    one_shot = pruning.one_shot(pruning.magnitude, models.template)
+    method = pruning.distilled(one_shot, models.template, CONFIG)
+    (plain,) = run(one_shot, table, 0.5)
     (edit,) = run(method, table, 0.5)
     np.testing.assert_array_equal(edit.keep, plain.keep)
     assert not edit.after.weight[edit.keep == 0].any()
@@ -404,6 +408,55 @@ def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, befor
         assert min(moved) > 0.01
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
+
+
+def test_brain_damage_replaces_the_least_salient_weights_by_their_mean(
+    models, stacks, before, table
+):
+    points = Points(table.x, jnp.zeros(60, jnp.int32), jnp.ones(60), 1)
+    probes = [probe_stack(stack, points) for stack in stacks]
+    probed = models.replace(probe=pack_probes(probes))
+    sizes = (models.topologies.n_nodes, models.topologies.n_edges)
+    budget = tuple(PER_STACK * int(size.sum()) for size in sizes)
+    graph = gather(probed, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
+    method = pruning.brain_damage(models.template)
+    edit = jax.jit(lambda fraction: method(None, graph, KEYS)(fraction))(0.4)
+    for index in range(COUNT):
+        spec, params, _ = one_of(stacks, index)
+        stack, row = divmod(index, PER_STACK)
+        keep = cut(edit.keep[index], spec)
+        saliency = [leaf[row, :, :, 1] for leaf in probes[stack].edge]
+        kept, dropped = (
+            np.concatenate([s[k == one] for s, k in zip(saliency, keep, strict=True)])
+            for one in (1, 0)
+        )
+        assert kept.min() >= dropped.max() - 1e-6
+        assert len(kept) == round(0.4 * (len(kept) + len(dropped)))
+        # The first hidden layer's values keep their means over the points.
+        found = params_of(jax.tree.map(lambda leaf, i=index: leaf[i], edit.after), spec)
+        first = spec.blocks.index((0, 1))
+        ours, theirs = (
+            np.asarray(table.x) @ p.weights[first] + p.biases[0] for p in (found, params)
+        )
+        np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=1e-5)
+        assert np.abs(ours - theirs).max() > 0.1
+
+
+def test_greedy_selection_is_a_loop_that_drops_the_cheapest_feature(models, stacks, before, table):
+    for index in (0, PER_STACK):
+        spec, params, _ = one_of(stacks, index)
+        model = jax.tree.map(lambda leaf, i=index: leaf[i], before)
+        found = dm.greedy_importance(models.template, model, table, rows=30)
+        x, left = np.asarray(table.x)[:30], list(range(5))
+        logits = numpy_logits(spec, params, x)
+        for number in range(5):
+            costs = []
+            for feature in left:
+                kept = np.isin(np.arange(5), [f for f in left if f != feature])
+                after = numpy_logits(spec, params, x * kept)
+                costs.append(float(network.js_divergence(logits, after).mean()))
+            worst = left.pop(int(np.argmin(costs)))
+            assert found[worst] == number
 
 
 @pytest.mark.parametrize("loss", [jsd_loss, label_loss])

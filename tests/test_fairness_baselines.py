@@ -182,7 +182,7 @@ def test_unchanged_labels_cost_nothing_and_one_hot_output_pays_the_floor(pair):
 
 
 def test_jsd_is_that_of_the_objective(pair):
-    from metanet.objectives.preservation import js_divergence
+    from metanet.mlp.network import js_divergence
 
     fit, _ = pair
     p = np.clip(fit.probability, 1e-6, 1 - 1e-6)

@@ -13,6 +13,7 @@ LEVELS = {
     "metanet.mlp": 1.0,
     "metanet.mlp.trainer": 1.5,
     "metanet.mlp.population": 1.5,
+    "metanet.mlp.probing": 1.5,
     "metanet.graphs": 2,
     "metanet.editor": 3,
     "metanet.objectives": 4,

@@ -1,5 +1,6 @@
 """What methods are applied to, and how; on two small stacks of different depth."""
 
+import dataclasses
 import functools
 import importlib.util
 import types
@@ -31,7 +32,7 @@ def random_stack(spec, seed):
 
 
 @pytest.fixture(scope="module")
-def study():
+def study(tmp_path_factory):
     stacks = [
         random_stack(MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), 0),
         random_stack(MLPSpec((5, 8, 2)), 1),
@@ -50,6 +51,7 @@ def study():
     config.evaluation.batch_size = 4
     return Study(
         config=config,
+        workdir=tmp_path_factory.mktemp("study"),
         models=pack(stacks),
         population=types.SimpleNamespace(stacks=stacks, ids=ids.__getitem__),
         data=types.SimpleNamespace(edit=table, select=table, test=table, group="g"),
@@ -80,7 +82,7 @@ def test_settings_are_chosen_on_some_validation_models_that_are_not_set_apart(si
     assert len(ids) == min(size, len(everyone)) and set(ids) <= set(everyone)
     np.testing.assert_array_equal(ids, methods._split(study, "validation")[0])
     np.testing.assert_array_equal(methods._split(study, "test")[0], test)
-    other = Study(study.config, study.models, study.population, study.data, inputs_kept)
+    other = dataclasses.replace(study)
     apart = np.zeros(15, bool)
     apart[ids[0]] = True
     vars(other)["degenerate"] = apart
@@ -90,14 +92,13 @@ def test_settings_are_chosen_on_some_validation_models_that_are_not_set_apart(si
 def test_several_requirements_are_swept_over_a_grid():
     config = joint.get_config("synthetic")
     config.preference = ((0.01, 1.0), (0.1, 0.1), (0.001, 0.1))
-    config.evaluation.preferences = 3
-    grid = methods._preferences(config)
+    grid = methods._preferences(config, 3)
     assert grid.shape == (9, 3)
     np.testing.assert_allclose(np.unique(grid[:, 0]), [0.01, 0.1, 1.0])
     np.testing.assert_allclose(grid[:, 1], 0.1)
     assert len(np.unique(grid, axis=0)) == 9
     config.preference = (0.01, 1.0)
-    np.testing.assert_allclose(methods._preferences(config), [0.01, 0.1, 1.0])
+    np.testing.assert_allclose(methods._preferences(config, 3), [0.01, 0.1, 1.0])
 
 
 def test_a_missing_library_is_said_before_anything_is_trained(monkeypatch, tmp_path):

@@ -14,11 +14,12 @@ from metanet.editor.edit import Edit
 from metanet.editor.relax import hard_decisions, soft_decisions
 from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
+from metanet.mlp.network import js_divergence
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
 from metanet.objectives.base import EditView, known_objectives, resolve, view_of
-from metanet.objectives.preservation import js_divergence, mean_jsd
+from metanet.objectives.preservation import mean_jsd
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 8, 2)))
 TILE = 8  # inputs, each of the two hidden layers, and outputs fill one tile of the template each

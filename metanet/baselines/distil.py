@@ -9,7 +9,7 @@ import optax
 
 from metanet.graphs.template import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
-from metanet.objectives.preservation import js_divergence
+from metanet.mlp.network import js_divergence
 
 # loss(logits [rows, classes], target [rows, ...]) -> scalar
 Loss = Callable[[jax.Array, jax.Array], jax.Array]

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from metanet.baselines.distil import RetrainConfig, jsd_loss, label_loss, retrain
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Method
-from metanet.graphs.convert import to_template
+from metanet.graphs.convert import edge_matrix, source_vector, to_template
 from metanet.graphs.template import PaddedMLP, apply_padded
 from metanet.graphs.topology import TILE, Template
+from metanet.mlp.probe import MEAN, SALIENCY
 
 # score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
 Score = Callable[[Template, PaddedMLP, Table, jax.Array], jax.Array]
@@ -89,20 +90,43 @@ def one_shot(score: Score, template: Template) -> Method:
     return prune
 
 
-def distilled(score: Score, template: Template, config: RetrainConfig) -> Method:
-    """`one_shot`, then the kept parameters are distilled from the original on the context."""
-    plain = one_shot(score, template)
+def brain_damage(template: Template) -> Method:
+    """Optimal Brain Damage (LeCun et al. 1990) with mean replacement, one shot.
+
+    Keeps the weights whose replacement by their mean effect in the bias costs most JS divergence,
+    to second order, by the batch's probe statistics. The setting is the fraction to keep.
+    """
+
+    def prune(context, graph, keys):
+        before = to_template(template, graph)
+        statistics = graph.nodes["probe"], graph.edges["probe"]
+        means = source_vector(template, graph, statistics[0][:, MEAN])
+        scores = edge_matrix(template, graph, statistics[1][:, SALIENCY])
+
+        def at(fraction):
+            keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
+            effect = (means[:, :, None] * before.weight * (1.0 - keep)).sum(1)
+            edit = _pruned(template, before, keep)
+            return edit.replace(after=edit.after.replace(bias=before.bias + effect))
+
+        return at
+
+    return prune
+
+
+def distilled(plain: Method, template: Template, config: RetrainConfig) -> Method:
+    """`plain`, then the kept parameters are distilled from the original on the context."""
 
     def prune(table, graph, keys):
         pruned = plain(table, graph, keys)
 
-        def student(model, keep, key):
-            teacher = apply_padded(template, model, table.x)
-            return retrain(template, model, keep, table.x, teacher, jsd_loss, config, key)
+        def student(edit, key):
+            teacher = apply_padded(template, edit.before, table.x)
+            return retrain(template, edit.after, edit.keep, table.x, teacher, jsd_loss, config, key)
 
         def at(fraction):
             edit = pruned(fraction)
-            return edit.replace(after=jax.vmap(student)(edit.before, edit.keep, keys))
+            return edit.replace(after=jax.vmap(student)(edit, keys))
 
         return at
 

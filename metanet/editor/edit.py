@@ -9,7 +9,7 @@ import jraph
 import numpy as np
 from flax import struct
 
-from metanet.editor.layers import at_sources, tiles_of
+from metanet.editor.layers import at_sources, sum_at_targets, tiles_of
 from metanet.editor.model import Editor, TrainedEditor
 from metanet.editor.relax import keep_mask
 from metanet.graphs.convert import (
@@ -21,9 +21,12 @@ from metanet.graphs.convert import (
     to_template,
     unpack,
 )
+from metanet.graphs.probes import pack_probes
 from metanet.graphs.template import PaddedMLP
 from metanet.graphs.topology import TILE
 from metanet.mlp.population import Stack
+from metanet.mlp.probe import MEAN, Points
+from metanet.mlp.probing import probe_stack
 
 
 @struct.dataclass
@@ -111,11 +114,21 @@ def edit_graph(
         inputs = keep_mask(logits, temperature)
         leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]
         edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
-    weight = (graph.edges["weight"] + proposal.weight) * edges
+    weight = graph.edges["weight"] + proposal.weight
     deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
+    if editor.config.mean_replacement:
+        deltas["bias"] = deltas["bias"] + _mean_effect(graph, weight * (1.0 - edges))
+    weight = weight * edges
     nodes = graph.nodes | {name: graph.nodes[name] + delta for name, delta in deltas.items()}
     edited = graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight})
     return edited, Masks(edges, inputs)
+
+
+def _mean_effect(graph: jraph.GraphsTuple, weight: jax.Array) -> jax.Array:
+    """What weights [E] add to their targets in the mean over the probe table: [V]."""
+    tiles, mean = tiles_of(graph), graph.nodes["probe"][:, MEAN, None]
+    effect = weight.reshape(-1, TILE, TILE, 1) * at_sources(tiles, mean)
+    return sum_at_targets(tiles, effect, len(mean))[:, 0]
 
 
 def as_edit(
@@ -141,19 +154,26 @@ def _edit_packed(editor, models, ids, preference, budget):
     return models.replace(weight=weight, **nodes), models.replace(weight=keep)
 
 
-def edit_stack(editor: TrainedEditor, stack: Stack, preference) -> tuple[Stack, tuple]:
+def edit_stack(
+    editor: TrainedEditor, stack: Stack, preference, points: Points | None = None
+) -> tuple[Stack, tuple]:
     """Edits M models of one spec.
 
     Args:
       preference: lambda, the requirement's weight; [requirements] where there are several.
+      points: the probe table, if the editor was trained with one: any table of such cells.
 
     Returns:
       The edited models, and the mask: one [M, n_source, n_target] float32 0/1 array per block.
 
     Raises:
-      ValueError: the spec does not fit the editor's template.
+      ValueError: the spec does not fit the editor's template, or the editor needs probe points.
     """
     models = pack([stack], editor.template)
+    if editor.config.probe is not None:
+        if points is None:
+            raise ValueError("points: found None, expected the probe table that the editor reads")
+        models = models.replace(probe=pack_probes([probe_stack(stack, points)]))
     count = len(stack.activation)
     budget = tuple(
         count * int(n[0]) for n in (models.topologies.n_nodes, models.topologies.n_edges)

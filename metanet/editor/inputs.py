@@ -6,10 +6,18 @@ import jraph
 import numpy as np
 from flax import struct
 
-from metanet.editor.layers import Tiles, sum_at_sources, sum_at_targets, tiles_of
+from metanet.editor.layers import (
+    Tiles,
+    at_sources,
+    at_targets,
+    sum_at_sources,
+    sum_at_targets,
+    tiles_of,
+)
 from metanet.graphs.convert import Models, graph_of
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.network import ACTIVATIONS
+from metanet.mlp.probe import DEVIATION, VALUE_DEVIATION
 from metanet.mlp.spec import NORMS
 
 # Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
@@ -20,17 +28,22 @@ _SMALL = 1e-2  # in log(x + small): what counts as zero on the scale of a typica
 
 @struct.dataclass
 class Scales:
-    """Root mean squares of a population's parameters, the units of inputs and edits. float32.
+    """A population's units of inputs and edits: root mean squares of its parameters. float32.
 
     Attributes:
       weight: [N_KINDS];  bias: [2], of hidden and output neurons.
       scale: [], of a layer norm's scale minus 1;  shift: [].
+      probe_node: [roles, 2, features], mean and deviation of the probe statistics of inputs, hidden
+        and output neurons;  probe_edge, probe_graph: [2, features]. None without probes.
     """
 
     weight: jax.Array
     bias: jax.Array
     scale: jax.Array
     shift: jax.Array
+    probe_node: jax.Array | None = None
+    probe_edge: jax.Array | None = None
+    probe_graph: jax.Array | None = None
 
 
 def roles(template: Template, graph: jraph.GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -47,39 +60,53 @@ def kind_of(template: Template, graph: jraph.GraphsTuple, tiles: Tiles) -> jax.A
     return 4 * is_input[tiles.source] + 2 * is_output[tiles.target] + skip
 
 
-def scales_of(models: Models, ids: np.ndarray) -> Scales:
-    """The scales of the models `ids`, usually the population's training split."""
+def _by_spec(models: Models, ids: np.ndarray):
+    """For each spec among the models `ids`: (topology arrays by name, its models, their rows).
+
+    Rows are those of `models`' node tiles [m, tiles] and edge tiles; models with a parameter that
+    is not finite are left out.
+    """
     table = jax.tree.map(np.asarray, models.topologies)
-    slot_layer = models.template.layer_of_slot
-    output = models.template.depth + 1
-    sums = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
-    counts = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
-    arrays = {k: np.asarray(getattr(models, k)) for k in sums}
+    slot_layer, output = models.template.layer_of_slot, models.template.depth + 1
     spec_of = np.asarray(models.spec)[ids]
     for spec in np.unique(spec_of):
         nodes = slice(table.node_start[spec], table.node_start[spec] + table.n_nodes[spec])
         edges = slice(table.edge_start[spec], table.edge_start[spec] + table.n_edges[spec])
         layer, exists = slot_layer[table.slot[nodes]], table.exists[nodes]
         source, target = table.source[edges], table.target[edges]
-        kind = 4 * (layer[source] == 0) + 2 * (layer[target] == output) + table.skip[edges]
+        topology = {
+            "role": np.where(layer == 0, 0, np.where(layer == output, 2, 1)),
+            "exists": exists,
+            "kind": 4 * (layer[source] == 0) + 2 * (layer[target] == output) + table.skip[edges],
+            "edge_exists": exists[source][:, :, None] & exists[target][:, None, :],
+            "layer_norm": table.norm[spec] == NORMS.index("layer"),
+        }
         of_spec = ids[spec_of == spec]
-        rows = np.asarray(models.node_start)[of_spec][:, None] + np.arange(len(layer))
-        edge_rows = np.asarray(models.edge_start)[of_spec][:, None] + np.arange(len(kind))
-        finite = np.isfinite(arrays["weight"][edge_rows]).all((1, 2, 3))
+        node_rows = np.asarray(models.node_start)[of_spec][:, None] + np.arange(len(layer))
+        edge_rows = np.asarray(models.edge_start)[of_spec][:, None] + np.arange(len(source))
+        finite = np.isfinite(np.asarray(models.weight)[edge_rows]).all((1, 2, 3))
         for name in ("bias", "scale", "shift"):
-            finite &= np.isfinite(arrays[name][rows]).all((1, 2))
-        of_spec, rows, edge_rows = of_spec[finite], rows[finite], edge_rows[finite]
+            finite &= np.isfinite(np.asarray(getattr(models, name))[node_rows]).all((1, 2))
+        yield topology, of_spec[finite], node_rows[finite], edge_rows[finite]
+
+
+def scales_of(models: Models, ids: np.ndarray) -> Scales:
+    """The scales of the models `ids`, usually the population's training split."""
+    sums = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
+    counts = {"weight": np.zeros(N_KINDS), "bias": np.zeros(2), "scale": 0.0, "shift": 0.0}
+    arrays = {k: np.asarray(getattr(models, k)) for k in sums}
+    for topology, of_spec, rows, edge_rows in _by_spec(models, ids):
+        exists, neuron = topology["exists"], topology["role"] > 0
         squares = (arrays["weight"][edge_rows].astype(np.float64) ** 2).sum((0, 2, 3))
-        real = exists[source].sum(1) * exists[target].sum(1) * len(of_spec)
-        np.add.at(sums["weight"], kind, squares)
-        np.add.at(counts["weight"], kind, real)
-        neuron = layer > 0
-        is_output = (layer == output)[neuron].astype(int)
+        np.add.at(sums["weight"], topology["kind"], squares)
+        real = topology["edge_exists"].sum((1, 2)) * len(of_spec)
+        np.add.at(counts["weight"], topology["kind"], real)
+        is_output = (topology["role"][neuron] == 2).astype(int)
         squares = (arrays["bias"][rows][:, neuron].astype(np.float64) ** 2).sum((0, 2))
         np.add.at(sums["bias"], is_output, squares)
         np.add.at(counts["bias"], is_output, exists[neuron].sum(1) * len(of_spec))
-        if table.norm[spec] == NORMS.index("layer"):
-            hidden = exists & (neuron & (layer != output))[:, None]
+        if topology["layer_norm"]:
+            hidden = exists & (topology["role"] == 1)[:, None]
             for name, centre in (("scale", 1.0), ("shift", 0.0)):
                 sums[name] += ((arrays[name][rows][:, hidden] - centre) ** 2).sum()
                 counts[name] += hidden.sum() * len(of_spec)
@@ -88,7 +115,38 @@ def scales_of(models: Models, ids: np.ndarray) -> Scales:
         square = np.where(counts[name] > 0, sums[name] / np.maximum(counts[name], 1), 1.0)
         return jnp.asarray(np.sqrt(np.maximum(square, 1e-12)), jnp.float32)
 
-    return Scales(**{name: rms(name) for name in sums})
+    probe = {} if models.probe is None else _probe_scales(models, ids)
+    return Scales(**{name: rms(name) for name in sums}, **probe)
+
+
+def _probe_scales(models: Models, ids: np.ndarray) -> dict[str, jax.Array]:
+    node, edge, graph = map(np.asarray, vars(models.probe).values())
+    totals = {
+        "probe_node": np.zeros((3, 3, node.shape[-1])),
+        "probe_edge": np.zeros((3, edge.shape[-1])),
+        "probe_graph": np.zeros((3, graph.shape[-1])),
+    }
+
+    def add(total, values):  # values [n, features]
+        total += [np.full(total.shape[-1], len(values)), values.sum(0), (values**2).sum(0)]
+
+    for topology, of_spec, rows, edge_rows in _by_spec(models, ids):
+        role = np.where(topology["exists"], topology["role"][:, None], -1)
+        for number in range(3):
+            values = node[rows][:, role == number].reshape(-1, node.shape[-1])
+            add(totals["probe_node"][number], values.astype(np.float64))
+        values = edge[edge_rows][:, topology["edge_exists"]].reshape(-1, edge.shape[-1])
+        add(totals["probe_edge"], values.astype(np.float64))
+        add(totals["probe_graph"], graph[of_spec].astype(np.float64))
+
+    def moments(total):
+        count, first, second = np.moveaxis(total, -2, 0)
+        mean = first / np.maximum(count, 1)
+        variance = second / np.maximum(count, 1) - mean**2
+        deviation = np.where(variance > 1e-10, np.sqrt(np.maximum(variance, 0)), 1.0)
+        return jnp.asarray(np.stack([mean, deviation], axis=-2), jnp.float32)
+
+    return {name: moments(total) for name, total in totals.items()}
 
 
 @struct.dataclass
@@ -96,9 +154,11 @@ class Inputs:
     """What the editor sees of a batch with V nodes and T edge tiles.
 
     Attributes:
-      node: [V, 5 + requirements] float32, parameters in several normalisations and preferences.
+      node: [V, 5 + requirements] float32, parameters in several normalisations and preferences;
+        then probe statistics of the node and of the graph, if any.
       types: [V, 3] int32, positional type, activation and normalisation (see `type_counts`).
-      edge: [T, TILE, TILE, 5] float32, weights in several normalisations.
+      edge: [T, TILE, TILE, 5] float32, weights in several normalisations; then probe statistics,
+        if any.
     """
 
     node: jax.Array
@@ -133,6 +193,10 @@ def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> I
         *[jnp.log(jnp.sqrt(total) + _SMALL) for total in ends],
         graph.globals["preference"][owner] + 2.0,  # around 0 for the usual lambdas
     ]
+    if "probe" in graph.nodes:
+        of_nodes, of_edges = _probe_inputs(graph, scales, tiles, weight, layer, is_output)
+        node += [of_nodes, _standardised(graph.globals["probe"], scales.probe_graph[None])[owner]]
+        edge += [of_edges]
     # Functional types belong to hidden neurons; inputs and outputs have none.
     hidden = jnp.repeat((layer > 0) & ~is_output, TILE)
     types = [
@@ -141,6 +205,28 @@ def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> I
         jnp.where(hidden, graph.globals["norm"][owner], len(NORMS)),
     ]
     return Inputs(jnp.concatenate(node, -1), jnp.stack(types, -1), jnp.concatenate(edge, -1))
+
+
+def _standardised(values, scales):
+    """(values - mean) / deviation, within 5: [..., features]; scales are [..., 2, features]."""
+    mean, deviation = scales[..., 0, :], scales[..., 1, :]
+    return jnp.clip((values - mean) / deviation, -5.0, 5.0)
+
+
+def _probe_inputs(graph, scales, tiles, weight, layer, is_output):
+    """Of nodes [V, features], and of edges [T, TILE, TILE, features + 1].
+
+    An edge's last feature is its share of the deviation at its target: w sd(source) / sd(target).
+    """
+    values = graph.nodes["probe"]
+    role = jnp.where(layer == 0, 0, jnp.where(is_output, 2, 1))
+    of_nodes = _standardised(values, scales.probe_node[jnp.repeat(role, TILE)])
+    deviation = jnp.exp(values[:, [DEVIATION, VALUE_DEVIATION]])
+    source, target = at_sources(tiles, deviation[:, :1]), at_targets(tiles, deviation[:, 1:])
+    share = jnp.clip(weight * source / jnp.maximum(target, 1e-3), -5.0, 5.0)
+    of_edges = graph.edges["probe"].reshape(*weight.shape[:3], -1)
+    of_edges = _standardised(of_edges, scales.probe_edge[None, None, None])
+    return of_nodes, jnp.concatenate([of_edges, share], -1)
 
 
 def _block_rms(template, graph, tiles, weight):

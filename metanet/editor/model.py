@@ -13,6 +13,7 @@ from metanet.editor.inputs import Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Layer, tiles_of
 from metanet.graphs.convert import graph_of
 from metanet.graphs.topology import TILE, Template
+from metanet.mlp.probe import ProbeConfig
 from metanet.mlp.spec import NORMS
 
 MASKS = ("none", "edges", "inputs", "both")
@@ -31,6 +32,9 @@ class EditorConfig:
       edit: whether parameters are edited; with False there is only a mask.
       mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
       mask_bias: the mask logits' first value; positive keeps.
+      mean_replacement: whether the mean effect of a removed weight goes into the bias at its
+        target; needs `probe`.
+      probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
       dtype: compute dtype; parameters are float32.
     """
 
@@ -43,6 +47,8 @@ class EditorConfig:
     edit: bool = True
     mask: str = "edges"
     mask_bias: float = 3.0
+    mean_replacement: bool = False
+    probe: ProbeConfig | None = None
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -51,6 +57,8 @@ class EditorConfig:
             require(value >= 1, f"editor.{key}", value, "at least 1")
         require(0 <= self.dropout < 1, "editor.dropout", self.dropout, "0 <= dropout < 1")
         require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
+        ready = not self.mean_replacement or self.probe is not None
+        require(ready, "editor.mean_replacement", True, "editor.probe, whose means it uses")
         require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
 
 
@@ -92,8 +100,9 @@ class Editor(nn.Module):
     """Proposes an edit for every graph of a batch; equivariant to permutations of hidden neurons.
 
     Inputs are the parameters in several normalisations, positional and functional types, and the
-    preference (log10 lambda) at every node. All normalisations are functions of the graph and of
-    `scales`, so an edited model can be edited again.
+    preference (log10 lambda) at every node; with `EditorConfig.probe` also probe statistics. All
+    normalisations are functions of the graph and of `scales`, so an edited model can be edited
+    again.
     """
 
     config: EditorConfig

@@ -11,7 +11,9 @@ import jraph
 import numpy as np
 from flax import struct
 
+from metanet.graphs.probes import ProbeTiles
 from metanet.graphs.template import PaddedMLP
+from metanet.graphs.tiling import from_tiles, layer_tiles, to_tiles
 from metanet.graphs.topology import TILE, Template, template_of, tiles, topology_of
 from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Stack
@@ -52,6 +54,7 @@ class Models:
       spec: [M] int32, into `topologies`.
       activation: [M] int32.
       edge_start, node_start: [M] int32, where a model's tiles begin.
+      probe: what the models do on a probe table, or None.
     """
 
     weight: jax.Array
@@ -64,33 +67,7 @@ class Models:
     node_start: jax.Array
     topologies: Topologies
     template: Template = struct.field(pytree_node=False)
-
-
-def _to_tiles(block: np.ndarray) -> np.ndarray:
-    """[M, rows, columns] -> [M, tiles, TILE, TILE], zero-padded."""
-    count, rows, columns = block.shape
-    padded = np.zeros((count, tiles(rows) * TILE, tiles(columns) * TILE), np.float32)
-    padded[:, :rows, :columns] = block
-    grid = padded.reshape(count, tiles(rows), TILE, tiles(columns), TILE)
-    return grid.transpose(0, 1, 3, 2, 4).reshape(count, -1, TILE, TILE)
-
-
-def _from_tiles(block: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The inverse of `_to_tiles`."""
-    grid = block.reshape(len(block), tiles(rows), tiles(columns), TILE, TILE)
-    full = grid.transpose(0, 1, 3, 2, 4).reshape(len(block), tiles(rows) * TILE, -1)
-    return full[:, :rows, :columns]
-
-
-def _node_tiles(spec: MLPSpec, by_layer: dict[int, np.ndarray], count: int, fill: float):
-    """{layer: [M, n_l]} -> [M, node tiles, TILE]; `fill` where there is no value."""
-    parts = []
-    for layer, width in enumerate(spec.widths):
-        part = np.full((count, tiles(width) * TILE), fill, np.float32)
-        if layer in by_layer:
-            part[:, :width] = by_layer[layer]
-        parts.append(part)
-    return np.concatenate(parts, axis=1).reshape(count, -1, TILE)
+    probe: ProbeTiles | None = None
 
 
 def pack(stacks: list[Stack], template: Template | None = None) -> Models:
@@ -109,7 +86,7 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     weight, bias, scale, shift = [], [], [], []
     for stack in stacks:
         spec, params, count = stack.spec, stack.params, len(stack.activation)
-        blocks = [_to_tiles(np.asarray(leaf)) for leaf in params.weights]
+        blocks = [to_tiles(np.asarray(leaf)) for leaf in params.weights]
         weight.append(np.concatenate(blocks, axis=1).reshape(-1, TILE, TILE))
         layers = range(1, spec.n_layers + 1)
         for out, leaves, fill in (
@@ -118,7 +95,11 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
             (shift, params.shifts, 0.0),
         ):
             by_layer = {k: np.asarray(leaf) for k, leaf in zip(layers, leaves, strict=False)}
-            out.append(_node_tiles(spec, by_layer, count, fill).reshape(-1, TILE))
+            parts = [
+                layer_tiles(by_layer.get(k, np.full((count, width), fill)), fill)
+                for k, width in enumerate(spec.widths)
+            ]
+            out.append(np.concatenate(parts, axis=1).reshape(-1, TILE))
     n_edges = np.array([len(t.source) for t in topologies], np.int32)
     n_nodes = np.array([len(t.slot) for t in topologies], np.int32)
     spec_of = np.repeat(np.arange(len(stacks)), [len(s.activation) for s in stacks])
@@ -165,7 +146,7 @@ def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
         for s, t in spec.blocks:
             rows, columns = spec.widths[s], spec.widths[t]
             size = tiles(rows) * tiles(columns)
-            weights.append(_from_tiles(grid[:, position : position + size], rows, columns))
+            weights.append(from_tiles(grid[:, position : position + size], rows, columns))
             position += size
 
         def by_layer(name, layers, node=node, count=count, n_nodes=n_nodes, spec=spec):
@@ -214,6 +195,8 @@ def gather(
           exists [V] bool.
         edges: weight [E] float32; skip [E] bool; exists [E] bool.
         globals: activation, norm [G + 1] int32; preference [G + 1, requirements].
+      With `models.probe`, nodes, edges and globals have its statistics under "probe": [V, ...],
+      [E, ...] and [G + 1, ...].
     """
     table, spec = models.topologies, models.spec[ids]
     present = ids >= 0
@@ -238,6 +221,9 @@ def gather(
         "slot": jnp.where(real[:, None], slot, 0),
         "exists": exists,
     }
+    probe = models.probe
+    if probe is not None:
+        nodes["probe"] = jnp.where(real[:, None, None], probe.node[row], 0.0)
     graph, local = _place(n_edges, edge_budget)
     real, row, static = lookup(graph, local, models.edge_start, table.edge_start)
     source = jnp.where(real, offsets[graph] + table.source[static], node_budget)
@@ -248,6 +234,14 @@ def gather(
         "skip": jnp.broadcast_to((table.skip[static] & real)[:, None, None], weight.shape),
         "exists": exists[source][:, :, None] & exists[target][:, None, :],
     }
+    of_graph = {
+        "activation": jnp.where(present, models.activation[ids], 0),
+        "norm": jnp.where(present, table.norm[spec], 0),
+        "preference": preference,
+    }
+    if probe is not None:
+        edges["probe"] = jnp.where(real[:, None, None, None], probe.edge[row], 0.0)
+        of_graph["probe"] = jnp.where(present[:, None], probe.graph[ids], 0.0)
     ends = jnp.arange(TILE)
     senders = (source * TILE)[:, None, None] + ends[None, :, None] + 0 * ends[None, None, :]
     receivers = (target * TILE)[:, None, None] + 0 * ends[None, :, None] + ends[None, None, :]
@@ -255,20 +249,18 @@ def gather(
     def with_padding(values, last):
         return jnp.concatenate([values, last])
 
-    def flat(tree):
-        return {name: leaf.reshape(-1) for name, leaf in tree.items()}
+    def flat(tree, axes):  # the first `axes` become one
+        return {k: leaf.reshape(-1, *leaf.shape[axes:]) for k, leaf in tree.items()}
 
     return jraph.GraphsTuple(
-        nodes=flat(nodes),
-        edges=flat(edges),
+        nodes=flat(nodes, 2),
+        edges=flat(edges, 3),
         senders=senders.reshape(-1),
         receivers=receivers.reshape(-1),
         n_node=TILE * with_padding(n_nodes, (node_budget + 1 - n_nodes.sum())[None]),
         n_edge=TILE**2 * with_padding(n_edges, (edge_budget - n_edges.sum())[None]),
         globals={
-            "activation": jnp.pad(jnp.where(present, models.activation[ids], 0), (0, 1)),
-            "norm": jnp.pad(jnp.where(present, table.norm[spec], 0), (0, 1)),
-            "preference": jnp.pad(preference, ((0, 1), (0, 0))),
+            k: jnp.pad(leaf, ((0, 1), *[(0, 0)] * (leaf.ndim - 1))) for k, leaf in of_graph.items()
         },
     )
 
@@ -313,6 +305,11 @@ def node_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array)
 def input_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] of the inputs as vectors [G, features] of the G real graphs."""
     return _by_slot(template, graph, values)[:, : template.n_in]
+
+
+def source_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] as vectors [G, sources] of the G real graphs; outputs are left out."""
+    return _by_slot(template, graph, values)[:, : template.n_sources * TILE]
 
 
 def to_template(template: Template, graph: jraph.GraphsTuple) -> PaddedMLP:

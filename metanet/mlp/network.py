@@ -111,11 +111,16 @@ def apply(spec: MLPSpec, params: MLPParams, activation: jax.Array, x: jax.Array)
     """Inference: logits [rows, classes] of x [rows, features]; batch normalisation is folded."""
 
     def normalise(layer, z):
-        if spec.norm != "layer":
-            return z
-        return layer_norm(z, params.scales[layer - 1], params.shifts[layer - 1])
+        return inference_norm(spec, params, layer, z)
 
     return forward(spec, params, activation, x, normalise, drop=lambda layer, a: a)
+
+
+def inference_norm(spec: MLPSpec, params: MLPParams, layer: int, z: jax.Array) -> jax.Array:
+    """What is between a hidden layer's linear map and its activation: z [rows, n], or its norm."""
+    if spec.norm != "layer":
+        return z
+    return layer_norm(z, params.scales[layer - 1], params.shifts[layer - 1])
 
 
 def fold(
@@ -143,3 +148,15 @@ def fold(
         )
     )
     return MLPParams(weights=weights, biases=(*hidden, params.biases[-1]))
+
+
+def js_divergence(logits_p: jax.Array, logits_q: jax.Array) -> jax.Array:
+    """Jensen-Shannon divergence in nats of two softmax distributions: [...] from [..., classes].
+
+    KL(p, m)/2 + KL(q, m)/2 with m = (p + q)/2, from log-softmax; between 0 and ln 2.
+    """
+    log_p = jax.nn.log_softmax(logits_p, axis=-1)
+    log_q = jax.nn.log_softmax(logits_q, axis=-1)
+    log_m = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    return 0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1)

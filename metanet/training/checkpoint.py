@@ -11,6 +11,7 @@ from metanet.core import UserError, write_json
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import Template
+from metanet.mlp.probe import ProbeConfig
 from metanet.training.step import TrainState
 
 
@@ -49,7 +50,8 @@ class Checkpoints:
 
 def _tree(state, scales):
     optimiser = {"optimiser": state.optimiser, "step": state.step}
-    return {"params": state.params, "scales": vars(scales)} | optimiser
+    known = {name: leaf for name, leaf in vars(scales).items() if leaf is not None}
+    return {"params": state.params, "scales": known} | optimiser
 
 
 def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
@@ -75,9 +77,12 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
             tree = jax.device_get(tree)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
+    config = dict(shape["config"])
+    if config.get("probe") is not None:
+        config["probe"] = ProbeConfig(**config["probe"])
     return TrainedEditor(
         params=tree["params"],
         scales=Scales(**tree["scales"]),
-        config=EditorConfig(**shape["config"]),
+        config=EditorConfig(**config),
         template=Template(**shape["template"]),
     )

@@ -116,7 +116,7 @@ def problem_of(
     config: TrainingConfig, models: Models, scales: Scales, strata: Strata, table: Table, seed: int
 ) -> Problem:
     """The training problem as arrays."""
-    table, pool = _sampling(table, config.balanced)
+    table, pool = sampling_pool(table, config.balanced)
     return Problem(
         models=models,
         scales=scales,
@@ -130,7 +130,7 @@ def problem_of(
     )
 
 
-def _sampling(table: Table, balanced: bool) -> tuple[Table, np.ndarray]:
+def sampling_pool(table: Table, balanced: bool) -> tuple[Table, np.ndarray]:
     """The table with importance weights, and the pool of rows that points are drawn from.
 
     The balanced pool repeats the rows of every cell of (label, group) up to the size of the largest

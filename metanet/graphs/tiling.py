@@ -1,0 +1,29 @@
+"""Dense blocks and layers of stacked models to tiles and back (numpy); features come last."""
+
+import numpy as np
+
+from metanet.graphs.topology import TILE, tiles
+
+
+def to_tiles(block: np.ndarray) -> np.ndarray:
+    """[M, rows, columns, ...] -> [M, tiles, TILE, TILE, ...], zero-padded."""
+    count, rows, columns, *rest = block.shape
+    padded = np.zeros((count, tiles(rows) * TILE, tiles(columns) * TILE, *rest), np.float32)
+    padded[:, :rows, :columns] = block
+    grid = padded.reshape(count, tiles(rows), TILE, tiles(columns), TILE, *rest)
+    return grid.swapaxes(2, 3).reshape(count, -1, TILE, TILE, *rest)
+
+
+def from_tiles(block: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The inverse of `to_tiles`, without features."""
+    grid = block.reshape(len(block), tiles(rows), tiles(columns), TILE, TILE)
+    full = grid.swapaxes(2, 3).reshape(len(block), tiles(rows) * TILE, -1)
+    return full[:, :rows, :columns]
+
+
+def layer_tiles(values: np.ndarray, fill: float = 0.0) -> np.ndarray:
+    """A layer's values [M, n, ...] -> [M, tiles, TILE, ...], padded with `fill`."""
+    count, width, *rest = values.shape
+    padded = np.full((count, tiles(width) * TILE, *rest), fill, np.float32)
+    padded[:, :width] = values
+    return padded.reshape(count, -1, TILE, *rest)

@@ -1,0 +1,210 @@
+"""What an MLP does on a few data points: statistics that an editor may see beside parameters."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from metanet.core import require
+from metanet.data.tabular import Table
+from metanet.mlp.network import MLPParams, apply, forward, inference_norm, js_divergence
+from metanet.mlp.spec import MLPSpec
+
+MEAN, DEVIATION, VALUE_DEVIATION = 0, 1, 3  # places in Probe.node
+SALIENCY = 1  # and in Probe.edge, with mean replacement
+_TINY = 1e-6  # in logarithms: what counts as nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig:
+    """Which rows networks are probed on.
+
+    Attributes:
+      points: how many.
+      seed: of the draw.
+      labelled: whether cells of (label, group) are drawn equally and have statistics of their own;
+        without, neither labels nor groups are read.
+    """
+
+    points: int = 1024
+    seed: int = 0
+    labelled: bool = False
+
+    def __post_init__(self):
+        require(self.points >= 1, "editor.probe.points", self.points, "at least 1")
+
+
+@struct.dataclass
+class Points:
+    """The probe table.
+
+    Attributes:
+      x: [rows, features] float32, in random order.
+      cell: [rows] int32, label * groups + group; 0 without labels.
+      weight: [rows] float32 with mean 1, what undoes that rare cells were drawn more often.
+      n_cells: how many cells there are; static.
+    """
+
+    x: jax.Array
+    cell: jax.Array
+    weight: jax.Array
+    n_cells: int = struct.field(pytree_node=False)
+
+
+def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
+    """Draws the probe table from `table`; a cell (or a table) with too few rows repeats them."""
+    rng = np.random.default_rng([config.seed, 3])
+    rows = rng.permutation(len(table.y))
+    if not config.labelled:
+        rows = np.resize(rows, min(config.points, len(rows)))
+        ones = np.ones(len(rows), np.float32)
+        return Points(jnp.asarray(table.x[rows]), jnp.zeros(len(rows), jnp.int32), ones, 1)
+    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)
+    members = [rows[cell[rows] == one] for one in range(n_classes * table.n_groups)]
+    present = [part for part in members if len(part)]
+    counts = [len(part) for part in np.array_split(np.arange(config.points), len(present))]
+    drawn = [np.resize(part, count) for part, count in zip(present, counts, strict=True)]
+    share = [len(part) / len(rows) / max(count, 1) for part, count in
+             zip(present, counts, strict=True)]  # fmt: skip
+    weight = np.repeat(share, counts) * config.points
+    order = rng.permutation(config.points)
+    rows, weight = np.concatenate(drawn)[order], weight[order]
+    return Points(
+        x=jnp.asarray(table.x[rows]),
+        cell=jnp.asarray(cell[rows], jnp.int32),
+        weight=jnp.asarray(weight / weight.mean(), jnp.float32),
+        n_cells=len(members),
+    )
+
+
+@struct.dataclass
+class Probe:
+    """The statistics of one MLP (of M, with a leading axis, where they are stacked); float32.
+
+    With means over rows by weight, v a neuron's value before its norm and activation (of an input:
+    the input), a after them, and g the derivatives of the outputs with respect to v, such that
+    g^2 delta^2 / 8 is the JS divergence (nats) that a small change delta of v makes, to second
+    order (C - 1 derivatives for C classes, see `_directions`):
+
+    Attributes:
+      node: one [n_l, 7 + cells] per layer 0 to L: mean of a; log deviation of a; mean of v; log
+        deviation of v; mean of g in the first direction; log root mean square of g; log divergence
+        of an input that is set to 0, else 0; then the mean of a in every cell, from that of all
+        rows, in deviations.
+      edge: one [n_source, n_target, 3] per block: log divergence, to second order, of setting the
+        weight to 0, and of replacing it by its mean effect in the bias (Optimal Brain Damage, LeCun
+        et al. 1990, diagonal); the rank of the latter among the model's weights, in [0, 1].
+      graph: [cells * (2 C - 1)]: mean probability and share of decisions for each class but the
+        first, and mean p (1 - p), of every cell.
+    """
+
+    node: tuple[jax.Array, ...]
+    edge: tuple[jax.Array, ...]
+    graph: jax.Array
+
+
+def _log(x: jax.Array) -> jax.Array:
+    return jnp.log(x + _TINY)
+
+
+def _directions(logits: jax.Array) -> jax.Array:
+    """u [C - 1, rows, C] with sum u u' = diag(p) - p p', the Fisher information of a softmax.
+
+    The k-th splits class k from those after it: sqrt(p_k t_{k+1} / t_k) (e_k - p_{>k} / t_{k+1}),
+    where t_k is the probability of the classes from k on.
+    """
+    p = jax.nn.softmax(logits, axis=-1)
+    tail = jnp.cumsum(p[:, ::-1], axis=-1)[:, ::-1]
+    classes = jnp.arange(p.shape[-1])
+    split = []
+    for k in range(p.shape[-1] - 1):
+        rest = jnp.where((classes > k)[None], p / jnp.maximum(tail[:, k + 1, None], 1e-30), 0.0)
+        size = jnp.sqrt(p[:, k] * tail[:, k + 1] / jnp.maximum(tail[:, k], 1e-30))
+        split.append(size[:, None] * ((classes == k)[None] - rest))
+    return jnp.stack(split)
+
+
+def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: Points) -> Probe:
+    """The probe statistics of one model with inference parameters; vmap gives many."""
+    share = points.weight / points.weight.sum()  # [rows]
+    member = jax.nn.one_hot(points.cell, points.n_cells) * points.weight[:, None]
+    member = member / jnp.maximum(member.sum(0), _TINY)[None]  # [rows, cells], columns sum to 1
+
+    def run(x, nudges):
+        before, after = {}, {}
+
+        def normalise(layer, z):
+            before[layer] = z + nudges[layer - 1]
+            return inference_norm(spec, params, layer, before[layer])
+
+        def keep(layer, a):
+            after[layer] = a
+            return a
+
+        logits = forward(spec, params, activation, x, normalise, keep) + nudges[-1]
+        inner = range(1, spec.n_layers)
+        values = [x, *[before[k] for k in inner], logits]
+        return logits, (values, [x, *[after[k] for k in inner], logits])
+
+    rows = points.x.shape[0]
+    nudges = [jnp.zeros((rows, width)) for width in spec.widths[1:]]
+    logits, pull, (values, outputs) = jax.vjp(run, points.x, nudges, has_aux=True)
+    at_inputs, at_neurons = jax.vmap(pull)(_directions(logits))
+    slopes = [at_inputs, *at_neurons]  # [C - 1, rows, n_l]
+    squares = [(slope**2).sum(0) for slope in slopes]
+
+    def moments(values):
+        mean = share @ values
+        centred = (values - mean[None]) ** 2
+        return mean, centred, share @ centred
+
+    node, centred_of, square_of = [], [], []
+    for layer, (value, output) in enumerate(zip(values, outputs, strict=True)):
+        mean, centred, variance = moments(output)
+        value_mean, _, value_variance = moments(value)
+        dropped = jnp.zeros_like(mean)
+        if layer == 0:
+            dropped = _log(_dropped(spec, params, activation, points, logits))
+        deviation = jnp.sqrt(variance)
+        shift = (member.T @ output - mean[None]) / (deviation + _TINY)[None]
+        node.append(jnp.stack([
+            mean, _log(deviation), value_mean, _log(jnp.sqrt(value_variance)),
+            share @ slopes[layer][0], 0.5 * _log(share @ squares[layer]), dropped, *shift,
+        ], axis=-1))  # fmt: skip
+        centred_of.append(centred)
+        square_of.append(output**2)
+
+    saliencies = []
+    for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
+        steep = share[:, None] * squares[target]
+        both = [square_of[source].T @ steep, centred_of[source].T @ steep]
+        saliencies.append(jnp.stack([weight**2 * s / 8 for s in both], axis=-1))
+    flat = jnp.concatenate([s[..., 1].reshape(-1) for s in saliencies])
+    rank = jnp.argsort(jnp.argsort(flat)) / flat.size
+    edge, start = [], 0
+    for s in saliencies:
+        size = s[..., 1].size
+        block = rank[start : start + size].reshape(*s.shape[:2], 1)
+        edge.append(jnp.concatenate([jnp.log(s + 1e-3 * _TINY), block], axis=-1))
+        start += size
+
+    p = jax.nn.softmax(logits, axis=-1)
+    decided = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1])
+    doubt = (p * (1 - p)).sum(-1, keepdims=True)
+    graph = member.T @ jnp.concatenate([p[:, 1:], decided[:, 1:], doubt], axis=-1)
+    return Probe(tuple(node), tuple(edge), graph.reshape(-1))
+
+
+def _dropped(spec, params, activation, points, logits):
+    """Mean JS divergence (nats) when each input is set to 0: [features].
+
+    On every features-th row, so that it costs about as much as one forward pass.
+    """
+    n_in = spec.widths[0]
+    x, weight = points.x[::n_in], points.weight[::n_in]
+    variants = x[None] * (1 - jnp.eye(n_in))[:, None]
+    after = apply(spec, params, activation, variants.reshape(-1, n_in))
+    divergence = js_divergence(logits[::n_in][None], after.reshape(n_in, len(x), -1))
+    return jnp.maximum(divergence @ weight / weight.sum(), 0.0)
