@@ -74,6 +74,7 @@ def base(dataset: str) -> ConfigDict:
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
+    config.evaluation.descents = 10  # the same for methods that train every model at every lambda
     config.evaluation.validation_models = 100  # at most; settings are chosen on them
     config.evaluation.batch_size = 16
     return config

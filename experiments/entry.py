@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from experiments.methods import Study, Swept
+from experiments.methods import Swept
+from experiments.study import Study
 from metanet.evaluation.pareto import hypervolume
 from metanet.evaluation.sweep import Sweep
 from metanet.mlp.population import STAGES

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -10,29 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.study import Study
 from metanet.baselines import data_minimisation as dm
 from metanet.baselines import fairness, pruning
 from metanet.baselines.distil import RetrainConfig
-from metanet.data.tabular import TabularData
-from metanet.editor.edit import Method
+from metanet.editor.edit import Method, with_template
 from metanet.editor.model import TrainedEditor
-from metanet.evaluation.postprocess import one_class, postprocess, postprocess_seconds
+from metanet.evaluation.postprocess import postprocess, postprocess_seconds
 from metanet.evaluation.sweep import (
     Sweep,
     editor_method,
     evaluate,
-    map_models,
     masked_method,
     seconds_of,
     timed,
 )
-from metanet.graphs.convert import Models, pack
-from metanet.graphs.probes import pack_probes
+from metanet.graphs.convert import Models
 from metanet.graphs.topology import Template
-from metanet.mlp.population import Population
-from metanet.mlp.probe import Points, ProbeConfig, points_of
-from metanet.mlp.probing import probe_population, probe_stack
-from metanet.objectives.base import Objective
+from metanet.mlp.probe import Points, ProbeConfig
+from metanet.mlp.probing import probe_stack
 from metanet.training.refine import RefineConfig, Sample, refined, unedited
 from metanet.training.step import preference_pairs, sampling_pool
 
@@ -63,83 +58,6 @@ BASELINES = {
     "joint": (),
 }
 
-RANKING_MODELS = 200  # training models whose mean importance ranks the features of a dataset
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """What all methods are applied to."""
-
-    config: ConfigDict
-    workdir: pathlib.Path
-    models: Models
-    population: Population
-    data: TabularData
-    requirement: Objective
-
-    @property
-    def identity(self) -> dict:
-        """The settings of data and population, flat: what every later result depends on."""
-        part = {f"population.{k}": v for k, v in self.config.population.items()}
-        return {"dataset": self.config.dataset, "group": self.data.group} | part
-
-    def probed(self, probe: ProbeConfig | None) -> Models:
-        """The models with their probe statistics, on points from `edit`; stored in `workdir`."""
-        if probe is None:
-            return self.models
-        if probe in self._probed:
-            return self._probed[probe]
-        settings = {f"probe.{k}": v for k, v in dataclasses.asdict(probe).items()}
-        folder = self.workdir / "probes" / "-".join(map(str, settings.values())).lower()
-        settings |= self.identity | {"seed": self.config.seed}
-        probes = probe_population(folder, self.population, self.points(probe), settings)
-        self._probed[probe] = self.models.replace(probe=pack_probes(probes))
-        return self._probed[probe]
-
-    @functools.cached_property
-    def _probed(self) -> dict:
-        return {}
-
-    def points(self, probe: ProbeConfig) -> Points:
-        """The probe table."""
-        return points_of(probe, self.data.edit, self.data.n_classes)
-
-    @functools.cached_property
-    def degenerate(self) -> np.ndarray:
-        """Fairness: the models to set apart, [models] bool: their decisions on `edit` are all one.
-
-        They treat groups alike without any editing, and most baselines cannot run on them.
-        """
-        flags = np.zeros(len(self.models.spec), bool)
-        if self.config.task == "fairness":
-            ids = np.concatenate([self.population.ids(split) for split in ("validation", "test")])
-            flags[ids] = one_class(self.models, ids, self.data.edit)
-        return flags
-
-    @functools.cached_property
-    def by_depth(self) -> list[tuple[np.ndarray, Models]]:
-        """The models of each depth: their rows in `models`, and they in a template of their own.
-
-        What trains in a template pays for its size, which grows with the square of its depth.
-        """
-        stacks = self.population.stacks
-        depth = np.array([stack.spec.n_layers for stack in stacks])
-        of_row = depth[np.asarray(self.models.spec)]
-        return [
-            (np.flatnonzero(of_row == d), pack([s for s in stacks if s.spec.n_layers == d]))
-            for d in np.unique(depth)
-        ]
-
-    @functools.cached_property
-    def ranking(self) -> jax.Array:
-        """One importance for each feature of the dataset, for all models: [features] float32."""
-        table = jax.tree.map(jnp.asarray, self.data.edit)
-        ids = self.population.ids("train")
-        ids = ids[:: -(-len(ids) // RANKING_MODELS)]
-        importances = dm.importances(self.models.template)
-        per_model = map_models(importances, table, self.models, ids, self.config.seed)
-        return jnp.asarray(dm.global_importance(per_model))
-
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
@@ -164,11 +82,12 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     config = study.config
     table = jax.tree.map(jnp.asarray, study.data.edit)
     if name in editors:
-        return _edited(study, lambda _: editor_method, editors[name])
+        return _edited(study, editor_method, editors[name])
     if name in config.refined:
-        return _refined(study, editors, **config.refined[name].to_dict())
+        settings = config.refined[name].to_dict()
+        return _refined(study, editors[settings.pop("editor")], settings)
     if name == "FS (GMN)":
-        return _edited(study, lambda _: masked_method, editors["GMN"])
+        return _edited(study, masked_method, editors["GMN"])
     if name == OPTIMUM:
         return _optimum(study)
     if config.task == "fairness":
@@ -179,9 +98,9 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
         if not name.startswith("OBD"):
             return _compiled(study, recipe, table, "fraction", fractions)
         probe = ProbeConfig(points=len(table.y))
-        groups = [(np.arange(len(study.models.spec)), study.probed(probe))]
-        return _probing(study, probe,
-                        _compiled(study, recipe, table, "fraction", fractions, groups))  # fmt: skip
+        models = study.probed(probe)
+        swept = _compiled(study, recipe, table, "fraction", fractions, [_all(models)])
+        return _probing(study, probe, swept)
     counts = np.arange(1.0, study.data.n_features)
     if name in ("FS", "FS (per model)"):
         ranking, context = ("global", study.ranking) if name == "FS" else ("model", table)
@@ -191,46 +110,51 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     recipe = functools.partial(_retrained, name, config)
     context = (table if greedy else study.ranking, table)
     counts = counts[::-1][:: config.evaluation.retrain_every]
-    return _compiled(study, recipe, context, "features", counts, study.by_depth)
+    return _compiled(study, recipe, context, "features", counts, study.by_depth())
 
 
-def _edited(study: Study, recipe: Callable[[Template], Method], editor, context=None) -> Swept:
-    """A method that applies `editor`; the context is the editor by default."""
+def _edited(study: Study, method: Method, editor: TrainedEditor) -> Swept:
+    """A method that applies `editor`, which is its context."""
     models = study.probed(editor.config.probe)
-    groups = [(np.arange(len(models.spec)), models)]
-    context = editor if context is None else context
     preferences = _preferences(study.config, study.config.evaluation.preferences)
-    swept = _compiled(study, recipe, context, "lambda", preferences, groups)
+    swept = _compiled(study, lambda _: method, editor, "lambda", preferences, [_all(models)])
     return _probing(study, editor.config.probe, swept)
 
 
-def _refined(study: Study, editors: dict[str, TrainedEditor], editor: str, **settings) -> Swept:
-    """The editor called `editor`, then gradient descent on every model."""
-    config, chosen = RefineConfig(**settings), editors[editor]
+def _refined(study: Study, editor: TrainedEditor, settings: dict) -> Swept:
+    """`editor`, then gradient descent on every model."""
 
     def recipe(template):
-        return refined(editor_method, template, study.requirement, config)
+        def edit(editor, graph, keys):
+            return editor_method(with_template(editor, template), graph, keys)
 
-    return _edited(study, recipe, chosen, (chosen, _sample(study)))
+        return refined(edit, template, study.requirement, RefineConfig(**settings))
+
+    swept = _descended(study, recipe, editor, editor.config.probe)
+    return _probing(study, editor.config.probe, swept)
 
 
 def _optimum(study: Study) -> Swept:
     """Gradient descent on every model from its own parameters, masks included."""
-    settings = study.config.evaluation.optimum.to_dict()
-    preferences = _preferences(study.config, settings.pop("preferences"))
-    config = RefineConfig(**settings)
+    config = RefineConfig(**study.config.evaluation.optimum)
 
     def recipe(template):
         return refined(unedited(template), template, study.requirement, config)
 
-    context = (None, _sample(study))
-    return _compiled(study, recipe, context, "lambda", preferences, study.by_depth)
+    return _descended(study, recipe, None, None)
 
 
-def _sample(study: Study) -> Sample:
-    """What editors are trained on: the `edit` data, drawn as the config's editors draw them."""
-    table, pool = sampling_pool(study.data.edit, study.config.editor.balanced)
-    return Sample(*jax.tree.map(jnp.asarray, (table, pool)))
+def _descended(study: Study, recipe, start, probe: ProbeConfig | None) -> Swept:
+    """A method that trains every model at every lambda, from what it makes of the context `start`.
+
+    In a template per depth, at fewer lambdas than an editor.
+    """
+    config = study.config
+    table, pool = sampling_pool(study.data.edit, config.editor.balanced)
+    sample = Sample(*jax.tree.map(jnp.asarray, (table, pool)))
+    preferences = _preferences(config, config.evaluation.descents)
+    groups = study.by_depth(probe)
+    return _compiled(study, recipe, (start, sample), "lambda", preferences, groups)
 
 
 def _probing(study: Study, probe: ProbeConfig | None, swept: Swept) -> Swept:
@@ -288,6 +212,11 @@ def _split(study: Study, split: str):
     return np.sort(rng.choice(ids, size, replace=False)), study.data.select
 
 
+def _all(models: Models) -> tuple[np.ndarray, Models]:
+    """All models as one group, see `_compiled`."""
+    return np.arange(len(models.spec)), models
+
+
 def _compiled(
     study: Study,
     recipe: Callable[[Template], Method],
@@ -304,7 +233,7 @@ def _compiled(
         all models; by default one group.
     """
     seed, batch_size = study.config.seed, study.config.evaluation.batch_size
-    groups = groups or [(np.arange(len(study.models.spec)), study.models)]
+    groups = groups or [_all(study.models)]
 
     def parts(ids):
         """(where in `ids`, method, models, their numbers there) of every group that `ids` has."""

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments import methods
 from experiments.entry import evaluate, summary
-from experiments.methods import Study
+from experiments.study import Study
 from metanet import data as datasets
 from metanet import report
 from metanet.baselines.fairness import LIBRARIES

@@ -10,7 +10,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from experiments import methods, stages
-from experiments.methods import Study
+from experiments.study import Study
 from metanet.baselines.fairness import reject_option_by_aif360
 from metanet.core import write_json
 from metanet.evaluation.postprocess import scores_of

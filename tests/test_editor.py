@@ -13,7 +13,15 @@ from scipy import stats
 
 from configs import pruning
 from metanet.editor import layers
-from metanet.editor.edit import Edit, Masks, as_edit, edit_graph, edit_stack, logistic_noise
+from metanet.editor.edit import (
+    Edit,
+    Masks,
+    as_edit,
+    edit_graph,
+    edit_stack,
+    logistic_noise,
+    with_template,
+)
 from metanet.editor.inputs import N_KINDS, Scales, scales_of
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
 from metanet.editor.relax import hard_decisions, keep_mask, soft_decisions, straight_through
@@ -934,3 +942,15 @@ def test_mask_gradients_are_those_of_its_relaxation():
     logits = outcome_of(editor.replace(config=REAL), graph).proposal.keep + noise
     soft = 1 / (1 + np.exp(-logits.astype(np.float64) / 0.5))
     np.testing.assert_allclose(found, [(soft * (1 - soft) / 0.5).sum()], rtol=1e-4)
+
+
+def test_an_editor_in_a_smaller_template_proposes_the_same_edits():
+    editor, models = loud(tuple(TWO_OUTPUTS), BOTH)
+    stack = random_stack(TWO_OUTPUTS[1], seed=1)  # one hidden layer of the template's two
+    small = dataclasses.replace(models.template, depth=1)
+    edited, mask = edit_stack(editor, stack, 0.1)
+    other, other_mask = edit_stack(with_template(editor, small), stack, 0.1)
+    assert with_template(editor, small).template.n_positions == models.template.n_positions - 1
+    jax.tree.map(np.testing.assert_array_equal, mask, other_mask)
+    assert relative_difference(other.params, edited.params) < 1e-4
+    assert relative_difference(other.params.biases, stack.params.biases) > 0.1

@@ -12,7 +12,7 @@ import pytest
 
 from configs import fairness, joint, pruning
 from experiments import methods, stages
-from experiments.methods import Study
+from experiments.study import Study
 from metanet.baselines import data_minimisation as dm
 from metanet.core import UserError
 from metanet.data.tabular import Table
@@ -64,8 +64,8 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(study):
     arguments = ranking, "features", np.array([1.0, 3.0])
     recipe = functools.partial(dm.selection, ranking="global")
     common = methods._compiled(study, recipe, *arguments)
-    by_depth = methods._compiled(study, recipe, *arguments, study.by_depth)
-    assert [models.template.depth for _, models in study.by_depth] == [1, 2]
+    by_depth = methods._compiled(study, recipe, *arguments, study.by_depth())
+    assert [models.template.depth for _, models in study.by_depth()] == [1, 2]
     found, expected = (swept.run("test", np.array([0, 1])) for swept in (by_depth, common))
     assert expected.jsd.shape == (2, 6) and (expected.jsd > 0).all()
     for name in ("requirement", "jsd", "jsd_label", "accuracy", "accuracy_original"):

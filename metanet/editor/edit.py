@@ -23,7 +23,7 @@ from metanet.graphs.convert import (
 )
 from metanet.graphs.probes import pack_probes
 from metanet.graphs.template import PaddedMLP
-from metanet.graphs.topology import TILE
+from metanet.graphs.topology import TILE, Template
 from metanet.mlp.population import Stack
 from metanet.mlp.probe import MEAN, Points
 from metanet.mlp.probing import probe_stack
@@ -80,6 +80,19 @@ def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
         edges=draw(keys, graph.n_edge // TILE**2, n_edges, TILE**2),
         inputs=draw(node_keys, graph.n_node // TILE, n_nodes, TILE),
     )
+
+
+def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
+    """The same editor for models in a template of fewer hidden layers: it proposes the same edits.
+
+    What trains models in a template is faster in a small one.
+    """
+    own = editor.template
+    positions = np.arange(own.n_positions)
+    hidden = own.n_in + template.depth
+    rows = np.concatenate([positions[:hidden], positions[own.n_in + own.depth :]])
+    table = {"embedding": editor.params["Embed_0"]["embedding"][rows]}
+    return editor.replace(params=editor.params | {"Embed_0": table}, template=template)
 
 
 def edit_graph(

@@ -1,0 +1,105 @@
+"""What all methods of a run are applied to: models, data, and what is computed of them once."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from metanet.baselines import data_minimisation as dm
+from metanet.data.tabular import TabularData
+from metanet.evaluation.postprocess import one_class
+from metanet.evaluation.sweep import map_models
+from metanet.graphs.convert import Models, pack
+from metanet.graphs.probes import pack_probes
+from metanet.mlp.population import Population
+from metanet.mlp.probe import Points, Probe, ProbeConfig, points_of
+from metanet.mlp.probing import probe_population
+from metanet.objectives.base import Objective
+
+RANKING_MODELS = 200  # training models whose mean importance ranks the features of a dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What all methods are applied to."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    models: Models
+    population: Population
+    data: TabularData
+    requirement: Objective
+
+    @property
+    def identity(self) -> dict:
+        """The settings of data and population, flat: what every later result depends on."""
+        part = {f"population.{k}": v for k, v in self.config.population.items()}
+        return {"dataset": self.config.dataset, "group": self.data.group} | part
+
+    def probed(self, probe: ProbeConfig | None) -> Models:
+        """The models with their probe statistics."""
+        if probe is None:
+            return self.models
+        return self.models.replace(probe=pack_probes(self.probes(probe)))
+
+    def probes(self, probe: ProbeConfig) -> list[Probe]:
+        """The statistics of all stacks on points from `edit`, stored in `workdir`."""
+        if probe not in self._probes:
+            settings = {f"probe.{k}": v for k, v in dataclasses.asdict(probe).items()}
+            folder = self.workdir / "probes" / "-".join(map(str, settings.values())).lower()
+            settings |= self.identity | {"seed": self.config.seed}
+            found = probe_population(folder, self.population, self.points(probe), settings)
+            self._probes[probe] = found
+        return self._probes[probe]
+
+    @functools.cached_property
+    def _probes(self) -> dict[ProbeConfig, list[Probe]]:
+        return {}
+
+    def points(self, probe: ProbeConfig) -> Points:
+        """The probe table."""
+        return points_of(probe, self.data.edit, self.data.n_classes)
+
+    @functools.cached_property
+    def degenerate(self) -> np.ndarray:
+        """Fairness: the models to set apart, [models] bool: their decisions on `edit` are all one.
+
+        They treat groups alike without any editing, and most baselines cannot run on them.
+        """
+        flags = np.zeros(len(self.models.spec), bool)
+        if self.config.task == "fairness":
+            ids = np.concatenate([self.population.ids(split) for split in ("validation", "test")])
+            flags[ids] = one_class(self.models, ids, self.data.edit)
+        return flags
+
+    def by_depth(self, probe: ProbeConfig | None = None) -> list[tuple[np.ndarray, Models]]:
+        """The models of each depth: their rows in `models`, and they in a template of their own.
+
+        What trains in a template pays for its size, which grows with the square of its depth.
+        """
+        stacks = self.population.stacks
+        depth = np.array([stack.spec.n_layers for stack in stacks])
+        of_row = depth[np.asarray(self.models.spec)]
+        groups = []
+        for one in np.unique(depth):
+            chosen = np.flatnonzero(depth == one)
+            models = pack([stacks[n] for n in chosen])
+            if probe is not None:
+                probes = self.probes(probe)
+                models = models.replace(probe=pack_probes([probes[n] for n in chosen]))
+            groups.append((np.flatnonzero(of_row == one), models))
+        return groups
+
+    @functools.cached_property
+    def ranking(self) -> jax.Array:
+        """One importance for each feature of the dataset, for all models: [features] float32."""
+        table = jax.tree.map(jnp.asarray, self.data.edit)
+        ids = self.population.ids("train")
+        ids = ids[:: -(-len(ids) // RANKING_MODELS)]
+        importances = dm.importances(self.models.template)
+        per_model = map_models(importances, table, self.models, ids, self.config.seed)
+        return jnp.asarray(dm.global_importance(per_model))
