@@ -7,6 +7,9 @@ on the command line: `--config.editor.steps=2000`.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+# The rows that an editor with probes sees networks on (see mlp.probe.ProbeConfig).
+PROBE = {"points": 256, "seed": 0, "labelled": False}
+
 
 def base(dataset: str) -> ConfigDict:
     """The defaults for `dataset` ("adult", "bank" or "synthetic")."""
@@ -42,8 +45,8 @@ def base(dataset: str) -> ConfigDict:
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
     config.editor.mean_replacement = False  # of removed weights, in the bias; needs a probe
-    # The rows of the `edit` data on which an editor sees what networks do: None, or
-    # {"points": 1024, "seed": 0, "labelled": False}, where True reads labels and groups.
+    # The rows of the `edit` data on which an editor sees what networks do: None, or such a dict as
+    # PROBE, where "labelled" reads labels and groups.
     config.editor.probe = placeholder(dict)
     config.editor.dtype = "float32"
     config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...
@@ -78,3 +81,11 @@ def base(dataset: str) -> ConfigDict:
     config.evaluation.validation_models = 100  # at most; settings are chosen on them
     config.evaluation.batch_size = 16
     return config
+
+
+def refined(editor: str, **settings) -> dict:
+    """`config.refined` for the editor called `editor` and three numbers of steps."""
+    return {
+        f"{editor}, {steps} steps": {"editor": editor, "steps": steps, **settings}
+        for steps in (10, 100, 300)
+    }

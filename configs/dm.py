@@ -12,7 +12,11 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = common.base(dataset)
     config.task = "dm"
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
-    config.editors = {"GMN": {}}
+    config.editors = {
+        "GMN": {},
+        "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
+    }
+    config.refined = common.refined("GMN + probe", learning_rate=3e-3)
     config.editor.mask = "inputs"
     config.editor.steps = 6000
     config.preference = (0.0005, 0.5)
@@ -22,11 +26,14 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "FS (GMN)",
         "FS & Retrain",
         "FS & Retrain (from original)",
+        "Greedy & Retrain",
+        "Per-model optimum",
     )
     # FS & Retrain: 100 epochs of the `edit` data from a fresh start, 20 from the original weights,
     # at every second number of features.
     config.evaluation.retrain = {"steps": 3800, "batch_size": 128, "learning_rate": 1e-3}
     config.evaluation.retrain_original = {"steps": 760, "batch_size": 128, "learning_rate": 1e-3}
     config.evaluation.retrain_every = 2
+    config.evaluation.optimum = {"steps": 2000, "mask": "inputs", "ramp": 0.3}
     config.evaluation.reference_point = (1.0, 0.1)
     return config

@@ -12,12 +12,21 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = common.base(dataset)
     config.task = "fairness"
     config.requirement = "metanet.objectives.fairness.equalised_odds"
-    config.editors = {"GMN": {}}
+    config.editors = {"GMN": {}, "GMN + probe": {"probe": common.PROBE | {"labelled": True}}}
+    config.refined = common.refined("GMN + probe", points=256)
     config.editor.mask = "none"
     config.editor.gamma = 0.1
     config.editor.points = 1024
     config.editor.balanced = True
     config.preference = (0.005, 0.8)
-    config.baselines = ("ThresholdOpt", "CalEqOdds", "RejectOption", "FairCls", "Group shift")
+    config.baselines = (
+        "ThresholdOpt",
+        "CalEqOdds",
+        "RejectOption",
+        "FairCls",
+        "Group shift",
+        "Per-model optimum",
+    )
+    config.evaluation.optimum = {"steps": 2000, "points": 256, "ramp": 0.3}
     config.evaluation.reference_point = (0.3, 0.05)
     return config

@@ -16,7 +16,9 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editors = {
         "GMN - Prune & Edit": {"edit": True},
         "GMN - Prune": {"edit": False, "seeds": 1},
+        "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
     }
+    config.refined = common.refined("GMN + probe", learning_rate=1e-2)
     config.editor.mask = "edges"
     config.preference = (0.0005, 0.5)
     config.baselines = (
@@ -27,11 +29,15 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "SNIP",
         "Lottery Ticket",
         "SNIP & Distil",
+        "OBD",
+        "OBD & Distil",
+        "Per-model optimum",
     )
     # Baselines that train: steps of Adam on batches of the `edit` data.
     config.evaluation.distil = {"steps": 100, "batch_size": 128, "learning_rate": 3e-3}
     config.evaluation.lottery = {"steps": 50, "batch_size": 128, "learning_rate": 1e-3}
     config.evaluation.lottery_rounds = 3
+    config.evaluation.optimum = {"steps": 2000, "mask": "edges", "ramp": 0.3}
     config.evaluation.fractions = tuple(round(0.05 * i, 2) for i in range(1, 20))  # baselines'
     # (fraction of weights kept, JSD in nats) that hypervolumes are measured from.
     config.evaluation.reference_point = (1.0, 0.1)

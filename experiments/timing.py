@@ -38,7 +38,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
         folder.mkdir(exist_ok=True)
         trained = stages.train(study, folder, should_stop)
         editors = {name: of_seed[0] for name, of_seed in trained.items()}
-        names = [*editors, *part.baselines, *([REJECT_OPTION] if task == "fairness" else [])]
+        names = [
+            *editors,
+            *part.refined,
+            *part.baselines,
+            *([REJECT_OPTION] if task == "fairness" else []),
+        ]
 
         def measure(name, study=study, editors=editors):
             return _time(study, name, editors, config.timed_models)

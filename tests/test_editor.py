@@ -576,7 +576,7 @@ def test_deltas_lie_on_parameters_that_exist(specs):
 
 def in_units(editor, proposal):
     """The largest deltas, in units of the population's parameters."""
-    kinds = {name: np.max(getattr(editor.scales, name)) for name in vars(editor.scales)}
+    kinds = {k: np.max(v) for k, v in vars(editor.scales).items() if v is not None}
     return {n: float(np.abs(getattr(proposal, n)).max() / unit) for n, unit in kinds.items()}
 
 

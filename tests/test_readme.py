@@ -20,6 +20,8 @@ from configs import dm
 
 def get_config():
     config = dm.get_config("synthetic")
+    config.editors = {"GMN": {}}
+    config.refined = {}
     config.baselines = ("FS",)
     config.population.experiments = 12
     config.population.max_specs = 1

@@ -22,6 +22,7 @@ def get_config():
     config = quickstart.get_config()
     # One editor and one baseline, as small as they can be.
     config.editors = {"GMN - Prune": {"edit": False}}
+    config.refined = {}
     config.editor.seeds = 2
     config.baselines = ("Random",)
     config.num_cpu_devices = 2
@@ -277,6 +278,7 @@ def get_config():
     if "parts" in config:
         config.parts = {{"pruning": config.parts.pruning}}
         config.parts.pruning.editors = {{"GMN": {{}}}}
+        config.parts.pruning.refined = {{}}
         config.parts.pruning.baselines = ("Random",)
         config.timed_models = 3
         return config
@@ -286,6 +288,10 @@ def get_config():
     config.editor.node_width = 8
     config.editor.edge_width = config.editor.message_width = 4
     config.evaluation.preferences = 2 if "{task}" == "joint" else 3
+    if "GMN + probe" in config.editors:
+        config.refined = {{"GMN + probe, 2 steps": {{"editor": "GMN + probe", "steps": 2}}}}
+        config.evaluation.optimum.steps = 4
+        config.evaluation.descents = 2
     if "retrain" in config.evaluation:
         config.evaluation.retrain.steps = 20
         config.evaluation.retrain_original.steps = 20
@@ -309,7 +315,8 @@ def test_every_method_of_the_other_tasks_has_an_entry(task, space, start):
 
     text = (space / task / "results.json").read_text()
     methods = json.loads(text, parse_constant=refuse)["methods"]
-    assert methods.keys() > {"GMN"} and len(methods) == 6
+    assert methods.keys() > {"GMN", "GMN + probe", "GMN + probe, 2 steps", "Per-model optimum"}
+    assert len(methods) == {"dm": 10, "fairness": 9}[task]
     for name, method in methods.items():
         assert name in out
         assert 0 <= method["hypervolume"] <= 1
