@@ -18,7 +18,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN - Prune": {"edit": False, "seeds": 1},
         "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
     }
-    config.refined = common.refined("GMN + probe", learning_rate=1e-2)
+    config.refined = common.refined("GMN + probe", learning_rate=5e-3)
     config.editor.mask = "edges"
     config.preference = (0.0005, 0.5)
     config.baselines = (

@@ -82,12 +82,11 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     config = study.config
     table = jax.tree.map(jnp.asarray, study.data.edit)
     if name in editors:
-        return _edited(study, editor_method, editors[name])
+        return _edited(study, editor_method, editors, name)
     if name in config.refined:
-        settings = config.refined[name].to_dict()
-        return _refined(study, editors[settings.pop("editor")], settings)
+        return _refined(study, editors, **config.refined[name].to_dict())
     if name == "FS (GMN)":
-        return _edited(study, masked_method, editors["GMN"])
+        return _edited(study, masked_method, editors, "GMN")
     if name == OPTIMUM:
         return _optimum(study)
     if config.task == "fairness":
@@ -113,16 +112,17 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     return _compiled(study, recipe, context, "features", counts, study.by_depth())
 
 
-def _edited(study: Study, method: Method, editor: TrainedEditor) -> Swept:
-    """A method that applies `editor`, which is its context."""
+def _edited(study: Study, method: Method, editors: dict[str, TrainedEditor], name: str) -> Swept:
+    """A method that applies the editor called `name`, which is its context."""
+    editor = editors[name]
     models = study.probed(editor.config.probe)
-    preferences = _preferences(study.config, study.config.evaluation.preferences)
+    preferences = _preferences(study.config, study.config.evaluation.preferences, name)
     swept = _compiled(study, lambda _: method, editor, "lambda", preferences, [_all(models)])
     return _probing(study, editor.config.probe, swept)
 
 
-def _refined(study: Study, editor: TrainedEditor, settings: dict) -> Swept:
-    """`editor`, then gradient descent on every model."""
+def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:
+    """The editor called `editor`, then gradient descent on every model."""
 
     def recipe(template):
         def edit(editor, graph, keys):
@@ -130,8 +130,10 @@ def _refined(study: Study, editor: TrainedEditor, settings: dict) -> Swept:
 
         return refined(edit, template, study.requirement, RefineConfig(**settings))
 
-    swept = _descended(study, recipe, editor, editor.config.probe)
-    return _probing(study, editor.config.probe, swept)
+    preferences = _preferences(study.config, study.config.evaluation.descents, editor)
+    probe = editors[editor].config.probe
+    swept = _descended(study, recipe, editors[editor], preferences, probe)
+    return _probing(study, probe, swept)
 
 
 def _optimum(study: Study) -> Swept:
@@ -141,18 +143,17 @@ def _optimum(study: Study) -> Swept:
     def recipe(template):
         return refined(unedited(template), template, study.requirement, config)
 
-    return _descended(study, recipe, None, None)
+    preferences = _preferences(study.config, study.config.evaluation.descents)
+    return _descended(study, recipe, None, preferences, None)
 
 
-def _descended(study: Study, recipe, start, probe: ProbeConfig | None) -> Swept:
+def _descended(study: Study, recipe, start, preferences, probe: ProbeConfig | None) -> Swept:
     """A method that trains every model at every lambda, from what it makes of the context `start`.
 
-    In a template per depth, at fewer lambdas than an editor.
+    In a template per depth.
     """
-    config = study.config
-    table, pool = sampling_pool(study.data.edit, config.editor.balanced)
+    table, pool = sampling_pool(study.data.edit, study.config.editor.balanced)
     sample = Sample(*jax.tree.map(jnp.asarray, (table, pool)))
-    preferences = _preferences(config, config.evaluation.descents)
     groups = study.by_depth(probe)
     return _compiled(study, recipe, (start, sample), "lambda", preferences, groups)
 
@@ -190,10 +191,14 @@ def _retrained(name: str, config: ConfigDict, template: Template) -> Method:
     return dm.selection_retrained(template, ranking, RetrainConfig(**settings), start)
 
 
-def _preferences(config: ConfigDict, count: int) -> np.ndarray:
-    """`count` values of lambda: [S], or [S, requirements], a grid, where there are several."""
+def _preferences(config: ConfigDict, count: int, editor: str = "") -> np.ndarray:
+    """`count` values of lambda: [S], or [S, requirements], a grid, where there are several.
+
+    Over the range that the editor called `editor` was trained on.
+    """
+    own = config.editors.get(editor) or {}
     axes = [np.geomspace(*pair, 1 if pair[0] == pair[1] else count)
-            for pair in preference_pairs(config.preference)]  # fmt: skip
+            for pair in preference_pairs(own.get("preference", config.preference))]  # fmt: skip
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
     return grid[:, 0] if len(axes) == 1 else grid
 

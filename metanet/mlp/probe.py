@@ -9,7 +9,7 @@ from flax import struct
 
 from metanet.core import require
 from metanet.data.tabular import Table
-from metanet.mlp.network import MLPParams, apply, forward, inference_norm, js_divergence
+from metanet.mlp.network import MLPParams, forward, inference_norm, js_divergence
 from metanet.mlp.spec import MLPSpec
 
 MEAN, DEVIATION, VALUE_DEVIATION = 0, 1, 3  # places in Probe.node
@@ -83,16 +83,15 @@ def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
 class Probe:
     """The statistics of one MLP (of M, with a leading axis, where they are stacked); float32.
 
-    With means over rows by weight, v a neuron's value before its norm and activation (of an input:
-    the input), a after them, and g the derivatives of the outputs with respect to v, such that
-    g^2 delta^2 / 8 is the JS divergence (nats) that a small change delta of v makes, to second
-    order (C - 1 derivatives for C classes, see `_directions`):
+    Means are over rows by weight, v is a neuron's value before its norm and activation (of an
+    input: the input), a after them, and m the derivative with respect to v of the second logit less
+    the first:
 
     Attributes:
-      node: one [n_l, 7 + cells] per layer 0 to L: mean of a; log deviation of a; mean of v; log
-        deviation of v; mean of g in the first direction; log root mean square of g; log divergence
-        of an input that is set to 0, else 0; then the mean of a in every cell, from that of all
-        rows, in deviations.
+      node: one [n_l, 7 + cells] per layer 0 to L: mean of a; log deviation of a; asinh of the mean
+        of v; log deviation of v; mean of m; half the log of the mean Fisher information (see
+        `_fisher`) about v; log divergence of an input that is set to 0, by the logits' linear
+        change, else 0; then the mean of a in every cell, from that of all rows, in deviations.
       edge: one [n_source, n_target, 3] per block: log divergence, to second order, of setting the
         weight to 0, and of replacing it by its mean effect in the bias (Optimal Brain Damage, LeCun
         et al. 1990, diagonal); the rank of the latter among the model's weights, in [0, 1].
@@ -109,21 +108,14 @@ def _log(x: jax.Array) -> jax.Array:
     return jnp.log(x + _TINY)
 
 
-def _directions(logits: jax.Array) -> jax.Array:
-    """u [C - 1, rows, C] with sum u u' = diag(p) - p p', the Fisher information of a softmax.
+def _fisher(p: jax.Array, slopes: jax.Array) -> jax.Array:
+    """The variance over the classes of margins' derivatives: [rows, n].
 
-    The k-th splits class k from those after it: sqrt(p_k t_{k+1} / t_k) (e_k - p_{>k} / t_{k+1}),
-    where t_k is the probability of the classes from k on.
+    p: [rows, C];  slopes: [C - 1, rows, n], derivatives of every logit but the first less the
+    first's. Times delta^2 / 8 it is the JS divergence (nats) that a small change delta makes.
     """
-    p = jax.nn.softmax(logits, axis=-1)
-    tail = jnp.cumsum(p[:, ::-1], axis=-1)[:, ::-1]
-    classes = jnp.arange(p.shape[-1])
-    split = []
-    for k in range(p.shape[-1] - 1):
-        rest = jnp.where((classes > k)[None], p / jnp.maximum(tail[:, k + 1, None], 1e-30), 0.0)
-        size = jnp.sqrt(p[:, k] * tail[:, k + 1] / jnp.maximum(tail[:, k], 1e-30))
-        split.append(size[:, None] * ((classes == k)[None] - rest))
-    return jnp.stack(split)
+    weight = p.T[1:, :, None]
+    return (weight * slopes**2).sum(0) - (weight * slopes).sum(0) ** 2
 
 
 def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: Points) -> Probe:
@@ -151,9 +143,11 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
     rows = points.x.shape[0]
     nudges = [jnp.zeros((rows, width)) for width in spec.widths[1:]]
     logits, pull, (values, outputs) = jax.vjp(run, points.x, nudges, has_aux=True)
-    at_inputs, at_neurons = jax.vmap(pull)(_directions(logits))
+    n_classes, p = logits.shape[-1], jax.nn.softmax(logits, axis=-1)
+    margins = jnp.eye(n_classes)[1:] - jnp.eye(n_classes)[:1]  # [C - 1, C]
+    at_inputs, at_neurons = jax.vmap(pull)(jnp.tile(margins[:, None], (1, rows, 1)))
     slopes = [at_inputs, *at_neurons]  # [C - 1, rows, n_l]
-    squares = [(slope**2).sum(0) for slope in slopes]
+    fisher = [_fisher(p, slope) for slope in slopes]
 
     def moments(values):
         mean = share @ values
@@ -166,19 +160,19 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
         value_mean, _, value_variance = moments(value)
         dropped = jnp.zeros_like(mean)
         if layer == 0:
-            dropped = _log(_dropped(spec, params, activation, points, logits))
+            dropped = _log(jnp.maximum(share @ _dropped(points.x, logits, at_inputs), 0.0))
         deviation = jnp.sqrt(variance)
         shift = (member.T @ output - mean[None]) / (deviation + _TINY)[None]
         node.append(jnp.stack([
-            mean, _log(deviation), value_mean, _log(jnp.sqrt(value_variance)),
-            share @ slopes[layer][0], 0.5 * _log(share @ squares[layer]), dropped, *shift,
+            mean, _log(deviation), jnp.arcsinh(value_mean), _log(jnp.sqrt(value_variance)),
+            share @ slopes[layer][0], 0.5 * _log(share @ fisher[layer]), dropped, *shift,
         ], axis=-1))  # fmt: skip
         centred_of.append(centred)
         square_of.append(output**2)
 
     saliencies = []
     for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
-        steep = share[:, None] * squares[target]
+        steep = share[:, None] * fisher[target]
         both = [square_of[source].T @ steep, centred_of[source].T @ steep]
         saliencies.append(jnp.stack([weight**2 * s / 8 for s in both], axis=-1))
     flat = jnp.concatenate([s[..., 1].reshape(-1) for s in saliencies])
@@ -190,21 +184,17 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
         edge.append(jnp.concatenate([jnp.log(s + 1e-3 * _TINY), block], axis=-1))
         start += size
 
-    p = jax.nn.softmax(logits, axis=-1)
-    decided = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1])
+    decided = jax.nn.one_hot(logits.argmax(-1), n_classes)
     doubt = (p * (1 - p)).sum(-1, keepdims=True)
     graph = member.T @ jnp.concatenate([p[:, 1:], decided[:, 1:], doubt], axis=-1)
     return Probe(tuple(node), tuple(edge), graph.reshape(-1))
 
 
-def _dropped(spec, params, activation, points, logits):
-    """Mean JS divergence (nats) when each input is set to 0: [features].
+def _dropped(x: jax.Array, logits: jax.Array, slopes: jax.Array) -> jax.Array:
+    """JS divergence (nats) when an input is set to 0: [rows, features].
 
-    On every features-th row, so that it costs about as much as one forward pass.
+    The logits change linearly, so that it costs no forward pass per input.
     """
-    n_in = spec.widths[0]
-    x, weight = points.x[::n_in], points.weight[::n_in]
-    variants = x[None] * (1 - jnp.eye(n_in))[:, None]
-    after = apply(spec, params, activation, variants.reshape(-1, n_in))
-    divergence = js_divergence(logits[::n_in][None], after.reshape(n_in, len(x), -1))
-    return jnp.maximum(divergence @ weight / weight.sum(), 0.0)
+    change = jnp.moveaxis(x[None] * slopes, 0, -1)  # [rows, features, C - 1]
+    change = jnp.pad(change, ((0, 0), (0, 0), (1, 0)))
+    return js_divergence(logits[:, None], logits[:, None] - change)
