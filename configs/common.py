@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 # The rows that an editor with probes sees networks on (see mlp.probe.ProbeConfig).
-PROBE = {"points": 256, "seed": 0, "labelled": False}
+PROBE = {"points": 64, "seed": 0, "labelled": False}
 
 
 def base(dataset: str) -> ConfigDict:
@@ -44,6 +44,7 @@ def base(dataset: str) -> ConfigDict:
     config.editor.dropout = 0.0
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
+    config.editor.mask_limit = 30.0  # of mask logits
     config.editor.mean_replacement = False  # of removed weights, in the bias; needs a probe
     # The rows of the `edit` data on which an editor sees what networks do: None, or such a dict as
     # PROBE, where "labelled" reads labels and groups.

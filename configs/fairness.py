@@ -12,8 +12,11 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = common.base(dataset)
     config.task = "fairness"
     config.requirement = "metanet.objectives.fairness.equalised_odds"
-    probe = {"probe": common.PROBE | {"labelled": True}, "preference": (0.005, 1.5)}
-    config.editors = {"GMN": {}, "GMN + probe": probe}
+    rows = common.PROBE | {"points": 256, "labelled": True}
+    config.editors = {
+        "GMN": {},
+        "GMN + probe": {"probe": rows, "preference": (0.005, 1.5)},
+    }
     config.refined = common.refined("GMN + probe", points=256)
     config.editor.mask = "none"
     config.editor.gamma = 0.1

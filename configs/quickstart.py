@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config.population.experiments = 64
     config.population.max_specs = 8
     config.population.epochs = 20
-    del config.refined["GMN + probe, 300 steps"]
+    config.refined = {"GMN + probe, 100 steps": config.refined["GMN + probe, 100 steps"]}
     config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)", "SNIP & Distil")
     config.editor.seeds = 1
     config.editor.steps = 800

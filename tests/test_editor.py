@@ -24,7 +24,13 @@ from metanet.editor.edit import (
 )
 from metanet.editor.inputs import N_KINDS, Scales, scales_of
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
-from metanet.editor.relax import hard_decisions, keep_mask, soft_decisions, straight_through
+from metanet.editor.relax import (
+    bounded,
+    hard_decisions,
+    keep_mask,
+    soft_decisions,
+    straight_through,
+)
 from metanet.graphs.convert import edge_matrix, gather, pack, to_template, unpack
 from metanet.graphs.template import apply_padded
 from metanet.graphs.topology import TILE
@@ -245,6 +251,14 @@ def test_keep_mask_is_hard_forwards_and_logistic_backwards(temperature):
     soft = 1 / (1 + np.exp(-logits.astype(np.float64) / temperature))
     expected = upstream * soft * (1 - soft) / temperature
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bounded_logits_pass_gradients_that_point_back_inside():
+    logits = jnp.array([-7.0, -7.0, -4.0, -4.0, 0.0, 6.0, 6.0])
+    gradient = jnp.array([1.0, -1.0, 1.0, -1.0, 2.0, 1.0, -1.0])  # descent moves the other way
+    values, pull = jax.vjp(lambda logits: bounded(logits, 5.0), logits)
+    np.testing.assert_array_equal(values, [-5, -5, -4, -4, 0, 5, 5])
+    np.testing.assert_array_equal(pull(gradient)[0], [0, -1, 1, -1, 2, 1, 0])
 
 
 def test_straight_through_has_the_hard_value_and_the_soft_gradient():

@@ -11,6 +11,7 @@ from flax import struct
 from metanet.core import require
 from metanet.editor.inputs import Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Layer, tiles_of
+from metanet.editor.relax import bounded
 from metanet.graphs.convert import graph_of
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.probe import ProbeConfig
@@ -32,6 +33,7 @@ class EditorConfig:
       edit: whether parameters are edited; with False there is only a mask.
       mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
       mask_bias: the mask logits' first value; positive keeps.
+      mask_limit: how large the mask logits may become, either way (see relax.bounded).
       mean_replacement: whether the mean effect of a removed weight goes into the bias at its
         target; needs `probe`.
       probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
@@ -47,6 +49,7 @@ class EditorConfig:
     edit: bool = True
     mask: str = "edges"
     mask_bias: float = 3.0
+    mask_limit: float = 30.0
     mean_replacement: bool = False
     probe: ProbeConfig | None = None
     dtype: str = "float32"
@@ -57,6 +60,8 @@ class EditorConfig:
             require(value >= 1, f"editor.{key}", value, "at least 1")
         require(0 <= self.dropout < 1, "editor.dropout", self.dropout, "0 <= dropout < 1")
         require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
+        limit = f"more than editor.mask_bias, {abs(self.mask_bias)}"
+        require(self.mask_limit > abs(self.mask_bias), "editor.mask_limit", self.mask_limit, limit)
         ready = not self.mean_replacement or self.probe is not None
         require(ready, "editor.mean_replacement", True, "editor.probe, whose means it uses")
         require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
@@ -129,12 +134,15 @@ class Editor(nn.Module):
         if config.mask in ("edges", "both"):
             # A fresh mask keeps everything: its logits are all `mask_bias`.
             head = EdgeMLP(config.message_width, 1, dtype, nn.initializers.zeros, name="keep")
-            keep = config.mask_bias + head(edges, nodes, tiles).reshape(-1).astype(jnp.float32)
+            logit = config.mask_bias + head(edges, nodes, tiles).astype(jnp.float32)
+            keep = bounded(logit.reshape(-1), config.mask_limit)
         if config.mask in ("inputs", "both"):
             head = nn.Dense(2 * config.node_width, dtype=dtype, name="input_hidden")(nodes)
             last = nn.Dense(1, kernel_init=nn.initializers.zeros, dtype=dtype, name="input_keep")
             logit = config.mask_bias + last(nn.relu(head))[:, 0].astype(jnp.float32)
-            input_keep = jnp.where(jnp.repeat(is_input, TILE), logit, jnp.inf)
+            input_keep = jnp.where(
+                jnp.repeat(is_input, TILE), bounded(logit, config.mask_limit), jnp.inf
+            )
         n_nodes, n_edges = len(nodes), tiles.exists.size
         if not config.edit:
             none = jnp.zeros(n_nodes)

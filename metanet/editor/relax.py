@@ -1,5 +1,7 @@
 """Discrete choices that gradients pass through (paper A.1, A.3.3)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -17,6 +19,28 @@ def keep_mask(logits: jax.Array, temperature: float = 1.0) -> jax.Array:
     """
     soft = jax.nn.sigmoid(logits / temperature)
     return straight_through((logits > 0).astype(soft.dtype), soft)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def bounded(logits: jax.Array, limit: float) -> jax.Array:
+    """Logits within +-limit; where they are beyond, only gradients that point back inside pass.
+
+    Further out, noise never turns a mask over, and no gradient would ever correct it: at 5 it does
+    once in 150 steps.
+    """
+    return jnp.clip(logits, -limit, limit)
+
+
+def _bounded_forward(logits, limit):
+    return bounded(logits, limit), logits
+
+
+def _bounded_backward(limit, logits, gradient):
+    outward = jnp.where(gradient < 0, logits > limit, logits < -limit)
+    return (jnp.where(outward, 0.0, gradient),)
+
+
+bounded.defvjp(_bounded_forward, _bounded_backward)
 
 
 def soft_decisions(logits: jax.Array, temperature: float) -> jax.Array:

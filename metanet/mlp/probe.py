@@ -94,7 +94,7 @@ class Probe:
         change, else 0; then the mean of a in every cell, from that of all rows, in deviations.
       edge: one [n_source, n_target, 3] per block: log divergence, to second order, of setting the
         weight to 0, and of replacing it by its mean effect in the bias (Optimal Brain Damage, LeCun
-        et al. 1990, diagonal); the rank of the latter among the model's weights, in [0, 1].
+        et al. 1990, diagonal); the latter from the mean over the model's weights, in deviations.
       graph: [cells * (2 C - 1)]: mean probability and share of decisions for each class but the
         first, and mean p (1 - p), of every cell.
     """
@@ -174,15 +174,10 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
     for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
         steep = share[:, None] * fisher[target]
         both = [square_of[source].T @ steep, centred_of[source].T @ steep]
-        saliencies.append(jnp.stack([weight**2 * s / 8 for s in both], axis=-1))
-    flat = jnp.concatenate([s[..., 1].reshape(-1) for s in saliencies])
-    rank = jnp.argsort(jnp.argsort(flat)) / flat.size
-    edge, start = [], 0
-    for s in saliencies:
-        size = s[..., 1].size
-        block = rank[start : start + size].reshape(*s.shape[:2], 1)
-        edge.append(jnp.concatenate([jnp.log(s + 1e-3 * _TINY), block], axis=-1))
-        start += size
+        saliencies.append(jnp.log(jnp.stack([weight**2 * s / 8 for s in both]) + 1e-3 * _TINY))
+    flat = jnp.concatenate([s[SALIENCY].reshape(-1) for s in saliencies])
+    middle, spread = flat.mean(), flat.std() + _TINY
+    edge = [jnp.stack([*s, (s[SALIENCY] - middle) / spread], axis=-1) for s in saliencies]
 
     decided = jax.nn.one_hot(logits.argmax(-1), n_classes)
     doubt = (p * (1 - p)).sum(-1, keepdims=True)
