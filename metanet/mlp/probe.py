@@ -54,11 +54,11 @@ class Points:
 
 
 def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
-    """Draws the probe table from `table`; a cell (or a table) with too few rows repeats them."""
+    """Draws the probe table from `table`; a cell with too few rows repeats them."""
     rng = np.random.default_rng([config.seed, 3])
     rows = rng.permutation(len(table.y))
     if not config.labelled:
-        rows = np.resize(rows, min(config.points, len(rows)))
+        rows = rows[: config.points]
         ones = np.ones(len(rows), np.float32)
         return Points(jnp.asarray(table.x[rows]), jnp.zeros(len(rows), jnp.int32), ones, 1)
     cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)
@@ -66,9 +66,7 @@ def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
     present = [part for part in members if len(part)]
     counts = [len(part) for part in np.array_split(np.arange(config.points), len(present))]
     drawn = [np.resize(part, count) for part, count in zip(present, counts, strict=True)]
-    share = [len(part) / len(rows) / max(count, 1) for part, count in
-             zip(present, counts, strict=True)]  # fmt: skip
-    weight = np.repeat(share, counts) * config.points
+    weight = np.repeat([len(part) for part in present] / np.maximum(counts, 1), counts)
     order = rng.permutation(config.points)
     rows, weight = np.concatenate(drawn)[order], weight[order]
     return Points(
