@@ -63,6 +63,7 @@ def base(dataset: str) -> ConfigDict:
     config.editor.ramp = 0.3
     config.editor.mask_noise = 1.0
     config.editor.mask_temperature = 1.0
+    config.editor.mask_path = 0.0  # chance of a model to learn masks, at random places; 0 is never
     config.editor.decision_temperature = 0.2
     config.editor.checkpoint_every = 500
 

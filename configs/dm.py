@@ -14,7 +14,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
     config.editors = {
         "GMN": {},
-        "GMN + probe": {"probe": common.PROBE, "mask_limit": 5.0},
+        "GMN + probe": {"probe": common.PROBE, "mask_limit": 5.0, "mask_path": 0.5},
     }
     config.refined = common.refined("GMN + probe", learning_rate=3e-3)
     config.editor.mask = "inputs"

@@ -253,6 +253,30 @@ def test_keep_mask_is_hard_forwards_and_logistic_backwards(temperature):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_masks_at_a_random_place_have_the_gradient_of_what_dropping_costs():
+    """Of a function whose slope at 0 has the wrong sign."""
+
+    def cost(mask):
+        return jnp.sin(5.0 * mask) - mask  # from 0 up at first, but lower at 1
+
+    logits, learns = jnp.full(2, -1.0), jnp.array([True, False])
+
+    def gradient(place):
+        return jax.grad(lambda x: cost(keep_mask(x, 1.0, place, learns)).sum())(logits)
+
+    places = (np.arange(1000) + 0.5) / 1000
+    slope = jax.nn.sigmoid(-1.0) * jax.nn.sigmoid(1.0)
+    found = np.mean([gradient(0.0), gradient(0.0)], 0), jax.vmap(gradient)(places).mean(0)
+    assert found[0][0] == pytest.approx(float(slope) * 4.0, rel=1e-3)
+    expected = float(slope * (cost(1.0) - cost(0.0)))
+    assert found[1][0] == pytest.approx(expected, rel=1e-3) and expected < 0
+    assert found[0][1] == found[1][1] == 0
+    both, always = jnp.array([-1.0, 1.0]), jnp.array(True)
+    mask, pull = jax.vjp(lambda x: keep_mask(x, 1.0, jnp.float32(0.3), always), both)
+    np.testing.assert_array_equal(mask, np.float32([0.3, 1]))
+    np.testing.assert_allclose(pull(jnp.ones(2))[0], [slope, 0], rtol=1e-5)
+
+
 def test_bounded_logits_pass_gradients_that_point_back_inside():
     logits = jnp.array([-7.0, -7.0, -4.0, -4.0, 0.0, 6.0, 6.0])
     gradient = jnp.array([1.0, -1.0, 1.0, -1.0, 2.0, 1.0, -1.0])  # descent moves the other way

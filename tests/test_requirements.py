@@ -93,7 +93,7 @@ def test_what_leaves_irrelevant_inputs_is_dropped_first(mask, editors, held_out,
     assert 0.25 < total < 0.75
     irrelevant = np.mean([by_input[name] for name in synthetic.IRRELEVANT])
     causes = np.mean([by_input[name] for name in synthetic.CAUSES])
-    assert irrelevant < 0.2 and causes > irrelevant + 0.4
+    assert irrelevant < 0.3 and causes > irrelevant + 0.4
 
 
 def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):

@@ -61,6 +61,19 @@ class Masks:
     inputs: jax.Array
 
 
+@struct.dataclass
+class Path:
+    """Where the masks of each graph of a batch are evaluated (see relax.keep_mask): [G + 1].
+
+    Attributes:
+      place: float32, what stands for 0.
+      learns: bool, whether the masks have gradients.
+    """
+
+    place: jax.Array
+    learns: jax.Array
+
+
 def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
     """Standard logistic noise for every edge and node.
 
@@ -101,6 +114,7 @@ def edit_graph(
     noise: Masks | None = None,
     temperature: float = 1.0,
     dropout_key: jax.Array | None = None,
+    path: Path | None = None,
 ) -> tuple[jraph.GraphsTuple, Masks]:
     """The edited batch, and its masks.
 
@@ -109,6 +123,7 @@ def edit_graph(
       noise: added to the masks' logits; none for a deterministic edit.
       temperature: of the masks' relaxation, which only gradients see.
       dropout_key: turns the editor's dropout on.
+      path: where masks are evaluated; by default at 0 and 1, with gradients.
 
     Returns:
       The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
@@ -120,11 +135,18 @@ def edit_graph(
     )
     edges = jnp.ones_like(graph.edges["weight"])
     inputs = jnp.ones_like(graph.nodes["bias"])
+
+    def masked(logits, sizes):
+        if path is None:
+            return keep_mask(logits, temperature)
+        owner = graph_of(sizes, len(logits))
+        return keep_mask(logits, temperature, path.place[owner], path.learns[owner])
+
     if proposal.keep is not None:
-        edges = keep_mask(proposal.keep + (0.0 if noise is None else noise.edges), temperature)
+        edges = masked(proposal.keep + (0.0 if noise is None else noise.edges), graph.n_edge)
     if proposal.input_keep is not None:
         logits = proposal.input_keep + (0.0 if noise is None else noise.inputs)
-        inputs = keep_mask(logits, temperature)
+        inputs = masked(logits, graph.n_node)
         leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]
         edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
     weight = graph.edges["weight"] + proposal.weight

@@ -11,14 +11,29 @@ def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
     return jax.lax.stop_gradient(hard - soft) + soft
 
 
-def keep_mask(logits: jax.Array, temperature: float = 1.0) -> jax.Array:
+def keep_mask(
+    logits: jax.Array,
+    temperature: float = 1.0,
+    place: jax.Array | None = None,
+    learns: jax.Array | None = None,
+) -> jax.Array:
     """A 0/1 mask, 1 where the logit of keeping over dropping is positive; straight-through.
 
     Softmax over {drop, keep} at `temperature` (eq. 15) is the logistic function of the difference
     of the two logits. With logistic noise added to the logits this is a Gumbel-softmax sample.
+
+    Args:
+      place: in [0, 1], stands for 0 where it is given; only masks that drop have gradients then.
+        The gradient at 0 may have the wrong sign. At a uniform place it is in the mean what
+        dropping costs, as integrated gradients attribute it (Sundararajan et al. 2017).
+      learns: with `place`, where gradients pass at all.
     """
     soft = jax.nn.sigmoid(logits / temperature)
-    return straight_through((logits > 0).astype(soft.dtype), soft)
+    keeps = logits > 0
+    if place is None:
+        return straight_through(keeps.astype(soft.dtype), soft)
+    value = jnp.where(keeps, 1.0, place).astype(soft.dtype)
+    return straight_through(value, jnp.where(learns & ~keeps, soft, jax.lax.stop_gradient(soft)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.core import over_models, require, stream
 from metanet.data.tabular import Table
-from metanet.editor.edit import as_edit, edit_graph, logistic_noise
+from metanet.editor.edit import Path, as_edit, edit_graph, logistic_noise
 from metanet.editor.inputs import Scales
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.relax import soft_decisions
@@ -42,6 +42,8 @@ class TrainingConfig:
       ramp: the fraction of steps over which lambda rises from 0.
       mask_noise: the scale of the logistic noise on mask logits.
       mask_temperature, decision_temperature: of the relaxations.
+      mask_path: the chance of a model that its masks learn in a step, from gradients at a random
+        place between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
       preference: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
         With several requirements, one such pair for each.
     """
@@ -59,6 +61,7 @@ class TrainingConfig:
     mask_noise: float = 1.0
     mask_temperature: float = 1.0
     decision_temperature: float = 0.2
+    mask_path: float = 0.0
     preference: tuple = (0.001, 0.5)
 
     def __post_init__(self):
@@ -68,6 +71,8 @@ class TrainingConfig:
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, f"editor.{key}", value, "a positive number")
+        share = self.mask_path
+        require(0 <= share <= 1, "editor.mask_path", share, "0 <= mask_path <= 1")
         pairs = preference_pairs(self.preference)
         ok = all(len(pair) == 2 and 0 < pair[0] <= pair[1] for pair in pairs)
         require(ok, "preference", self.preference, "(low, high) with 0 < low <= high")
@@ -204,7 +209,8 @@ def _shard_loss(params, problem, step, ramp, static):
         dropout_key = jax.random.fold_in(
             stream(problem.seed, "editor dropout", step), jax.lax.axis_index("models")
         )
-    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key)
+    path = _draw_path(config.mask_path, model_keys[:, 1]) if config.mask_path else None
+    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key, path)
     edit = as_edit(editor, graph, edited, masks)
 
     points_key = stream(problem.seed, "editor points", step)
@@ -220,6 +226,14 @@ def _shard_loss(params, problem, step, ramp, static):
     losses = linear(preserved, required, ramp * jnp.exp(log_weight))
     parts = {"loss": losses, "jsd": preserved, "requirement": required}
     return losses.sum(), parts | {"id": ids}
+
+
+def _draw_path(share: float, keys: jax.Array) -> Path:
+    """Some of the models keyed by [G] learn masks, at a place of their own; the others, edits."""
+    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (2,)))(keys)
+    learns, place = uniform[:, 0] < share, uniform[:, 1]
+    # The last graph of a batch is padding.
+    return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), Path(place * learns, learns))
 
 
 def make_chunk(
