@@ -44,7 +44,7 @@ def base(dataset: str) -> ConfigDict:
     config.editor.dropout = 0.0
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
-    config.editor.mask_limit = 30.0  # of mask logits
+    config.editor.mask_limit = 5.0  # of mask logits
     config.editor.mean_replacement = False  # of removed weights, in the bias; needs a probe
     # The rows of the `edit` data on which an editor sees what networks do: None, or such a dict as
     # PROBE, where "labelled" reads labels and groups.
@@ -70,6 +70,7 @@ def base(dataset: str) -> ConfigDict:
     # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
     # requirements, a tuple of such pairs.
     config.preference = (0.001, 0.5)
+    config.editor.preference_power = 0.0  # a model's loss counts (lambda / high)^-power
 
     # Editors followed by gradient descent on every model: method name, its editor, and how
     # (see training.refine.RefineConfig).

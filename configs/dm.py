@@ -12,12 +12,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = common.base(dataset)
     config.task = "dm"
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
-    config.editors = {
-        "GMN": {},
-        "GMN + probe": {"probe": common.PROBE, "mask_limit": 5.0, "mask_path": 0.5},
-    }
+    config.editors = {"GMN": {}, "GMN + probe": {"probe": common.PROBE}}
     config.refined = common.refined("GMN + probe", learning_rate=3e-3)
     config.editor.mask = "inputs"
+    config.editor.mask_path = 0.5
     config.editor.steps = 6000
     config.preference = (0.0005, 0.5)
     config.baselines = (

@@ -29,6 +29,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "RejectOption",
         "FairCls",
         "Group shift",
+        "Group shift (probe points)",
         "Per-model optimum",
     )
     config.evaluation.optimum = {"steps": 2000, "points": 256, "ramp": 0.3}

@@ -16,7 +16,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editors = {
         "GMN - Prune & Edit": {"edit": True},
         "GMN - Prune": {"edit": False, "seeds": 1},
-        "GMN + probe": {"probe": common.PROBE, "mean_replacement": True, "mask_limit": 5.0},
+        "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
     }
     config.refined = common.refined("GMN + probe", learning_rate=5e-3)
     config.editor.mask = "edges"

@@ -13,6 +13,7 @@ from experiments.study import Study
 from metanet.baselines import data_minimisation as dm
 from metanet.baselines import fairness, pruning
 from metanet.baselines.distil import RetrainConfig
+from metanet.data.tabular import Table
 from metanet.editor.edit import Method, with_template
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.postprocess import postprocess, postprocess_seconds
@@ -271,6 +272,8 @@ def _compiled(
 
 def _postprocessed(study: Study, name: str) -> Swept:
     fit = study.data.edit
+    if name == "Group shift (probe points)":
+        fit = _labelled(study, ProbeConfig(**study.config.editors["GMN + probe"].probe))
 
     def run(split, indices):
         ids, table = _split(study, split)
@@ -280,6 +283,13 @@ def _postprocessed(study: Study, name: str) -> Swept:
         return postprocess_seconds(name, study.models, ids, index, fit, study.data.test)
 
     return Swept(fairness.SETTINGS[name][1], run, seconds)
+
+
+def _labelled(study: Study, probe: ProbeConfig) -> Table:
+    """What an editor with the labelled `probe` is shown of the `edit` data."""
+    points, groups = study.points(probe), study.data.edit.n_groups
+    label, group = points.cell // groups, points.cell % groups
+    return Table(*map(np.asarray, (points.x, label, group, points.weight)), n_groups=groups)
 
 
 def _pruning(name, config, template):

@@ -83,8 +83,12 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
     for name, settings in config.refined.items():
         known = f"one of {', '.join(config.editors)}"
         require(settings.editor in config.editors, f"refined.{name}.editor", settings.editor, known)
-    ready = "FS (GMN)" not in config.baselines or "GMN" in config.editors
-    require(ready, "baselines", "FS (GMN)", "an editor called GMN, whose masks it uses")
+    for name, editor, uses in (
+        ("FS (GMN)", "GMN", "masks"),
+        ("Group shift (probe points)", "GMN + probe", "points"),
+    ):
+        ready = name not in config.baselines or editor in config.editors
+        require(ready, "baselines", name, f"an editor called {editor}, whose {uses} it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
     # Bad values are refused before anything is trained.
     for name in config.editors:

@@ -451,6 +451,18 @@ def test_group_shift_meets_its_bound_on_the_fit_data(pair):
     assert costs == sorted(costs, reverse=True)
 
 
+def test_group_shift_counts_a_sample_of_weight_two_as_two(pair):
+    fit, test = pair
+    # Rates are within cells: a whole cell counts twice.
+    weight = np.where((fit.y == 1) & (fit.group == 1), 2, 1)
+    rows = np.repeat(np.arange(len(fit.y)), weight)
+    repeated = Scores(fit.probability[rows], fit.y[rows], fit.group[rows])
+    weighted = Scores(fit.probability, fit.y, fit.group, weight)
+    ours = fairness.group_shift(weighted, test, {"bound": 0.03}).outputs[0][1]
+    expected = fairness.group_shift(repeated, test, {"bound": 0.03}).outputs[0][1]
+    np.testing.assert_array_equal(ours, expected)
+
+
 def test_no_grid_point_within_the_bound_is_infeasible(pair):
     fit, test = pair
     with pytest.raises(Infeasible, match="within -1"):

@@ -318,6 +318,20 @@ def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
     assert weight.nunique() == len(rows)
 
 
+def test_a_power_of_lambda_scales_the_gradient_of_a_model(models, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK", 1)
+    plain = dataclasses.replace(CONFIG, steps=1, batch_size=1, preference=(0.01, 1.0), ramp=0.0)
+    first = []
+    for power in (0.0, 0.5):
+        folder, config = tmp_path / str(power), dataclasses.replace(plain, preference_power=power)
+        loop.train_editor(folder, EDITOR, config, REQUIREMENT, models, IDS, table, 0, {})
+        first.append(pd.read_csv(folder / "metrics.csv").iloc[0])
+    assert first[0]["loss"] == first[1]["loss"]  # reported as it is
+    weight = (first[0]["loss"] - first[0]["jsd"]) / first[0]["requirement"]
+    ratio = first[1]["gradient_norm"] / first[0]["gradient_norm"]
+    assert ratio == pytest.approx(weight**-0.5, rel=1e-3) and ratio > 1.1
+
+
 @pytest.fixture(scope="module")
 def steps_on(models, table, program, start):
     """steps_on(n_devices, objective) -> state, metrics and ids after six single steps."""

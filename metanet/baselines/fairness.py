@@ -30,11 +30,17 @@ class Infeasible(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """probability: [n] float64 in [0, 1], P(y = 1). y: [n] int, 0 or 1. group: [n] int from 0."""
+    """What is known of n samples.
+
+    probability: [n] float64 in [0, 1], P(y = 1). y: [n] int, 0 or 1. group: [n] int from 0.
+    weight: what a sample counts in means over the data, [n]; only Group shift may be fitted on
+      samples of unequal weight.
+    """
 
     probability: np.ndarray
     y: np.ndarray
     group: np.ndarray
+    weight: np.ndarray | float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,7 +305,8 @@ def group_shift(fit: Scores, test: Scores, setting: dict) -> Outcome:
         cells = [logit[rows & (fit.y == c)] for c in (0, 1)]
         rates.append([_above(cell, -SHIFTS) / len(cell) for cell in cells])
         shifted = 1 / (1 + np.exp(-logit[rows, None] - SHIFTS))
-        costs.append(_jsd(_both(shifted), _both(fit.probability[rows, None])).sum(0))
+        weight = np.broadcast_to(fit.weight, rows.shape)[rows]
+        costs.append(weight @ _jsd(_both(shifted), _both(fit.probability[rows, None])))
     # Rates are within the bound of each other in a window that starts at one of them. They grow
     # with the shift: the window is an interval of a group's shifts, the best nearest to zero.
     start = [np.unique([rate[c] for rate in rates]) for c in (0, 1)]
@@ -327,4 +334,5 @@ SETTINGS = {
     "RejectOption": (reject_option, tuple({"search": s, "bound": b} for s in GRIDS for b in SWEEP)),
     "FairCls": (fair_cls, tuple({"criterion": c, "alpha": b} for c in CRITERIA for b in SWEEP)),
     "Group shift": (group_shift, tuple({"bound": bound} for bound in SWEEP)),
+    "Group shift (probe points)": (group_shift, tuple({"bound": bound} for bound in SWEEP)),
 }

@@ -49,7 +49,7 @@ class EditorConfig:
     edit: bool = True
     mask: str = "edges"
     mask_bias: float = 3.0
-    mask_limit: float = 30.0
+    mask_limit: float = 5.0
     mean_replacement: bool = False
     probe: ProbeConfig | None = None
     dtype: str = "float32"

@@ -23,17 +23,17 @@ def keep_mask(
     of the two logits. With logistic noise added to the logits this is a Gumbel-softmax sample.
 
     Args:
-      place: in [0, 1], stands for 0 where it is given; only masks that drop have gradients then.
-        The gradient at 0 may have the wrong sign. At a uniform place it is in the mean what
-        dropping costs, as integrated gradients attribute it (Sundararajan et al. 2017).
-      learns: with `place`, where gradients pass at all.
+      place: in [0, 1], stands for 0 where it is given: the gradient at 0 may have the wrong sign.
+        At a uniform place it is in the mean what dropping costs, as integrated gradients attribute
+        it (Sundararajan et al. 2017).
+      learns: with `place`, where gradients pass.
     """
     soft = jax.nn.sigmoid(logits / temperature)
     keeps = logits > 0
     if place is None:
         return straight_through(keeps.astype(soft.dtype), soft)
     value = jnp.where(keeps, 1.0, place).astype(soft.dtype)
-    return straight_through(value, jnp.where(learns & ~keeps, soft, jax.lax.stop_gradient(soft)))
+    return straight_through(value, jnp.where(learns, soft, jax.lax.stop_gradient(soft)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -104,8 +104,8 @@ def postprocess_seconds(
 
 def scores_of(models: Models, ids: np.ndarray, table: Table) -> list[Scores]:
     """What the post-processing methods read, of each of the models `ids`."""
-    y, group = np.asarray(table.y), np.asarray(table.group)
-    return [Scores(p, y, group) for p in probabilities(models, ids, table)]
+    rows = np.asarray(table.y), np.asarray(table.group), np.asarray(table.weight)
+    return [Scores(p, *rows) for p in probabilities(models, ids, table)]
 
 
 def _tasks(name, models, ids, indices, fit, test) -> list[tuple]:

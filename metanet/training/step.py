@@ -46,6 +46,8 @@ class TrainingConfig:
         place between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
       preference: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
         With several requirements, one such pair for each.
+      preference_power: a model's loss counts (lambda / high)^-power, sums of lambda where there are
+        several.
     """
 
     steps: int
@@ -63,6 +65,7 @@ class TrainingConfig:
     decision_temperature: float = 0.2
     mask_path: float = 0.0
     preference: tuple = (0.001, 0.5)
+    preference_power: float = 0.0
 
     def __post_init__(self):
         for key in ("steps", "batch_size", "points"):
@@ -224,8 +227,10 @@ def _shard_loss(params, problem, step, ramp, static):
 
     preserved, required = jax.vmap(objectives)(edit)
     losses = linear(preserved, required, ramp * jnp.exp(log_weight))
+    # A loss is of the order of lambda: without a power the largest lambdas are learned best.
+    share = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()
     parts = {"loss": losses, "jsd": preserved, "requirement": required}
-    return losses.sum(), parts | {"id": ids}
+    return (losses * share**-config.preference_power).sum(), parts | {"id": ids}
 
 
 def _draw_path(share: float, keys: jax.Array) -> Path:
