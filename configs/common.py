@@ -72,6 +72,10 @@ def base(dataset: str) -> ConfigDict:
     config.preference = (0.001, 0.5)
     config.editor.preference_power = 0.0  # a model's loss counts (lambda / high)^-power
 
+    # Editors that are shown other points than they were trained with: method name, its editor, and
+    # the probe.
+    config.reprobed = ConfigDict()
+
     # Editors followed by gradient descent on every model: method name, its editor, and how
     # (see training.refine.RefineConfig).
     config.refined = ConfigDict()
@@ -92,3 +96,21 @@ def refined(editor: str, **settings) -> dict:
         f"{editor}, {steps} steps": {"editor": editor, "steps": steps, **settings}
         for steps in (10, 100, 300)
     }
+
+
+def points_study(config: ConfigDict, labelled: bool) -> ConfigDict:
+    """The task's editor with probes, one for each number of points, and shown shifted points."""
+    own = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
+    kinds = {f"{n} points": {"points": n, "labelled": labelled} for n in (16, 64, 256, 1024, 4096)}
+    if labelled:
+        kinds["256 points, unlabelled"] = {"points": 256, "labelled": False}
+    config.editors = {name: own | {"probe": PROBE | kind} for name, kind in kinds.items()}
+    # Training and edit differ: other points, and points of people who are older, by a deviation.
+    shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
+    config.reprobed = {
+        f"{name}, {kind}": {"editor": name, "probe": PROBE | kinds[name] | change}
+        for name in ("64 points", "256 points")
+        for kind, change in shown.items()
+    }
+    config.refined, config.baselines = {}, ()
+    return config

@@ -84,6 +84,9 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     table = jax.tree.map(jnp.asarray, study.data.edit)
     if name in editors:
         return _edited(study, editor_method, editors, name)
+    if name in config.reprobed:
+        editor, probe = config.reprobed[name].editor, config.reprobed[name].probe
+        return _edited(study, editor_method, editors, editor, ProbeConfig(**probe))
     if name in config.refined:
         return _refined(study, editors, **config.refined[name].to_dict())
     if name == "FS (GMN)":
@@ -113,13 +116,23 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     return _compiled(study, recipe, context, "features", counts, study.by_depth())
 
 
-def _edited(study: Study, method: Method, editors: dict[str, TrainedEditor], name: str) -> Swept:
-    """A method that applies the editor called `name`, which is its context."""
+def _edited(
+    study: Study,
+    method: Method,
+    editors: dict[str, TrainedEditor],
+    name: str,
+    probe: ProbeConfig | None = None,
+) -> Swept:
+    """A method that applies the editor called `name`, which is its context.
+
+    It looks at the points of `probe`, by default at those that it was trained with.
+    """
     editor = editors[name]
-    models = study.probed(editor.config.probe)
+    probe = probe or editor.config.probe
     preferences = _preferences(study.config, study.config.evaluation.preferences, name)
-    swept = _compiled(study, lambda _: method, editor, "lambda", preferences, [_all(models)])
-    return _probing(study, editor.config.probe, swept)
+    groups = [_all(study.probed(probe))]
+    swept = _compiled(study, lambda _: method, editor, "lambda", preferences, groups)
+    return _probing(study, probe, swept)
 
 
 def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:

@@ -27,6 +27,7 @@ from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
 from metanet.report.comparison import compare
 from metanet.training.loop import check_preference, train_editor
+from metanet.training.refine import RefineConfig
 from metanet.training.step import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -80,9 +81,11 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
             f"config key baselines: they need {', '.join(missing)}, which is not installed; "
             "pip install 'metanet[baselines]'"
         )
-    for name, settings in config.refined.items():
-        known = f"one of {', '.join(config.editors)}"
-        require(settings.editor in config.editors, f"refined.{name}.editor", settings.editor, known)
+    known = f"one of {', '.join(config.editors)}"
+    for key in ("reprobed", "refined"):
+        for name, settings in config[key].items():
+            found = settings.editor
+            require(found in config.editors, f"{key}.{name}.editor", found, known)
     for name, editor, uses in (
         ("FS (GMN)", "GMN", "masks"),
         ("Group shift (probe points)", "GMN + probe", "points"),
@@ -91,6 +94,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
         require(ready, "baselines", name, f"an editor called {editor}, whose {uses} it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
     # Bad values are refused before anything is trained.
+    for settings in config.refined.values():
+        RefineConfig(**{key: value for key, value in settings.items() if key != "editor"})
+    for name, settings in config.reprobed.items():
+        own, other = _plan(config, settings.editor)[0].probe, ProbeConfig(**settings.probe)
+        known = "a probe with labels where its editor's has them, and only there"
+        same = own is not None and own.labelled == other.labelled
+        require(same, f"reprobed.{name}.probe", settings.probe.to_dict(), known)
     for name in config.editors:
         check_preference(tuples(config.requirement), _plan(config, name)[1])
         seeds = _editor_settings(config, name)["seeds"]
@@ -186,14 +196,16 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
             entry["seeds"] = [summary(one) for one in (entry, *others)]
         return entry
 
-    names = [*editors, *study.config.refined, *study.config.baselines]
+    config = study.config
+    names = [*editors, *config.reprobed, *config.refined, *config.baselines]
     return stored(study, workdir / "evaluation", names, measure, should_stop)
 
 
 def _editor_of(config: ConfigDict, name: str) -> str | None:
-    """The editor that the method called `name` is, or refines."""
-    if name in config.refined:
-        return config.refined[name].editor
+    """The editor that the method called `name` is, or uses."""
+    using = config.reprobed.to_dict() | config.refined.to_dict()
+    if name in using:
+        return using[name]["editor"]
     return name if name in config.editors else None
 
 
@@ -223,8 +235,8 @@ def _evaluation_settings(study: Study, name: str) -> dict:
     editor = "GMN" if name == "FS (GMN)" else _editor_of(config, name)
     if editor is not None:
         part |= {f"editor.{k}": v for k, v in _editor_settings(config, editor).items()}
-    if name in config.refined:
-        part |= {f"refined.{k}": v for k, v in config.refined[name].items()}
+    for key in ("reprobed", "refined"):
+        part |= {f"{key}.{k}": v for k, v in config[key].to_dict().get(name, {}).items()}
     return study.identity | part | {"requirement": config.requirement, "seed": config.seed}
 
 

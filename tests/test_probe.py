@@ -211,6 +211,16 @@ def test_unlabelled_points_depend_on_neither_labels_nor_groups():
     assert (points_of(ProbeConfig(50, seed=1), table, 2).x != ours.x).any()
 
 
+def test_tilted_points_prefer_rows_with_a_large_first_feature():
+    table = table_of(4000)
+    means = []
+    for tilt in (-1.0, 0.0, 1.0):
+        points = points_of(ProbeConfig(points=400, tilt=tilt), table, 2)
+        means.append(float(points.x[:, 0].mean()))
+    # exp(tilt x) moves a standard normal distribution by tilt.
+    assert means == pytest.approx([-1, 0, 1], abs=0.2)
+
+
 def test_a_probe_without_points_is_refused():
     with pytest.raises(UserError, match=r"editor.probe.points: found 0"):
         ProbeConfig(points=0)

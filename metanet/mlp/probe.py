@@ -26,11 +26,13 @@ class ProbeConfig:
       seed: of the draw.
       labelled: whether cells of (label, group) are drawn equally and have statistics of their own;
         without, neither labels nor groups are read.
+      tilt: a row is preferred by exp(tilt * its first feature): 0 is the data's distribution.
     """
 
     points: int = 1024
     seed: int = 0
     labelled: bool = False
+    tilt: float = 0.0
 
     def __post_init__(self):
         require(self.points >= 1, "editor.probe.points", self.points, "at least 1")
@@ -56,7 +58,8 @@ class Points:
 def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
     """Draws the probe table from `table`; a cell with too few rows repeats them."""
     rng = np.random.default_rng([config.seed, 3])
-    rows = rng.permutation(len(table.y))
+    # In the order of drawing without replacement, by preference.
+    rows = np.argsort(-config.tilt * table.x[:, 0] - rng.gumbel(size=len(table.y)))
     if not config.labelled:
         rows = rows[: config.points]
         ones = np.ones(len(rows), np.float32)
