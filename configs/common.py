@@ -90,11 +90,16 @@ def base(dataset: str) -> ConfigDict:
     return config
 
 
-def refined(editor: str, **settings) -> dict:
-    """`config.refined` for the editor called `editor` and three numbers of steps."""
+def refined(editor: str, learning_rates: dict[int, float], **settings) -> dict:
+    """`config.refined` for the editor called `editor`; learning_rates: by number of steps."""
     return {
-        f"{editor}, {steps} steps": {"editor": editor, "steps": steps, **settings}
-        for steps in (10, 100, 300)
+        f"{editor}, {steps} steps": {
+            "editor": editor,
+            "steps": steps,
+            "learning_rate": rate,
+            **settings,
+        }
+        for steps, rate in learning_rates.items()
     }
 
 

@@ -13,7 +13,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.task = "dm"
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
     config.editors = {"GMN": {}, "GMN + probe": {"probe": common.PROBE}}
-    config.refined = common.refined("GMN + probe", learning_rate=3e-3)
+    config.refined = common.refined("GMN + probe", {10: 1e-3, 100: 3e-3, 300: 3e-3})
     config.editor.mask = "inputs"
     config.editor.mask_path = 0.5
     config.editor.steps = 6000

@@ -17,8 +17,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN": {},
         "GMN + probe": {"probe": rows, "preference": (0.005, 1.5)},
     }
-    config.refined = common.refined("GMN + probe", points=256)
+    config.refined = common.refined("GMN + probe", {10: 3e-4, 100: 1e-3, 300: 1e-3}, points=1024)
     config.editor.mask = "none"
+    config.editor.steps = 6000
+    config.editor.preference_power = 0.3
     config.editor.gamma = 0.1
     config.editor.points = 1024
     config.editor.balanced = True

@@ -18,8 +18,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN - Prune": {"edit": False, "seeds": 1},
         "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
     }
-    config.refined = common.refined("GMN + probe", learning_rate=5e-3)
+    config.refined = common.refined("GMN + probe", {10: 3e-3, 100: 5e-3, 300: 5e-3})
     config.editor.mask = "edges"
+    config.editor.steps = 20_000
+    config.editor.preference_power = 0.3
     config.preference = (0.0005, 0.5)
     config.baselines = (
         "Random",

@@ -9,7 +9,7 @@ from flax import struct
 
 from metanet.core import require
 from metanet.data.tabular import Table
-from metanet.mlp.network import MLPParams, forward, inference_norm, js_divergence
+from metanet.mlp.network import MLPParams, forward, inference_norm
 from metanet.mlp.spec import MLPSpec
 
 MEAN, DEVIATION, VALUE_DEVIATION = 0, 1, 3  # places in Probe.node
@@ -91,8 +91,8 @@ class Probe:
     Attributes:
       node: one [n_l, 7 + cells] per layer 0 to L: mean of a; log deviation of a; asinh of the mean
         of v; log deviation of v; mean of m; half the log of the mean Fisher information (see
-        `_fisher`) about v; log divergence of an input that is set to 0, by the logits' linear
-        change, else 0; then the mean of a in every cell, from that of all rows, in deviations.
+        `_fisher`) about v; log divergence of an input that is set to 0 (see `_dropped`), else 0;
+        then the mean of a in every cell, from that of all rows, in deviations.
       edge: one [n_source, n_target, 3] per block: log divergence, to second order, of setting the
         weight to 0, and of replacing it by its mean effect in the bias (Optimal Brain Damage, LeCun
         et al. 1990, diagonal); the latter from the mean over the model's weights, in deviations.
@@ -161,7 +161,7 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
         value_mean, _, value_variance = moments(value)
         dropped = jnp.zeros_like(mean)
         if layer == 0:
-            dropped = _log(jnp.maximum(share @ _dropped(points.x, logits, at_inputs), 0.0))
+            dropped = _log(jnp.maximum(share @ _dropped(points.x, p, at_inputs), 0.0))
         deviation = jnp.sqrt(variance)
         shift = (member.T @ output - mean[None]) / (deviation + _TINY)[None]
         node.append(jnp.stack([
@@ -186,11 +186,15 @@ def statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: 
     return Probe(tuple(node), tuple(edge), graph.reshape(-1))
 
 
-def _dropped(x: jax.Array, logits: jax.Array, slopes: jax.Array) -> jax.Array:
-    """JS divergence (nats) when an input is set to 0: [rows, features].
+def _dropped(x: jax.Array, p: jax.Array, slopes: jax.Array) -> jax.Array:
+    """About the JS divergence (nats) when an input is set to 0: [rows, features].
 
-    The logits change linearly, so that it costs no forward pass per input.
+    The logits change linearly, so that it costs no forward pass per input. A quarter of the
+    triangular discrimination is below the divergence, by a factor of at most 2 ln 2 (Topsoe 2000),
+    and takes a third of its time.
     """
-    change = jnp.moveaxis(x[None] * slopes, 0, -1)  # [rows, features, C - 1]
-    change = jnp.pad(change, ((0, 0), (0, 0), (1, 0)))
-    return js_divergence(logits[:, None], logits[:, None] - change)
+    p = p.T[:, :, None]  # classes first: what is short is not innermost
+    change = jnp.pad(jnp.clip(-x[None] * slopes, -30.0, 30.0), ((1, 0), (0, 0), (0, 0)))
+    q = p * jnp.exp(change)
+    q = q / q.sum(0)[None]
+    return ((p - q) ** 2 / (p + q + _TINY)).sum(0) / 4
