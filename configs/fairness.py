@@ -17,7 +17,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN": {},
         "GMN + probe": {"probe": rows, "preference": (0.005, 1.5)},
     }
-    config.refined = common.refined("GMN + probe", {10: 3e-4, 100: 1e-3, 300: 1e-3}, points=1024)
+    config.refined = common.refined("GMN + probe", {10: 3e-4, 100: 2e-3, 300: 2e-3}, points=1024)
     config.editor.mask = "none"
     config.editor.steps = 6000
     config.editor.preference_power = 0.3

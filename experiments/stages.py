@@ -25,7 +25,7 @@ from metanet.mlp import population as populations
 from metanet.mlp.probe import ProbeConfig
 from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
-from metanet.report.comparison import compare
+from metanet.report.comparison import by_budget, compare
 from metanet.training.loop import check_preference, train_editor
 from metanet.training.refine import RefineConfig
 from metanet.training.step import TrainingConfig
@@ -250,7 +250,7 @@ def _results(study: Study, entries: dict) -> dict:
     if config.task == "joint":
         extra["requirements"] = [path.rpartition(".")[2] for path in config.requirement]
     else:
-        extra["comparison"] = compare(entries)
+        extra |= {"comparison": compare(entries), "by_budget": by_budget(entries)}
     return {
         "schema": SCHEMA,
         "task": config.task,

@@ -92,6 +92,28 @@ def test_an_editor_is_compared_at_the_points_of_the_others_within_its_reach():
     )
 
 
+def test_a_method_is_compared_with_the_best_editor_that_takes_no_longer():
+    def editor(seconds, *points):
+        return line(*points, seeds=[line(*points)], seconds_per_model=seconds)
+
+    methods = {
+        "fast": editor(0.1, (0.2, 0.05), (0.4, 0.03)),
+        "slow": editor(1.0, (0.3, 0.02), (0.4, 0.01)),
+        "faster": line((0.2, 0.01), seconds_per_model=0.01),
+        "between": line((0.1, 0.9), (0.2, 0.04), (0.4, 0.035), seconds_per_model=0.5),
+        "slower": line((0.2, 0.04), (0.4, 0.02), seconds_per_model=2.0),
+        "nothing": line(seconds_per_model=None),
+    }
+    found = comparison.by_budget(methods)
+    assert {name: (f["points"], f["below"]) for name, f in found.items()} == {
+        "faster": (0, 0),
+        "between": (2, 1),
+        "slower": (2, 1),
+    }
+    lost = {"requirement": 0.2, "jsd": 0.04, "editor_jsd": 0.05}
+    assert found["between"]["lost"] == found["slower"]["lost"] == [lost]
+
+
 def test_levels_below_the_reach_of_a_front_are_missing():
     found = comparison.at_levels(line((0.2, 0.4), (0.4, 0.2)), np.array([0.1, 0.3, 0.5]))
     np.testing.assert_allclose(found, [[np.nan, 0.3, 0.2]])

@@ -1,4 +1,4 @@
-"""Where an editor's front lies below a baseline's, and where not."""
+"""Where the fronts of editors lie below those of other methods, and where not."""
 
 import numpy as np
 
@@ -36,15 +36,34 @@ def compare(methods: dict) -> dict:
     """
     others = {name: m["front"] for name, m in methods.items() if "seeds" not in m and m["front"]}
     return {
-        editor: {name: _against(method, front) for name, front in others.items()}
+        editor: {name: _against([method], front) for name, front in others.items()}
         for editor, method in methods.items()
         if "seeds" in method
     }
 
 
-def _against(editor: dict, front: list[dict]) -> dict:
+def by_budget(methods: dict) -> dict:
+    """Every method that is not an editor against the best of all editors that take no longer.
+
+    Returns:
+      {method: found}, as in `compare`, at every point with the editor that is best there; without
+      points where no editor is as fast.
+    """
+    editors = [method for method in methods.values() if "seeds" in method and method["front"]]
+    found = {}
+    for name, method in methods.items():
+        if "seeds" in method or not method["front"]:
+            continue
+        budget = method["seconds_per_model"]
+        within = [editor for editor in editors if editor["seconds_per_model"] <= budget]
+        found[name] = _against(within, method["front"])
+    return found
+
+
+def _against(editors: list[dict], front: list[dict]) -> dict:
     levels, values = points(front).T
-    ours = at_levels(editor, levels).mean(0)
+    every = [at_levels(editor, levels).mean(0) for editor in editors]
+    ours = np.fmin.reduce(every) if every else np.full(len(levels), np.nan)
     reached = ~np.isnan(ours)
     lost = reached & (ours >= values)
     columns = (v[lost].tolist() for v in (levels, values, ours))
