@@ -70,7 +70,7 @@ def base(dataset: str) -> ConfigDict:
     # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
     # requirements, a tuple of such pairs.
     config.preference = (0.001, 0.5)
-    config.editor.preference_power = 0.0  # a model's loss counts (lambda / high)^-power
+    config.editor.preference_power = 0.3  # a model's loss counts (lambda / high)^-power
 
     # Editors that are shown other points than they were trained with: method name, its editor, and
     # the probe.
@@ -84,7 +84,7 @@ def base(dataset: str) -> ConfigDict:
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
-    config.evaluation.descents = 10  # the same for methods that train every model at every lambda
+    config.evaluation.descents = 8  # the same for methods that train every model at every lambda
     config.evaluation.validation_models = 100  # at most; settings are chosen on them
     config.evaluation.batch_size = 16
     return config

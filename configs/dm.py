@@ -16,7 +16,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.refined = common.refined("GMN + probe", {10: 1e-3, 100: 3e-3, 300: 3e-3})
     config.editor.mask = "inputs"
     config.editor.mask_path = 0.5
-    config.editor.steps = 6000
+    config.editor.steps = 16_000
     config.preference = (0.0005, 0.5)
     config.baselines = (
         "FS",

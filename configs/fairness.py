@@ -20,7 +20,6 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.refined = common.refined("GMN + probe", {10: 3e-4, 100: 2e-3, 300: 2e-3}, points=1024)
     config.editor.mask = "none"
     config.editor.steps = 6000
-    config.editor.preference_power = 0.3
     config.editor.gamma = 0.1
     config.editor.points = 1024
     config.editor.balanced = True

@@ -13,6 +13,7 @@ from experiments.study import Study
 from metanet.baselines import data_minimisation as dm
 from metanet.baselines import fairness, pruning
 from metanet.baselines.distil import RetrainConfig
+from metanet.core import stream
 from metanet.data.tabular import Table
 from metanet.editor.edit import Method, with_template
 from metanet.editor.model import TrainedEditor
@@ -167,7 +168,8 @@ def _descended(study: Study, recipe, start, preferences, probe: ProbeConfig | No
     In a template per depth.
     """
     table, pool = sampling_pool(study.data.edit, study.config.editor.balanced)
-    sample = Sample(*jax.tree.map(jnp.asarray, (table, pool)))
+    key = stream(study.config.seed, "refinement")
+    sample = Sample(*jax.tree.map(jnp.asarray, (table, pool)), key)
     groups = study.by_depth(probe)
     return _compiled(study, recipe, (start, sample), "lambda", preferences, groups)
 

@@ -58,7 +58,7 @@ def sample():
         weight=jnp.ones(200),
         n_groups=2,
     )
-    return Sample(table, jnp.arange(200, dtype=jnp.int32))
+    return Sample(table, jnp.arange(200, dtype=jnp.int32), jax.random.key(3))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_a_models_refinement_does_not_depend_on_the_others(models, graph, sample
     edits = halved(None, graph, KEYS)(0.0)
     both = run(halved, template, weights_kept, CONFIG, graph, sample, 0.1)
     one = jax.tree.map(lambda leaf: leaf[2], edits)
-    alone = refine(template, one, jnp.float32(0.1), sample, weights_kept, CONFIG, KEYS[2])
+    alone = refine(template, one, jnp.float32(0.1), sample, weights_kept, CONFIG)
     np.testing.assert_allclose(alone.after.weight, both.after.weight[2], atol=1e-4)
 
 

@@ -53,10 +53,14 @@ class RefineConfig:
 
 @struct.dataclass
 class Sample:
-    """What points are drawn from: see training.step.sampling_pool."""
+    """What points are drawn from (see training.step.sampling_pool), and by which key.
+
+    Points and noise are the same for all models: what is drawn once costs nothing per model.
+    """
 
     table: Table
     pool: jax.Array
+    key: jax.Array
 
 
 def refine(
@@ -66,7 +70,6 @@ def refine(
     sample: Sample,
     requirement: Objective,
     config: RefineConfig,
-    key: jax.Array,
 ) -> Edit:
     """`edit` (one, without leading axes) after `config.steps` of descent at lambda = `weight`."""
     if not config.steps:
@@ -124,7 +127,7 @@ def refine(
     numbers = jnp.arange(config.steps)
     decay = optax.cosine_decay_schedule(1.0, config.steps)(numbers)
     ramp = jnp.minimum((numbers + 1) / max(config.ramp * config.steps, 1), 1.0)
-    items = (jax.random.split(key, config.steps), decay, ramp)
+    items = (jax.random.split(sample.key, config.steps), decay, ramp)
     (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), items)
     return edited(params, 0.0)
 
@@ -142,10 +145,10 @@ def refined(
         edit = method(inner, graph, keys)
 
         def at(setting):
-            def one(edit, key):
-                return refine(template, edit, setting, sample, requirement, config, key)
+            def one(edit):
+                return refine(template, edit, setting, sample, requirement, config)
 
-            return jax.vmap(one)(edit(setting), keys)
+            return jax.vmap(one)(edit(setting))
 
         return at
 
