@@ -70,6 +70,7 @@ def base(dataset: str) -> ConfigDict:
     # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
     # requirements, a tuple of such pairs.
     config.preference = (0.001, 0.5)
+    config.editor.scalarisation = "linear"  # or "epo": exact Pareto optimal search
     config.editor.preference_power = 0.3  # a model's loss counts (lambda / high)^-power
 
     # Editors that are shown other points than they were trained with: method name, its editor, and

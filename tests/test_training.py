@@ -336,17 +336,17 @@ def test_a_power_of_lambda_scales_the_gradient_of_a_model(models, table, tmp_pat
 def steps_on(models, table, program, start):
     """steps_on(n_devices, objective) -> state, metrics and ids after six single steps."""
 
-    def steps_on(n_devices, objective):
+    def steps_on(n_devices, objective, config=CONFIG):
         mesh = Mesh(jax.devices()[:n_devices], ("models",))
-        strata = stratify(models, IDS, CONFIG.batch_size, n_devices)
+        strata = stratify(models, IDS, config.batch_size, n_devices)
         scales = scales_of(models, IDS)
-        problem = problem_of(CONFIG, models, scales, strata, table, 0)
-        chunk = program(EDITOR, CONFIG, objective, strata.budget, mesh)
-        state = start(EDITOR, CONFIG, models, scales, 0)
+        problem = problem_of(config, models, scales, strata, table, 0)
+        chunk = program(EDITOR, config, objective, strata.budget, mesh)
+        state = start(EDITOR, config, models, scales, 0)
         state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-        rates, ramps = schedules(CONFIG)
+        rates, ramps = schedules(config)
         history = []
-        for step in range(CONFIG.steps):
+        for step in range(config.steps):
             here = slice(step, step + 1)
             state, metrics, by_model = chunk(state, problem, rates[here], ramps[here])
             ids = np.sort(by_model["model_id"][0])
@@ -390,6 +390,38 @@ def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_
     )
     assert max(jax.tree.leaves(moved)) > 1e-3
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
+
+
+EPO = dataclasses.replace(CONFIG, scalarisation="epo", steps=4)
+
+
+def test_exact_pareto_search_is_the_same_on_one_and_four_devices(steps_on):
+    (_, params, history), (_, other, other_history) = (
+        steps_on(n, weights_kept, EPO) for n in (1, 4)
+    )
+    for step, other_step in zip(history, other_history, strict=True):
+        assert step.pop("ids") == other_step.pop("ids")
+        assert other_step == pytest.approx(step, rel=1e-3)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
+
+
+@pytest.mark.parametrize("ratio", [0.03, 0.3])
+def test_exact_pareto_search_leads_to_the_preferred_ratio(ratio, models, tmp_path):
+    rng = np.random.default_rng(7)
+    group = (rng.uniform(size=256) < 0.4).astype(np.int32)
+    x = rng.normal(size=(256, 5)) + 1.5 * np.outer(group, [1, 0, 0, 0, 0])
+    ones = np.ones(256, np.float32)
+    table = Table(x.astype(np.float32), np.zeros(256, np.int32), group, ones, n_groups=2)
+    config = dataclasses.replace(
+        EPO, steps=300, learning_rate=1e-2, preference=(ratio, ratio), points=256, ramp=0.1
+    )
+    editor = dataclasses.replace(EDITOR, mask="none", gamma=0.1)
+    parity = "metanet.objectives.fairness.demographic_parity"
+    loop.train_editor(tmp_path, editor, config, parity, models, IDS, table, 0, {})
+    rows = pd.read_csv(tmp_path / "metrics.csv")
+    last = rows.tail(3).mean()
+    assert last["jsd"] == pytest.approx(ratio * last["requirement"], rel=0.35)
+    assert last["requirement"] < 0.6 * rows["requirement"][0]
 
 
 def test_the_learning_rate_warms_up_linearly_and_ends_a_cosine():

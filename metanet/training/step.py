@@ -22,7 +22,7 @@ from metanet.graphs.batching import Strata, draw
 from metanet.graphs.convert import Models, gather
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
-from metanet.scalarise import linear
+from metanet.scalarise import epo_weights, linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,10 @@ class TrainingConfig:
         place between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
       preference: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
         With several requirements, one such pair for each.
-      preference_power: a model's loss counts (lambda / high)^-power, sums of lambda where there are
-        several.
+      scalarisation: "linear": JSD + lambda * requirement; "epo": lambda is drawn per step, and the
+        batch's means are led to where JSD = lambda * requirement (see scalarise.epo_weights).
+      preference_power: linear: a model's loss counts (lambda / high)^-power, sums of lambda where
+        there are several.
     """
 
     steps: int
@@ -66,6 +68,7 @@ class TrainingConfig:
     mask_path: float = 0.0
     preference: tuple = (0.001, 0.5)
     preference_power: float = 0.0
+    scalarisation: str = "linear"
 
     def __post_init__(self):
         for key in ("steps", "batch_size", "points"):
@@ -74,6 +77,9 @@ class TrainingConfig:
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, f"editor.{key}", value, "a positive number")
+        known = ("linear", "epo")
+        found = self.scalarisation
+        require(found in known, "editor.scalarisation", found, f"one of {', '.join(known)}")
         share = self.mask_path
         require(0 <= share <= 1, "editor.mask_path", share, "0 <= mask_path <= 1")
         pairs = preference_pairs(self.preference)
@@ -190,8 +196,11 @@ def init_state(
     return TrainState(params, _direction(config).init(params), jnp.zeros((), jnp.int32))
 
 
-def _shard_loss(params, problem, step, ramp, static):
-    """Sum of this device's models' losses, and their parts by model."""
+def _shard_losses(params, problem, step, ramp, static):
+    """What descends, summed over this device's models: [1], a loss, or [objectives].
+
+    Also the parts by model, and lambda of every model.
+    """
     editor_config, config, requirement, budget = static
     order_key = stream(problem.seed, "editor order")
     ids = draw(problem.strata, problem.number, problem.per_epoch, order_key, step)
@@ -202,6 +211,9 @@ def _shard_loss(params, problem, step, ramp, static):
     )
     low, high = problem.log_preference.T
     uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(model_keys[:, 0])
+    if config.scalarisation == "epo":  # one preference for all models, whose mean is searched
+        shared = jax.random.uniform(stream(problem.seed, "editor preference", step), low.shape)
+        uniform = jnp.broadcast_to(shared[None], uniform.shape)
     log_weight = low[None] + uniform * (high - low)[None]
     graph = gather(problem.models, ids, log_weight / jnp.log(10.0), budget)
     noise = logistic_noise(graph, model_keys[:, 1])
@@ -226,11 +238,15 @@ def _shard_loss(params, problem, step, ramp, static):
         return mean_jsd(view), requirement(view)
 
     preserved, required = jax.vmap(objectives)(edit)
-    losses = linear(preserved, required, ramp * jnp.exp(log_weight))
+    weight = ramp * jnp.exp(log_weight)
+    losses = linear(preserved, required, weight)
+    parts = {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
+    if config.scalarisation == "epo":
+        each = jnp.concatenate([preserved[:, None], required.reshape(weight.shape)], axis=1)
+        return each.sum(0), (parts, weight)
     # A loss is of the order of lambda: without a power the largest lambdas are learned best.
     share = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()
-    parts = {"loss": losses, "jsd": preserved, "requirement": required}
-    return (losses * share**-config.preference_power).sum(), parts | {"id": ids}
+    return (losses * share**-config.preference_power).sum()[None], (parts, weight)
 
 
 def _draw_path(share: float, keys: jax.Array) -> Path:
@@ -262,16 +278,26 @@ def make_chunk(
         config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0
     )
     static = (editor, constant, requirement, budget)
-    loss_and_gradient = jax.value_and_grad(_shard_loss, has_aux=True)
 
     def one_step(problem, state, scheduled):
         rate, ramp = scheduled
-        (_, parts), gradient = loss_and_gradient(state.params, problem, state.step, ramp, static)
+        flat, unravel_params = ravel_pytree(state.params)
+
+        def losses(flat):
+            return _shard_losses(unravel_params(flat), problem, state.step, ramp, static)
+
+        totals, pull, (parts, weight) = jax.vjp(losses, flat, has_aux=True)
+        gradients = jnp.stack([pull(one)[0] for one in jnp.eye(len(totals))])
         n_models = len(problem.number) * mesh.size
         sums = {k: parts[k].sum(0) for k in ("loss", "jsd", "requirement")}
         # Devices meet once per step: each meeting costs more than what is added there.
-        flat, unravel = ravel_pytree((gradient, sums))
-        gradient, means = unravel(jax.lax.psum(flat, "models") / n_models)
+        flat, unravel = ravel_pytree((gradients, totals, sums))
+        gradients, totals, means = unravel(jax.lax.psum(flat, "models") / n_models)
+        if config.scalarisation == "epo":
+            preference = jnp.append(1.0, weight[0])
+            share = epo_weights(totals, gradients @ gradients.T, preference)
+            gradients = len(share) * share[None] @ gradients
+        gradient = unravel_params(gradients[0])
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
         metrics = means | {"gradient_norm": optax.global_norm(gradient)}
