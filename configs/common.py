@@ -73,9 +73,9 @@ def base(dataset: str) -> ConfigDict:
     config.editor.scalarisation = "linear"  # or "epo": exact Pareto optimal search
     config.editor.preference_power = 0.3  # a model's loss counts (lambda / high)^-power
 
-    # Editors that are shown other points than they were trained with: method name, its editor, and
-    # the probe.
-    config.reprobed = ConfigDict()
+    # Editors used in another way than `editors`: method name, its editor, and the "probe" whose
+    # points it is shown, or how many "preferences" it is swept over.
+    config.variants = ConfigDict()
 
     # Editors followed by gradient descent on every model: method name, its editor, and how
     # (see training.refine.RefineConfig).
@@ -113,7 +113,7 @@ def points_study(config: ConfigDict, labelled: bool) -> ConfigDict:
     config.editors = {name: own | {"probe": PROBE | kind} for name, kind in kinds.items()}
     # Training and edit differ: other points, and points of people who are older, by a deviation.
     shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
-    config.reprobed = {
+    config.variants = {
         f"{name}, {kind}": {"editor": name, "probe": PROBE | kinds[name] | change}
         for name in ("64 points", "256 points")
         for kind, change in shown.items()

@@ -85,9 +85,8 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     table = jax.tree.map(jnp.asarray, study.data.edit)
     if name in editors:
         return _edited(study, editor_method, editors, name)
-    if name in config.reprobed:
-        editor, probe = config.reprobed[name].editor, config.reprobed[name].probe
-        return _edited(study, editor_method, editors, editor, ProbeConfig(**probe))
+    if name in config.variants:
+        return _edited(study, editor_method, editors, **config.variants[name].to_dict())
     if name in config.refined:
         return _refined(study, editors, **config.refined[name].to_dict())
     if name == "FS (GMN)":
@@ -121,19 +120,21 @@ def _edited(
     study: Study,
     method: Method,
     editors: dict[str, TrainedEditor],
-    name: str,
-    probe: ProbeConfig | None = None,
+    editor: str,
+    probe: dict | None = None,
+    preferences: int | None = None,
 ) -> Swept:
-    """A method that applies the editor called `name`, which is its context.
+    """A method that applies one of `editors`, which is its context.
 
-    It looks at the points of `probe`, by default at those that it was trained with.
+    It looks at the points of `probe`, by default at those that it was trained with, and is swept
+    over so many preferences, by default the config's number.
     """
-    editor = editors[name]
-    probe = probe or editor.config.probe
-    preferences = _preferences(study.config, study.config.evaluation.preferences, name)
-    groups = [_all(study.probed(probe))]
-    swept = _compiled(study, lambda _: method, editor, "lambda", preferences, groups)
-    return _probing(study, probe, swept)
+    trained = editors[editor]
+    shown = ProbeConfig(**probe) if probe else trained.config.probe
+    count = preferences or study.config.evaluation.preferences
+    values, groups = _preferences(study.config, count, editor), [_all(study.probed(shown))]
+    swept = _compiled(study, lambda _: method, trained, "lambda", values, groups)
+    return _probing(study, shown, swept)
 
 
 def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:

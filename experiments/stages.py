@@ -82,7 +82,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
             "pip install 'metanet[baselines]'"
         )
     known = f"one of {', '.join(config.editors)}"
-    for key in ("reprobed", "refined"):
+    for key in ("variants", "refined"):
         for name, settings in config[key].items():
             found = settings.editor
             require(found in config.editors, f"{key}.{name}.editor", found, known)
@@ -96,11 +96,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
     # Bad values are refused before anything is trained.
     for settings in config.refined.values():
         RefineConfig(**{key: value for key, value in settings.items() if key != "editor"})
-    for name, settings in config.reprobed.items():
+    for name, settings in config.variants.items():
+        if "probe" not in settings:
+            continue
         own, other = _plan(config, settings.editor)[0].probe, ProbeConfig(**settings.probe)
         known = "a probe with labels where its editor's has them, and only there"
         same = own is not None and own.labelled == other.labelled
-        require(same, f"reprobed.{name}.probe", settings.probe.to_dict(), known)
+        require(same, f"variants.{name}.probe", settings.probe.to_dict(), known)
     for name in config.editors:
         check_preference(tuples(config.requirement), _plan(config, name)[1])
         seeds = _editor_settings(config, name)["seeds"]
@@ -197,13 +199,13 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
         return entry
 
     config = study.config
-    names = [*editors, *config.reprobed, *config.refined, *config.baselines]
+    names = [*editors, *config.variants, *config.refined, *config.baselines]
     return stored(study, workdir / "evaluation", names, measure, should_stop)
 
 
 def _editor_of(config: ConfigDict, name: str) -> str | None:
     """The editor that the method called `name` is, or uses."""
-    using = config.reprobed.to_dict() | config.refined.to_dict()
+    using = config.variants.to_dict() | config.refined.to_dict()
     if name in using:
         return using[name]["editor"]
     return name if name in config.editors else None
@@ -235,7 +237,7 @@ def _evaluation_settings(study: Study, name: str) -> dict:
     editor = "GMN" if name == "FS (GMN)" else _editor_of(config, name)
     if editor is not None:
         part |= {f"editor.{k}": v for k, v in _editor_settings(config, editor).items()}
-    for key in ("reprobed", "refined"):
+    for key in ("variants", "refined"):
         part |= {f"{key}.{k}": v for k, v in config[key].to_dict().get(name, {}).items()}
     return study.identity | part | {"requirement": config.requirement, "seed": config.seed}
 

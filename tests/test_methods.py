@@ -111,10 +111,10 @@ def test_a_missing_library_is_said_before_anything_is_trained(monkeypatch, tmp_p
 def test_an_editor_is_shown_points_of_its_own_kind(tmp_path):
     config = fairness.get_config("synthetic")
     config.baselines = ()
-    config.reprobed = {"odd": {"editor": "GMN + probe", "probe": {"points": 9, "labelled": False}}}
-    with pytest.raises(UserError, match=r"reprobed.odd.probe: found .*9.* expected a probe with"):
+    config.variants = {"odd": {"editor": "GMN + probe", "probe": {"points": 9, "labelled": False}}}
+    with pytest.raises(UserError, match=r"variants.odd.probe: found .*9.* expected a probe with"):
         stages.prepare(config, tmp_path, lambda: False)
-    config.reprobed = {"odd": {"editor": "None", "probe": {"points": 9}}}
-    with pytest.raises(UserError, match=r"reprobed.odd.editor: found None, expected one of GMN"):
+    config.variants = {"odd": {"editor": "None", "probe": {"points": 9}}}
+    with pytest.raises(UserError, match=r"variants.odd.editor: found None, expected one of GMN"):
         stages.prepare(config, tmp_path, lambda: False)
     assert not list(tmp_path.iterdir())

@@ -292,6 +292,12 @@ def get_config():
         config.refined = {{"GMN + probe, 2 steps": {{"editor": "GMN + probe", "steps": 2}}}}
         config.evaluation.optimum.steps = 4
         config.evaluation.descents = 2
+    if "{task}" == "fairness":
+        other = dict(config.editors["GMN + probe"].probe) | {{"seed": 1, "tilt": 1.0}}
+        config.variants = {{
+            "GMN + probe, older": {{"editor": "GMN + probe", "probe": other}},
+            "GMN, once": {{"editor": "GMN", "preferences": 1}},
+        }}
     if "retrain" in config.evaluation:
         config.evaluation.retrain.steps = 20
         config.evaluation.retrain_original.steps = 20
@@ -316,7 +322,10 @@ def test_every_method_of_the_other_tasks_has_an_entry(task, space, start):
     text = (space / task / "results.json").read_text()
     methods = json.loads(text, parse_constant=refuse)["methods"]
     assert methods.keys() > {"GMN", "GMN + probe", "GMN + probe, 2 steps", "Per-model optimum"}
-    assert len(methods) == {"dm": 10, "fairness": 10}[task]
+    assert len(methods) == {"dm": 10, "fairness": 12}[task]
+    if task == "fairness":
+        assert methods["GMN, once"]["points_evaluated"] == 1
+        assert methods["GMN + probe, older"]["front"] != methods["GMN + probe"]["front"]
     for name, method in methods.items():
         assert name in out
         assert 0 <= method["hypervolume"] <= 1
