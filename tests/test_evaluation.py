@@ -14,7 +14,7 @@ from metanet.editor.edit import Edit, edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, pareto_mask
-from metanet.evaluation.sweep import Sweep, editor_method, evaluate
+from metanet.evaluation.sweep import Sweep, composed_method, editor_method, evaluate
 from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
 from metanet.mlp.population import Stack
@@ -336,12 +336,12 @@ def test_a_setting_that_is_infeasible_on_many_models_is_not_selected():
     np.testing.assert_allclose(found.points[:, 1], [0.03, 0.02, 0.01])
 
 
-def an_editor(models, requirements=1):
+def an_editor(models, requirements=1, seed=2):
     config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=0.0)
     scales = scales_of(models, np.arange(2 * PER_STACK))
     graph = gather(models, jnp.arange(1), jnp.zeros((1, requirements)), (10, 10))
     params = jax.jit(Editor(config, models.template).init)(jax.random.key(0), graph, scales)
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(seed)
     # Random heads: a fresh editor keeps nearly all weights.
     params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params["params"])
     return TrainedEditor(params, scales, config, models.template)
@@ -364,6 +364,29 @@ def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stac
         np.testing.assert_allclose(found.requirement[row, :, 0], kept, atol=1e-6)
     np.testing.assert_array_equal(found.requirement[..., 1], 0.0)  # one group
     assert len(np.unique(found.jsd[:, 0])) == 3
+
+
+def test_composed_editors_edit_one_after_another_and_keep_what_both_keep(stacks, models, table):
+    first, second = (an_editor(models, seed=seed) for seed in (0, 1))
+    stack, ids = stacks[0], np.arange(PER_STACK)
+    lambdas = np.array([[1e-2, 1e-1], [1e-1, 1e-2]])
+    found = evaluate(composed_method, (first, second), models, ids, lambdas, table, weights_kept, 0)
+    predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
+    x = table.x
+    for row, (one, two) in enumerate(lambdas):
+        between, removed = edit_stack(first, stack, one)
+        edited, masks = edit_stack(second, between, two)
+        both = [np.asarray(a) * np.asarray(b) for a, b in zip(removed, masks, strict=True)]
+        kept = sum(mask.sum((1, 2)) for mask in both) / stack.spec.n_weights
+        np.testing.assert_allclose(found.requirement[row], kept, atol=1e-6)
+        weights = tuple(w * mask for w, mask in zip(edited.params.weights, both, strict=True))
+        p, q = (
+            np.asarray(jax.nn.softmax(predict(params, stack.activation)))
+            for params in (stack.params, edited.params.replace(weights=weights))
+        )
+        divergence = (jensenshannon(p, q, axis=2) ** 2).mean(1)
+        np.testing.assert_allclose(found.jsd[row], divergence, rtol=1e-3)
+    assert (found.requirement[0] != found.requirement[1]).any()
 
 
 def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stacks, models, table):

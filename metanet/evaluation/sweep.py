@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.core import over_models, stream
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit, Method, as_edit, edit_graph
+from metanet.editor.edit import Edit, Masks, Method, as_edit, edit_graph
 from metanet.editor.model import TrainedEditor
 from metanet.editor.relax import hard_decisions
 from metanet.evaluation.pareto import pareto_mask
@@ -81,6 +81,28 @@ def editor_method(
         preference = jnp.broadcast_to(jnp.log10(setting), (len(keys) + 1, setting.shape[1]))
         asked = graph._replace(globals=graph.globals | {"preference": preference})
         return as_edit(editor, asked, *edit_graph(editor, asked))
+
+    return edit
+
+
+def composed_method(
+    editors: tuple[TrainedEditor, ...], graph: jraph.GraphsTuple, keys: jax.Array
+) -> Callable[[jax.Array], Edit]:
+    """Editors, without probes, of one template one after another (paper A.7).
+
+    The setting is the lambda of each, [editors]. What one removes stays removed.
+    """
+
+    def edit(setting):
+        edited, kept = graph, Masks(jnp.ones(()), jnp.ones(()))
+        for editor, weight in zip(editors, setting, strict=True):
+            preference = jnp.full((len(keys) + 1, 1), jnp.log10(weight))
+            asked = edited._replace(globals=graph.globals | {"preference": preference})
+            edited, masks = edit_graph(editor, asked)
+            kept = jax.tree.map(jnp.multiply, kept, masks)
+            weights = edited.edges["weight"] * kept.edges
+            edited = edited._replace(edges=edited.edges | {"weight": weights})
+        return as_edit(editors[0], graph, edited, kept)
 
     return edit
 
