@@ -34,6 +34,9 @@ from metanet.training.refine import RefineConfig, Sample, refined, unedited
 from metanet.training.step import preference_pairs, sampling_pool
 
 OPTIMUM = "Per-model optimum"
+SHIFT_ON_PROBE = "Group shift (probe points)"
+# Baselines that take something from an editor: its name, and what.
+BORROWED = {"FS (GMN)": ("GMN", "masks"), SHIFT_ON_PROBE: ("GMN + probe", "points")}
 BASELINES = {
     "pruning": (
         "Random",
@@ -288,8 +291,9 @@ def _compiled(
 
 def _postprocessed(study: Study, name: str) -> Swept:
     fit = study.data.edit
-    if name == "Group shift (probe points)":
-        fit = _labelled(study, ProbeConfig(**study.config.editors["GMN + probe"].probe))
+    if name == SHIFT_ON_PROBE:
+        editor, _ = BORROWED[name]
+        fit = _labelled(study, ProbeConfig(**study.config.editors[editor].probe))
 
     def run(split, indices):
         ids, table = _split(study, split)

@@ -86,10 +86,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, should_stop: Callable[[],
         for name, settings in config[key].items():
             found = settings.editor
             require(found in config.editors, f"{key}.{name}.editor", found, known)
-    for name, editor, uses in (
-        ("FS (GMN)", "GMN", "masks"),
-        ("Group shift (probe points)", "GMN + probe", "points"),
-    ):
+    for name, (editor, uses) in methods.BORROWED.items():
         ready = name not in config.baselines or editor in config.editors
         require(ready, "baselines", name, f"an editor called {editor}, whose {uses} it uses")
     wanted = _fields(PopulationConfig, config.population.to_dict())
@@ -234,7 +231,7 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
 def _evaluation_settings(study: Study, name: str) -> dict:
     config = study.config
     part = {f"evaluation.{k}": v for k, v in config.evaluation.to_dict().items()}
-    editor = "GMN" if name == "FS (GMN)" else _editor_of(config, name)
+    editor, _ = methods.BORROWED.get(name, (_editor_of(config, name), None))
     if editor is not None:
         part |= {f"editor.{k}": v for k, v in _editor_settings(config, editor).items()}
     for key in ("variants", "refined"):

@@ -77,12 +77,17 @@ def editor_method(
     """The editor as a method: the setting is lambda, [] or [requirements]."""
 
     def edit(setting):
-        setting = jnp.atleast_1d(setting)[None]
-        preference = jnp.broadcast_to(jnp.log10(setting), (len(keys) + 1, setting.shape[1]))
-        asked = graph._replace(globals=graph.globals | {"preference": preference})
+        asked = _asked(graph, setting)
         return as_edit(editor, asked, *edit_graph(editor, asked))
 
     return edit
+
+
+def _asked(graph: jraph.GraphsTuple, setting: jax.Array) -> jraph.GraphsTuple:
+    """The batch with lambda, [] or [requirements], as the preference of every graph."""
+    weights = jnp.log10(jnp.atleast_1d(setting))[None]
+    preference = jnp.broadcast_to(weights, (len(graph.n_node), weights.shape[1]))
+    return graph._replace(globals=graph.globals | {"preference": preference})
 
 
 def composed_method(
@@ -96,9 +101,7 @@ def composed_method(
     def edit(setting):
         edited, kept = graph, Masks(jnp.ones(()), jnp.ones(()))
         for editor, weight in zip(editors, setting, strict=True):
-            preference = jnp.full((len(keys) + 1, 1), jnp.log10(weight))
-            asked = edited._replace(globals=graph.globals | {"preference": preference})
-            edited, masks = edit_graph(editor, asked)
+            edited, masks = edit_graph(editor, _asked(edited, weight))
             kept = jax.tree.map(jnp.multiply, kept, masks)
             weights = edited.edges["weight"] * kept.edges
             edited = edited._replace(edges=edited.edges | {"weight": weights})

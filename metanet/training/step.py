@@ -291,11 +291,12 @@ def make_chunk(
         n_models = len(problem.number) * mesh.size
         sums = {k: parts[k].sum(0) for k in ("loss", "jsd", "requirement")}
         # Devices meet once per step: each meeting costs more than what is added there.
-        flat, unravel = ravel_pytree((gradients, totals, sums))
-        gradients, totals, means = unravel(jax.lax.psum(flat, "models") / n_models)
+        flat, unravel = ravel_pytree((gradients, sums))
+        gradients, means = unravel(jax.lax.psum(flat, "models") / n_models)
         if config.scalarisation == "epo":
             preference = jnp.append(1.0, weight[0])
-            share = epo_weights(totals, gradients @ gradients.T, preference)
+            objectives = jnp.append(means["jsd"], means["requirement"])
+            share = epo_weights(objectives, gradients @ gradients.T, preference)
             gradients = len(share) * share[None] @ gradients
         gradient = unravel_params(gradients[0])
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
