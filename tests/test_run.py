@@ -94,7 +94,7 @@ def finish(process, status=0):
 def numbers(folder):
     """results.json without what depends on the clock."""
     results = json.loads((folder / "results.json").read_text())
-    del results["wall_seconds"], results["command"]
+    del results["wall_seconds"], results["command"], results["by_budget"]
     for method in results["methods"].values():
         del method["seconds_per_model"]
     return results
