@@ -50,6 +50,11 @@ def base(dataset: str) -> ConfigDict:
     # PROBE, where "labelled" reads labels and groups.
     config.editor.probe = placeholder(dict)
     config.editor.dtype = "float32"
+    # Of what editors are trained on: the share of experiments, without specs of a kind (see
+    # experiments.plan.KINDS), and the first rows of the `edit` data; 0 is all.
+    config.editor.share = 1.0
+    config.editor.unseen = placeholder(str)
+    config.editor.rows = 0
     config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...
     config.editor.steps = 4000
     config.editor.batch_size = 16
@@ -77,16 +82,30 @@ def base(dataset: str) -> ConfigDict:
     # points it is shown, or how many "preferences" it is swept over.
     config.variants = ConfigDict()
 
+    # Editors applied one after another, at every combination of their lambdas, and editors whose
+    # fronts are one: method name, and the editors' names.
+    config.composed = ConfigDict()
+    config.united = ConfigDict()
+
     # Editors followed by gradient descent on every model: method name, its editor, and how
     # (see training.refine.RefineConfig).
     config.refined = ConfigDict()
+
+    # Levels of the requirement for which the editors' lambdas are found.
+    config.targets = ()
+
+    # Test data as they would be if people were others: name, and the "feature" whose mean moves by
+    # "tilt" deviations.
+    config.shifts = ConfigDict()
 
     config.evaluation = ConfigDict()
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
     config.evaluation.descents = 8  # the same for methods that train every model at every lambda
-    config.evaluation.validation_models = 100  # at most; settings are chosen on them
+    # At most so many models settings are chosen on, and reported on.
+    config.evaluation.validation_models = 100
+    config.evaluation.test_models = 450
     config.evaluation.batch_size = 16
     return config
 
@@ -102,21 +121,3 @@ def refined(editor: str, learning_rates: dict[int, float], **settings) -> dict:
         }
         for steps, rate in learning_rates.items()
     }
-
-
-def points_study(config: ConfigDict, labelled: bool) -> ConfigDict:
-    """The task's editor with probes, one for each number of points, and shown shifted points."""
-    own = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
-    kinds = {f"{n} points": {"points": n, "labelled": labelled} for n in (16, 64, 256, 1024, 4096)}
-    if labelled:
-        kinds["256 points, unlabelled"] = {"points": 256, "labelled": False}
-    config.editors = {name: own | {"probe": PROBE | kind} for name, kind in kinds.items()}
-    # Training and edit differ: other points, and points of people who are older, by a deviation.
-    shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
-    config.variants = {
-        f"{name}, {kind}": {"editor": name, "probe": PROBE | kinds[name] | change}
-        for name in ("64 points", "256 points")
-        for kind, change in shown.items()
-    }
-    config.refined, config.baselines = {}, ()
-    return config

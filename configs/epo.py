@@ -3,22 +3,38 @@
 python -m experiments.run --config=configs/epo.py[:adult|:bank|:synthetic]
 """
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs import fairness
 
+EDITORS = 5
+
 
 def get_config(dataset: str = "adult") -> ConfigDict:
     config = fairness.get_config(dataset)
+    config.editor.seeds = 1
     # For the search lambda is what JSD is to be in units of the requirement.
-    config.editors = {
+    whole = {
         "GMN - LS": {},
         "GMN - EPO": {"scalarisation": "epo", "preference": (0.001, 1.0)},
     }
+    # As in the paper, an editor for every preference vector.
+    separate = {
+        name: {
+            f"{name}, vector {number}": own | {"preference": (weight, weight)}
+            for number, weight in enumerate(
+                np.geomspace(*own.get("preference", config.preference), EDITORS).tolist()
+            )
+        }
+        for name, own in whole.items()
+    }
+    config.editors = whole | {k: v for group in separate.values() for k, v in group.items()}
+    config.united = {f"{name}, {EDITORS} editors": tuple(group) for name, group in separate.items()}
     # How many preference vectors each needs.
     config.variants = {
         f"{editor}, {count} preferences": {"editor": editor, "preferences": count}
-        for editor in config.editors
+        for editor in whole
         for count in (3, 5, 10)
     }
     config.refined, config.baselines = {}, ()

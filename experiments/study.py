@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.plan import training_ids
 from metanet.baselines import data_minimisation as dm
-from metanet.data.tabular import TabularData
+from metanet.data.tabular import Table, TabularData, tilted
 from metanet.evaluation.postprocess import one_class
 from metanet.evaluation.sweep import map_models
 from metanet.graphs.convert import Models, pack
@@ -25,10 +26,14 @@ RANKING_MODELS = 200  # training models whose mean importance ranks the features
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What all methods are applied to."""
+    """What all methods are applied to.
+
+    Attributes:
+      folder: of the population and its probe statistics.
+    """
 
     config: ConfigDict
-    workdir: pathlib.Path
+    folder: pathlib.Path
     models: Models
     population: Population
     data: TabularData
@@ -40,6 +45,36 @@ class Study:
         part = {f"population.{k}": v for k, v in self.config.population.items()}
         return {"dataset": self.config.dataset, "group": self.data.group} | part
 
+    def split(self, name: str) -> tuple[np.ndarray, Table]:
+        """The models that settings are chosen on, or reported on, and the data for it.
+
+        name: "validation", on at most `evaluation.validation_models` models; "test", on at most
+        `evaluation.test_models`; or one of the config's shifts of the test data.
+        """
+        evaluation = self.config.evaluation
+        if name == "validation":
+            ids = self.population.ids("validation")
+            chosen = self._some(ids[~self.degenerate[ids]], evaluation.validation_models)
+            return chosen, self.data.select
+        ids = self._some(self.population.ids("test"), evaluation.test_models)
+        if name == "test":
+            return ids, self.data.test
+        shift = self.config.shifts[name]
+        column = self.data.features.index(shift.feature)
+        return ids, tilted(self.data.test, column, shift.tilt, self.config.seed)
+
+    def _some(self, ids: np.ndarray, size: int) -> np.ndarray:
+        """At most `size` of the models `ids`, the same ones in every run."""
+        rng = np.random.default_rng(self.config.seed)
+        return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
+
+    def training_ids(self, share: float, unseen: str | None) -> np.ndarray:
+        """The training models of an editor, see plan.training_ids."""
+        ids = self.population.ids("train")
+        experiment = self.population.table["experiment"].to_numpy()[ids]
+        specs = [self.population.stacks[n].spec for n in np.asarray(self.models.spec)[ids]]
+        return training_ids(ids, experiment, specs, share, unseen)
+
     def probed(self, probe: ProbeConfig | None) -> Models:
         """The models with their probe statistics."""
         if probe is None:
@@ -47,10 +82,10 @@ class Study:
         return self.models.replace(probe=pack_probes(self.probes(probe)))
 
     def probes(self, probe: ProbeConfig) -> list[Probe]:
-        """The statistics of all stacks on points from `edit`, stored in `workdir`."""
+        """The statistics of all stacks on points from `edit`, stored in `folder`."""
         if probe not in self._probes:
             settings = {f"probe.{k}": v for k, v in dataclasses.asdict(probe).items()}
-            folder = self.workdir / "probes" / "-".join(map(str, settings.values())).lower()
+            folder = self.folder / "probes" / "-".join(map(str, settings.values())).lower()
             settings |= self.identity | {"seed": self.config.seed}
             found = probe_population(folder, self.population, self.points(probe), settings)
             self._probes[probe] = found

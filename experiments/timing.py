@@ -19,7 +19,13 @@ from metanet.evaluation.sweep import timed
 REJECT_OPTION = "RejectOption (aif360)"  # the library itself; ours tabulates its grid
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Callable[[], bool]):
+def run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    about: dict,
+    should_stop: Callable[[], bool],
+    store: pathlib.Path | None = None,
+) -> dict:
     """Times all methods of `config.parts` on models of one population; returns the results.
 
     Editors are trained for `editor.steps` only: how long an edit takes does not depend on how good
@@ -33,10 +39,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
         for key in ("seed", "dataset", "group", "population"):
             part[key] = config[key]
         part.editor.steps, part.editor.seeds = config.editor.steps, 1
-        study = stages.prepare(part, workdir, should_stop)
+        study = stages.prepare(part, workdir, should_stop, store)
         folder = workdir / task
         folder.mkdir(exist_ok=True)
-        trained = stages.train(study, folder, should_stop)
+        trained = stages.train(study, folder, should_stop, store)
         editors = {name: of_seed[0] for name, of_seed in trained.items()}
         names = [
             *editors,
@@ -59,7 +65,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, about: dict, should_stop: Cal
 
 def _time(study: Study, name: str, editors: dict, size: int) -> dict:
     """Seconds of one model, and per model of `size`, at the middle of the method's settings."""
-    ids = study.population.ids("test")
+    ids = study.split("test")[0]
     ids = ids[~study.degenerate[ids]][:size]
     if name == REJECT_OPTION:
         few = ids[:2]  # about ten seconds each

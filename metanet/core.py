@@ -1,6 +1,7 @@
 """What every part of metanet shares: errors, key streams, safe files, the device mesh."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -63,6 +64,11 @@ def write_json(path: str | os.PathLike, value) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def digest(settings: dict) -> str:
+    """A short name for `settings`, a flat dict for JSON: 12 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def claim(folder: str | os.PathLike, settings: dict) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from metanet.baselines import data_minimisation as dm
 from metanet.baselines import distil, pruning
+from metanet.baselines.composition import selected_pruned
 from metanet.baselines.distil import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.data.tabular import Table
 from metanet.evaluation.sweep import map_models
@@ -536,3 +537,31 @@ def test_a_lottery_ticket_drops_the_least_trained_weights_round_by_round(
             np.testing.assert_array_equal(found, expected)
     (one_shot,) = run(pruning.one_shot(pruning.magnitude, models.template), table, fraction)
     assert (edit.keep != one_shot.keep).any()
+
+
+def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):
+    counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
+    (students,) = run(dm.selection_retrained(models.template, "global", CONFIG, "fresh"),
+                   (importance, table), 4.0)  # fmt: skip
+    method = selected_pruned(models.template, CONFIG, counts, None)
+    (whole,) = run(method, (importance, table), jnp.array([4.0, 1.0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, students)
+    (pruned,) = run(method, (importance, table), jnp.array([4.0, 0.3]))
+    (distilled,) = run(selected_pruned(models.template, CONFIG, counts, CONFIG),
+                    (importance, table), jnp.array([4.0, 0.3]))  # fmt: skip
+    np.testing.assert_array_equal(distilled.keep, pruned.keep)
+    for index in range(COUNT):
+        one = jax.tree.map(lambda leaf, index=index: leaf[index], (students, pruned, distilled))
+        student, after, trained = one
+        score = np.asarray(pruning.snip(models.template, student.after, table, KEYS[0]))
+        keep = np.asarray(after.keep)
+        assert keep.sum() == round(0.3 * student.before.edge.sum())
+        assert score[keep > 0].min() >= score[(keep == 0) & np.asarray(student.before.edge)].max()
+        assert (keep <= np.asarray(student.keep)).all()
+        np.testing.assert_allclose(after.after.weight, student.after.weight * keep)
+        teacher = apply_padded(models.template, student.before, table.x)
+        losses = [
+            float(jsd_loss(apply_padded(models.template, model, table.x), teacher))
+            for model in (trained.after, after.after)
+        ]
+        assert losses[0] < losses[1]

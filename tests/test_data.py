@@ -255,3 +255,21 @@ def test_synthetic_has_its_documented_structure():
     assert correlation(column["cause_a"], raw.y) > 0.4
     assert correlation(column["cause_b"], raw.y) > 0.2
     assert correlation(column["cause_a"] * column["cause_c"], raw.y) > 0.15
+
+
+def test_tilting_moves_one_feature_and_what_goes_with_it():
+    table = data.load("synthetic", None, 0).test
+    for tilt in (-1.0, 1.0):
+        moved = tabular.tilted(table, 3, tilt, seed=0)
+        assert moved.x.shape == table.x.shape and moved.n_groups == table.n_groups
+        # A standard normal feature's mean moves by the tilt.
+        np.testing.assert_allclose(moved.x[:, 3].mean() - table.x[:, 3].mean(), tilt, atol=0.25)
+        rows = {x.tobytes(): row for row, x in enumerate(table.x)}
+        drawn = [rows[x.tobytes()] for x in moved.x]
+        for name in ("y", "group", "weight"):
+            np.testing.assert_array_equal(getattr(moved, name), getattr(table, name)[drawn])
+    np.testing.assert_array_equal(
+        tabular.tilted(table, 3, 1.0, seed=0).x, tabular.tilted(table, 3, 1.0, seed=0).x
+    )
+    unmoved = tabular.tilted(table, 3, 0.0, seed=0)
+    np.testing.assert_allclose(unmoved.x.mean(0), table.x.mean(0), atol=0.15)

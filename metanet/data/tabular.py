@@ -112,3 +112,17 @@ def split(raw: Raw, group: str, seed: int) -> TabularData:
         select=select,
         test=test,
     )
+
+
+def tilted(table: Table, column: int, tilt: float, seed: int) -> Table:
+    """As many rows of `table`, drawn with replacement with weight exp(tilt * x[:, column]).
+
+    Covariate shift: p(y, group | x) stays, and a normal feature's mean moves by `tilt` deviations.
+    """
+    rng = np.random.default_rng([seed, 4])
+    logits = tilt * table.x[:, column]
+    weight = np.exp(logits - logits.max())
+    rows = rng.choice(len(table.y), len(table.y), p=weight / weight.sum())
+    return Table(
+        *(leaf[rows] for leaf in (table.x, table.y, table.group, table.weight)), table.n_groups
+    )

@@ -19,7 +19,8 @@ from metanet.editor.model import TrainedEditor
 from metanet.editor.relax import hard_decisions
 from metanet.evaluation.pareto import pareto_mask
 from metanet.graphs.batching import stratify, usable_devices
-from metanet.graphs.convert import Models, gather
+from metanet.graphs.convert import Models, gather, to_template
+from metanet.graphs.template import apply_padded
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 
@@ -195,13 +196,15 @@ def evaluate(
     def measure(arguments, graph, keys):
         context, settings, table = arguments
         edit = method(context, graph, keys)
+        unedited = to_template(models.template, graph)
+        original = jax.vmap(lambda model: apply_padded(models.template, model, table.x))(unedited)
 
         def one_setting(setting):
-            def one_model(edit):
-                view = view_of(models.template, edit, table, hard_decisions)
+            def one_model(edit, logits):
+                view = view_of(models.template, edit, table, hard_decisions, logits)
                 return _measures(view, requirement)
 
-            return jax.vmap(one_model)(edit(setting))
+            return jax.vmap(one_model)(edit(setting), original)
 
         by_setting = jax.lax.map(one_setting, settings)
         return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_setting)  # [G, S, ...]

@@ -114,6 +114,11 @@ def _load_family(
     return stack, pd.DataFrame(rows)
 
 
+def settings_of(config: PopulationConfig, data, seed: int) -> dict:
+    """Everything that determines a population, flat, for JSON."""
+    return {"dataset": data.name, "seed": seed, **dataclasses.asdict(config)}
+
+
 def build(
     folder: pathlib.Path,
     config: PopulationConfig,
@@ -130,8 +135,7 @@ def build(
       UserError: `folder` holds another population, or a file in it cannot be read.
       Stopped: `should_stop()` became true; finished families are stored.
     """
-    settings = {"dataset": data.name, "seed": seed, **dataclasses.asdict(config)}
-    claim(folder, settings)
+    claim(folder, settings_of(config, data, seed))
     rows = len(data.train.y)
     enough = f"at most the {rows} rows that models are trained on"
     require(max(config.batch_sizes) <= rows, "population.batch_sizes", config.batch_sizes, enough)

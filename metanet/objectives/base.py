@@ -57,18 +57,21 @@ def view_of(
     edit: Edit,
     batch: Table,
     decide: Callable[[jax.Array], jax.Array],
+    logits_before: jax.Array | None = None,
 ) -> EditView:
     """The view of one edit (an Edit without its leading axis) on `batch`.
 
-    `decide` turns logits into decisions.
+    `decide` turns logits into decisions. `logits_before` is computed where it is not given.
     """
+    if logits_before is None:
+        logits_before = apply_padded(template, edit.before, batch.x)
     logits_after = apply_padded(template, edit.after, batch.x)
     return EditView(
         before=edit.before,
         after=edit.after,
         keep=edit.keep,
         input_keep=edit.input_keep,
-        logits_before=apply_padded(template, edit.before, batch.x),
+        logits_before=logits_before,
         logits_after=logits_after,
         decisions=decide(logits_after),
         batch=batch,

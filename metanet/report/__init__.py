@@ -2,14 +2,15 @@
 
 import pathlib
 
-from metanet.report import front, joint, timing
+from metanet.report import composition, front, joint, timing
 
 
 def write(results: dict, folder: pathlib.Path) -> None:
     """front.csv and the task's pictures, in `folder`."""
     front.write_csv(results, folder / "front.csv")
-    if results["task"] == "joint":
-        joint.plot(results, folder / "front.png")
+    several = {"joint": joint.plot, "compose": composition.plot}
+    if results["task"] in several:
+        several[results["task"]](results, folder / "front.png")
         return
     front.plot(results, folder / "front.png")
     front.plot_stages(results, folder / "stages.png")
@@ -19,5 +20,5 @@ def write(results: dict, folder: pathlib.Path) -> None:
 
 def table(results: dict) -> str:
     """What the command prints."""
-    tables = {"joint": joint.table, "timing": timing.table}
+    tables = {"joint": joint.table, "compose": composition.table, "timing": timing.table}
     return tables.get(results["task"], front.table)(results)

@@ -48,8 +48,8 @@ def write_csv(results: dict, path: pathlib.Path) -> None:
                 rows.writerow([name, *values, _setting(point["setting"])])
 
 
-def _style(index: int, name: str) -> dict:
-    """Markers and dashes tell methods apart without colour; editors have thick lines."""
+def style(index: int, name: str) -> dict:
+    """How a method is drawn: by marker and dashes too, not by colour alone; editors thicker."""
     return {
         "marker": _MARKERS[index % len(_MARKERS)],
         "linestyle": _LINES[index % len(_LINES)],
@@ -83,11 +83,11 @@ def plot(results: dict, path: pathlib.Path) -> None:
     """The fronts, and the edited models' accuracy beside them; thin grey lines are other seeds."""
     figure, (front, accuracy) = _figure(results, 2)
     for index, (name, method) in enumerate(results["methods"].items()):
-        style, xy = _style(index, name), points(method["front"])
+        look, xy = style(index, name), points(method["front"])
         for other in method.get("seeds", [])[1:]:
             front.plot(*points(other["front"]).T, color="grey", linewidth=0.7)
-        front.plot(*xy.T, label=f"{name} (HV {method['hypervolume']:.3f})", **style)
-        accuracy.plot(xy[:, 0], [100 * p["accuracy"] for p in method["front"]], **style)
+        front.plot(*xy.T, label=f"{name} (HV {method['hypervolume']:.3f})", **look)
+        accuracy.plot(xy[:, 0], [100 * p["accuracy"] for p in method["front"]], **look)
     original = [m["front"][0]["accuracy_original"] for m in results["methods"].values()
                 if m["front"]]  # fmt: skip
     accuracy.axhline(100 * np.mean(original), color="black", linewidth=0.8)
@@ -111,9 +111,9 @@ def plot_labels(results: dict, path: pathlib.Path) -> None:
     """Divergence between decisions, which no method pays a floor for, beside that of outputs."""
     figure, (label, output) = _figure(results, 2)
     for index, (name, method) in enumerate(results["methods"].items()):
-        style, xy = _style(index, name), points(method["front"])
-        label.plot(xy[:, 0], [p["jsd_label"] for p in method["front"]], label=name, **style)
-        output.plot(*xy.T, **style)
+        look, xy = style(index, name), points(method["front"])
+        label.plot(xy[:, 0], [p["jsd_label"] for p in method["front"]], label=name, **look)
+        output.plot(*xy.T, **look)
     _draw_floor(results, output)
     label.set_ylabel("mean JS divergence between decisions (nats)")
     output.set_ylabel(_JSD)
@@ -129,7 +129,7 @@ def plot_stages(results: dict, path: pathlib.Path) -> None:
         for axes, stage in zip(panels, ("early", "middle", "last"), strict=True):
             front = [p["by_stage"][stage] for p in method["front"]]
             xy = points([p for p in front if p["jsd"] is not None])
-            axes.plot(*xy.T, label=name, **_style(index, name))
+            axes.plot(*xy.T, label=name, **style(index, name))
             axes.set_title(f"{stage} checkpoints")
     panels[0].set_ylabel(_JSD)
     panels[0].set_ylim(bottom=0)

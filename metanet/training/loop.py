@@ -62,7 +62,7 @@ def train_editor(
     require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
     check_preference(requirement, config)
-    claim(folder, _settings(editor, config, requirement, seed, identity))
+    claim(folder, settings_of(editor, config, requirement, seed, identity))
     devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
     mesh = jax.sharding.Mesh(devices, ("models",))
     strata = stratify(models, ids, config.batch_size, len(devices))
@@ -92,7 +92,14 @@ def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig)
     require(ok, "preference", config.preference, f"{count} of (low, high)")
 
 
-def _settings(editor, config, requirement, seed, identity):
+def settings_of(
+    editor: EditorConfig,
+    config: TrainingConfig,
+    requirement: str | tuple[str, ...],
+    seed: int,
+    identity: dict,
+) -> dict:
+    """Everything that determines a trained editor, flat, for JSON; see `train_editor`."""
     shape, training = dataclasses.asdict(editor), dataclasses.asdict(config)
     preference = training.pop("preference")
     flat = {f"editor.{key}": value for key, value in (shape | training).items()}

@@ -1,0 +1,48 @@
+"""Fewer features and fewer weights: editors in a row, and one for both (paper A.7, figure 8).
+
+python -m experiments.run --config=configs/compose.py[:adult|:bank|:synthetic]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, dm, pruning
+
+
+def get_config(dataset: str = "adult") -> ConfigDict:
+    config = common.base(dataset)
+    config.task = "compose"
+    features, weights = dm.get_config(dataset), pruning.get_config(dataset)
+    config.requirement = (features.requirement, weights.requirement)
+    config.preference = (features.preference, weights.preference)
+    config.editor.steps = features.editor.steps
+    config.editor.seeds = 1
+    # Each by the recipe of its own task; the last serves both requirements.
+    config.editors = {
+        "GMN - Features": {
+            "requirement": features.requirement,
+            "preference": features.preference,
+            "mask": features.editor.mask,
+            "mask_path": features.editor.mask_path,
+            "steps": features.editor.steps,
+        },
+        "GMN - Weights": {
+            "requirement": weights.requirement,
+            "preference": weights.preference,
+            "mask": weights.editor.mask,
+            "steps": weights.editor.steps,
+        },
+        "GMN - Joint": {"mask": "both"},
+    }
+    config.composed = {
+        "GMN - Features, then weights": ("GMN - Features", "GMN - Weights"),
+        "GMN - Weights, then features": ("GMN - Weights", "GMN - Features"),
+    }
+    config.baselines = ("FS & Retrain, then SNIP", "FS & Retrain, then SNIP & Distil")
+    for key in ("retrain", "retrain_every"):
+        config.evaluation[key] = features.evaluation[key]
+    config.evaluation.distil = weights.evaluation.distil
+    config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
+    config.evaluation.preferences = 8  # per requirement: 64 pairs
+    # (features, weights, JSD in nats)
+    config.evaluation.reference_point = (1.0, 1.0, 0.1)
+    return config

@@ -1,0 +1,28 @@
+"""How many points an editor with probes needs, and what happens when they are other people's.
+
+python -m experiments.run --config=configs/points.py[:DATASET-TASK], by default adult-pruning
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from configs.tasks import config_of
+
+
+def get_config(which: str = "adult-pruning") -> ConfigDict:
+    config = config_of(which)
+    own = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
+    labelled = own["probe"]["labelled"]
+    kinds = {f"{n} points": {"points": n, "labelled": labelled} for n in (16, 64, 256, 1024, 4096)}
+    if labelled:
+        kinds["256 points, unlabelled"] = {"points": 256, "labelled": False}
+    config.editors = {name: own | {"probe": common.PROBE | kind} for name, kind in kinds.items()}
+    # Training and edit differ: other points, and points of people who are older, by a deviation.
+    shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
+    config.variants = {
+        f"{name}, {kind}": {"editor": name, "probe": common.PROBE | kinds[name] | change}
+        for name in ("64 points", "256 points")
+        for kind, change in shown.items()
+    }
+    config.refined, config.baselines = {}, ()
+    return config

@@ -1,0 +1,19 @@
+"""How many models an editor has to see (paper figure 4): shares of the training experiments.
+
+python -m experiments.run --config=configs/sample_efficiency.py[:adult|:bank|:synthetic]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import pruning
+
+
+def get_config(dataset: str = "adult") -> ConfigDict:
+    config = pruning.get_config(dataset)
+    config.editor.seeds = 1
+    config.editors = {
+        f"GMN, {share:.0%} of the models": {"share": share} for share in (0.05, 0.1, 0.25, 0.5, 1.0)
+    }
+    config.refined = {}
+    config.baselines = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")
+    return config

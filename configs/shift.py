@@ -1,0 +1,23 @@
+"""Edited models on test data of other people: older ones, and ones who work longer.
+
+python -m experiments.run --config=configs/shift.py[:DATASET-TASK], by default adult-fairness
+"""
+
+from ml_collections import ConfigDict
+
+from configs.tasks import config_of
+
+FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
+SLOW = ("Per-model optimum", "Greedy & Retrain", "FS & Retrain (from original)", "Lottery Ticket")
+
+
+def get_config(which: str = "adult-fairness") -> ConfigDict:
+    config = config_of(which)
+    config.shifts = {
+        f"{sign} {feature}": {"feature": feature, "tilt": tilt}
+        for feature in FEATURES[config.dataset]
+        for sign, tilt in (("more", 1.0), ("less", -1.0))
+    }
+    config.refined = {}
+    config.baselines = tuple(name for name in config.baselines if name not in SLOW)
+    return config

@@ -1,0 +1,33 @@
+"""One editor for the whole front beside an editor for every lambda; and editors asked for a level.
+
+python -m experiments.run --config=configs/whole_front.py[:DATASET-TASK], by default adult-dm
+"""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs.tasks import config_of
+
+EDITORS = 5
+TARGETS = {"dm": (0.22, 0.43, 0.65), "fairness": (0.03, 0.05, 0.08), "pruning": (0.1, 0.2, 0.4)}
+
+
+def get_config(which: str = "adult-dm") -> ConfigDict:
+    config = config_of(which)
+    steps = {"each": config.editor.steps, "together": config.editor.steps // EDITORS}
+    config.editor.seeds = 1
+    config.editors = {"GMN": {}} | {
+        f"GMN, lambda {number}, {cost}": {"preference": (weight, weight), "steps": count}
+        for cost, count in steps.items()
+        for number, weight in enumerate(np.geomspace(*config.preference, EDITORS).tolist())
+    }
+    # In training, as much as one editor for each of them, or for all of them together.
+    config.united = {
+        f"GMN, {EDITORS} editors, its cost {cost}": tuple(
+            f"GMN, lambda {number}, {cost}" for number in range(EDITORS)
+        )
+        for cost in steps
+    }
+    config.targets = TARGETS[config.task]
+    config.refined, config.baselines = {}, ()
+    return config

@@ -1,0 +1,154 @@
+"""What a config asks for: every editor's settings, which editors a method uses, and the checks."""
+
+import dataclasses
+import importlib.util
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from metanet.baselines.fairness import LIBRARIES
+from metanet.core import UserError, require
+from metanet.editor.model import EditorConfig
+from metanet.mlp.probe import ProbeConfig
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives.base import resolve
+from metanet.training.loop import check_preference
+from metanet.training.refine import RefineConfig
+from metanet.training.step import TrainingConfig
+
+OPTIMUM = "Per-model optimum"
+SHIFT_ON_PROBE = "Group shift (probe points)"
+# Baselines that take something from an editor: its name, and what.
+BORROWED = {"FS (GMN)": ("GMN", "masks"), SHIFT_ON_PROBE: ("GMN + probe", "points")}
+# Kinds of specs that an editor may be kept from in training: `editor.unseen`.
+KINDS = {
+    "wide": lambda spec: max(spec.widths[1:-1]) > 16,
+    "deep": lambda spec: spec.n_layers > 4,
+    "skips": lambda spec: len(spec.skips) > 1,
+}
+
+
+def tuples(value):
+    """Sequences as tuples, at all depths: a config read back from JSON has lists."""
+    return tuple(map(tuples, value)) if isinstance(value, (tuple, list)) else value
+
+
+def fields(cls, values: dict):
+    """An instance of the dataclass `cls` from those of `values` that it has."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{key: value for key, value in values.items() if key in names})
+
+
+def slug(name: str) -> str:
+    """The folder of the method or editor called `name`."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def editor_settings(config: ConfigDict, name: str) -> dict:
+    """The keys of `config.editor`, with what the editor called `name` changes."""
+    general = {key: tuples(config[key]) for key in ("preference", "requirement")}
+    own = {key: tuples(value) for key, value in config.editors[name].to_dict().items()}
+    return config.editor.to_dict() | general | own
+
+
+def editor_plan(config: ConfigDict, name: str) -> tuple[EditorConfig, TrainingConfig]:
+    """The editor called `name`, and how it is trained."""
+    settings = editor_settings(config, name)
+    if settings["probe"] is not None:
+        settings["probe"] = ProbeConfig(**settings["probe"])
+    return fields(EditorConfig, settings), fields(TrainingConfig, settings)
+
+
+def editors_of(config: ConfigDict, name: str) -> tuple[str, ...]:
+    """The editors that the method called `name` is or uses, whose seeds are its own."""
+    for key in ("composed", "united"):
+        if name in config[key]:
+            return tuple(config[key][name])
+    for key in ("variants", "refined"):
+        if name in config[key]:
+            return (config[key][name].editor,)
+    return (name,) if name in config.editors else ()
+
+
+def method_names(config: ConfigDict) -> list[str]:
+    """All methods of a run, in the order of its results."""
+    used = (config[key] for key in ("editors", "variants", "composed", "united", "refined"))
+    return [*(name for group in used for name in group), *config.baselines]
+
+
+def training_ids(
+    ids: np.ndarray, experiment: np.ndarray, specs: list[MLPSpec], share: float, unseen: str | None
+) -> np.ndarray:
+    """Those of the training models `ids` that an editor is trained on.
+
+    Args:
+      experiment, specs: of each of `ids`; the models of one experiment stay together.
+      share: of the experiments that are left without `unseen`; a smaller share is part of a larger.
+      unseen: a kind of specs (see KINDS) that is left out.
+    """
+    if unseen is not None:
+        kept = np.array([not KINDS[unseen](spec) for spec in specs], bool)
+        ids, experiment = ids[kept], experiment[kept]
+    order = np.random.default_rng(0).permutation(np.unique(experiment))
+    return ids[np.isin(experiment, order[: round(share * len(order))])]
+
+
+def check(config: ConfigDict, baselines: dict[str, tuple[str, ...]]) -> None:
+    """Refuses bad values before anything is trained; baselines: the known ones of every task.
+
+    Raises:
+      UserError: a value is unusable, or a library is missing.
+    """
+    resolve(tuples(config.requirement))
+    require(config.task in baselines, "task", config.task, ", ".join(baselines))
+    unknown = set(config.baselines) - set(baselines[config.task])
+    known = f"some of {', '.join(baselines[config.task])}"
+    require(not unknown, "baselines", sorted(unknown), known)
+    needed = [library for name, library in LIBRARIES.items() if name in config.baselines]
+    missing = [library for library in needed if importlib.util.find_spec(library) is None]
+    if missing:
+        raise UserError(
+            f"config key baselines: they need {', '.join(missing)}, which is not installed; "
+            "pip install 'metanet[baselines]'"
+        )
+    for key in ("preferences", "validation_models", "test_models"):
+        count = config.evaluation[key]
+        require(count >= 1, f"evaluation.{key}", count, "at least 1")
+    known = f"one of {', '.join(config.editors)}"
+    for key in ("variants", "composed", "united", "refined"):
+        for name in config[key]:
+            for found in editors_of(config, name):
+                require(found in config.editors, f"{key}.{name}", found, known)
+    for name, (editor, uses) in BORROWED.items():
+        ready = name not in config.baselines or editor in config.editors
+        require(ready, "baselines", name, f"an editor called {editor}, whose {uses} it uses")
+    for settings in config.refined.values():
+        RefineConfig(**{key: value for key, value in settings.items() if key != "editor"})
+    for name in config.editors:
+        _check_editor(config, name)
+    for name in config.variants:
+        _check_points(config, name)
+    for name in config.composed:
+        probes = [one for one in editors_of(config, name) if editor_plan(config, one)[0].probe]
+        require(not probes, f"composed.{name}", probes, "editors without probes")
+
+
+def _check_editor(config: ConfigDict, name: str) -> None:
+    settings = editor_settings(config, name)
+    resolve(settings["requirement"])
+    check_preference(settings["requirement"], editor_plan(config, name)[1])
+    require(settings["seeds"] >= 1, "editor.seeds", settings["seeds"], "at least 1")
+    share = settings["share"]
+    require(0 < share <= 1, "editor.share", share, "a fraction above 0, at most 1")
+    known = f"none, or one of {', '.join(KINDS)}"
+    require(settings["unseen"] in (None, *KINDS), "editor.unseen", settings["unseen"], known)
+
+
+def _check_points(config: ConfigDict, name: str) -> None:
+    settings = config.variants[name]
+    if "probe" not in settings:
+        return
+    own, other = editor_plan(config, settings.editor)[0].probe, ProbeConfig(**settings.probe)
+    known = "a probe with labels where its editor's has them, and only there"
+    same = own is not None and own.labelled == other.labelled
+    require(same, f"variants.{name}.probe", settings.probe.to_dict(), known)

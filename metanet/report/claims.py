@@ -1,0 +1,267 @@
+"""The paper's claims, and what results.json files say of each."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from metanet.evaluation.pareto import hypervolume
+from metanet.report.comparison import at_levels, points
+
+HOLDS, PARTLY, FAILS, ABSENT = "holds", "holds partly", "does not hold", "not run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim.
+
+    Attributes:
+      where: section and figure of the paper.
+      said: what it claims.
+      runs: names of the runs that it is judged by.
+      judge: (their results.json contents) -> (verdict, the numbers it rests on).
+    """
+
+    where: str
+    said: str
+    runs: tuple[str, ...]
+    judge: Callable[..., tuple[str, str]]
+
+
+def judged(claim: Claim, results: dict[str, dict]) -> tuple[str, str]:
+    """The verdict on a claim and its evidence, from the results of all runs, by name."""
+    missing = [run for run in claim.runs if run not in results]
+    if missing:
+        return ABSENT, f"needs {', '.join(missing)}"
+    return claim.judge(*(results[run] for run in claim.runs))
+
+
+def _verdict(share: float) -> str:
+    """All, more than half, or less."""
+    return HOLDS if share >= 1 else PARTLY if share > 0.5 else FAILS
+
+
+def _below(editor: str, others: tuple[str, ...]):
+    """The editor's front is below the others' at every point of theirs that it reaches."""
+
+    def judge(results):
+        against = results["comparison"][editor]
+        found = {name: against[name] for name in others if name in against}
+        share = sum(f["below"] for f in found.values()) / max(
+            sum(f["points"] for f in found.values()), 1
+        )
+        said = [f"{name} {f['below']} of {f['points']}" for name, f in found.items()]
+        return _verdict(share), "points below: " + ", ".join(said)
+
+    return judge
+
+
+def _reaches_further(editor: str, others: tuple[str, ...]):
+    """The editor reaches lower values of the requirement."""
+
+    def judge(results):
+        least = {
+            name: points(results["methods"][name]["front"])[:, 0].min()
+            for name in (editor, *others)
+            if name in results["methods"] and results["methods"][name]["front"]
+        }
+        below = [least[editor] < value for name, value in least.items() if name != editor]
+        said = ", ".join(f"{name} {value:.3f}" for name, value in least.items())
+        return _verdict(np.mean(below)), f"least requirement: {said}"
+
+    return judge
+
+
+def _jsd(results: dict, name: str, level: float) -> float:
+    return float(at_levels(results["methods"][name], np.array([level])).mean())
+
+
+def _wider_below(editor: str, other: str, low: float, high: float):
+    """The margin to `other` is larger at the low level of the requirement than at the high."""
+
+    def judge(results):
+        margins = [_jsd(results, other, x) - _jsd(results, editor, x) for x in (low, high)]
+        said = f"margin to {other} {margins[0]:.4f} at {low}, {margins[1]:.4f} at {high} (nats)"
+        return (HOLDS if margins[0] > margins[1] else FAILS), said
+
+    return judge
+
+
+def _sometimes_below(editor: str, other: str):
+    """The editor is below the other at some point."""
+
+    def judge(results):
+        levels = points(results["methods"][other]["front"])
+        ours = at_levels(results["methods"][editor], levels[:, 0]).mean(0)
+        below, reached = int((ours < levels[:, 1]).sum()), int((~np.isnan(ours)).sum())
+        return (HOLDS if below else FAILS), f"below {other} at {below} of {reached} points"
+
+    return judge
+
+
+def _fades(editor: str, tolerance: float = 1e-3):
+    """At its least lambda the editor changes next to nothing."""
+
+    def judge(results):
+        front = points(results["methods"][editor]["front"])
+        requirement, jsd = front[front[:, 0].argmax()]
+        holds = requirement > 0.98 and jsd < tolerance
+        return (HOLDS if holds else FAILS), f"{requirement:.3f} kept at a JSD of {jsd:.5f} nats"
+
+    return judge
+
+
+def _faster(task: str, editor: str, slower: tuple[str, ...], faster: tuple[str, ...] = ()):
+    """One model is edited in less time than by `slower`, and in more than by `faster`."""
+
+    def judge(results):
+        seconds = {
+            name: results["methods"][f"{task}: {name}"]["one_model"]
+            for name in (editor, *slower, *faster)
+            if f"{task}: {name}" in results["methods"]
+        }
+        right = [seconds[n] > seconds[editor] for n in slower if n in seconds]
+        right += [seconds[n] < seconds[editor] for n in faster if n in seconds]
+        said = ", ".join(f"{name} {value:.4f}" for name, value in seconds.items())
+        return _verdict(np.mean(right)), f"seconds for one model, warm: {said}"
+
+    return judge
+
+
+def _hypervolume(method: dict) -> float:
+    return float(np.mean([one["hypervolume"] for one in method.get("seeds", [method])]))
+
+
+def _little_data(least: str, baselines: tuple[str, ...]):
+    """The editor with least training models is below all baselines but at the edges."""
+
+    def judge(results):
+        below, reached = 0, 0
+        for name in baselines:
+            front = points(results["methods"][name]["front"])
+            inside = front[(front[:, 0] > 0.1) & (front[:, 0] < 0.9)]
+            ours = at_levels(results["methods"][least], inside[:, 0]).mean(0)
+            below += int((ours < inside[:, 1]).sum())
+            reached += len(inside)
+        said = f"{least}: below at {below} of {reached} points from 0.1 to 0.9 of the weights"
+        return _verdict(below / reached), said
+
+    return judge
+
+
+def _saturates(names: tuple[str, ...], tolerance: float = 0.01):
+    """Between these numbers of training models hypervolume hardly changes."""
+
+    def judge(results):
+        volumes = [_hypervolume(results["methods"][name]) for name in names]
+        gap = max(volumes) - min(volumes)
+        said = ", ".join(f"{n} {v:.4f}" for n, v in zip(names, volumes, strict=True))
+        return (HOLDS if gap < tolerance else PARTLY if gap < 2 * tolerance else FAILS), (
+            f"hypervolumes: {said}"
+        )
+
+    return judge
+
+
+def _dominates(ours: str, other: str):
+    """Every point of the other method is dominated by one of ours."""
+
+    def judge(results):
+        def values(name):
+            front = results["methods"][name]["front"]
+            return np.array([[*point["requirement"], point["jsd"]] for point in front])
+
+        mine, theirs = values(ours), values(other)
+        dominated = (mine[:, None] <= theirs[None]).all(-1).any(0)
+        volumes = [hypervolume(v, tuple(results["reference_point"])) for v in (mine, theirs)]
+        said = (
+            f"{dominated.sum()} of {len(theirs)} points of {other} dominated; hypervolumes "
+            f"{volumes[0]:.3f} and {volumes[1]:.3f}"
+        )
+        return _verdict(dominated.mean()), said
+
+    return judge
+
+
+def _alike(one: str, other: str, tolerance: float = 0.05):
+    """Two fronts have nearly the same hypervolume."""
+
+    def judge(results):
+        volumes = [_hypervolume(results["methods"][name]) for name in (one, other)]
+        said = f"hypervolumes: {one} {volumes[0]:.4f}, {other} {volumes[1]:.4f}"
+        return (HOLDS if abs(volumes[0] / volumes[1] - 1) < tolerance else FAILS), said
+
+    return judge
+
+
+def _fewer(one: str, other: str, few: str):
+    """With few preferences, `one` has a larger share of its whole hypervolume than `other`."""
+
+    def judge(results):
+        shares = [
+            _hypervolume(results["methods"][f"{name}, {few}"])
+            / _hypervolume(results["methods"][name])
+            for name in (one, other)
+        ]
+        said = (
+            f"share of the hypervolume with {few}: {one} {shares[0]:.3f}, {other} {shares[1]:.3f}"
+        )
+        return (HOLDS if shares[0] > shares[1] else FAILS), said
+
+    return judge
+
+
+_PRUNING = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")
+_FAIRNESS = ("ThresholdOpt", "CalEqOdds", "RejectOption", "FairCls")
+_SHARES = tuple(f"GMN, {share} of the models" for share in ("5%", "10%", "25%", "50%", "100%"))
+
+CLAIMS = (
+    *(
+        Claim(f"5, figure {figure} ({run.rpartition('_')[2]})", said, (run,), judge)
+        for figure, run in ((1, "dm_adult"), (6, "dm_bank"))
+        for said, judge in (
+            ("GMN dominates FS", _below("GMN", ("FS",))),
+            ("GMN dominates FS & Retrain", _below("GMN", ("FS & Retrain",))),
+            ("the margin is larger when more features are masked",
+             _wider_below("GMN", "FS", 0.4, 0.8)),
+            ("FS (GMN) is better than FS in some cases", _sometimes_below("FS (GMN)", "FS")),
+            ("at the least lambda nothing is masked and nothing changes", _fades("GMN")),
+        )
+    ),
+    *(
+        Claim(f"5, figure 2 ({run.rpartition('_')[2]})", said, (run,), judge)
+        for run in ("fairness_adult", "fairness_bank")
+        for said, judge in (
+            ("GMN dominates across the whole front", _below("GMN", _FAIRNESS)),
+            ("RejectOption and FairCls reach no EOD as low as GMN's",
+             _reaches_further("GMN", ("RejectOption", "FairCls"))),
+        )
+    ),
+    *(
+        Claim(f"5, figure {figure} ({run.rpartition('_')[2]})", said, (run,), judge)
+        for figure, run in ((3, "pruning_adult"), (7, "pruning_bank"))
+        for said, judge in (
+            ("GMN - Prune & Edit dominates", _below("GMN - Prune & Edit", _PRUNING)),
+            ("GMN - Prune dominates", _below("GMN - Prune", _PRUNING)),
+            ("editing matters most at high sparsity",
+             _wider_below("GMN - Prune & Edit", "GMN - Prune", 0.1, 0.5)),
+        )
+    ),
+    Claim("5, table 1", "an edit is faster than FS and FS & Retrain", ("timing_adult",),
+          _faster("dm", "GMN", ("FS", "FS & Retrain"))),
+    Claim("5, table 1", "an edit is faster than all post-processing", ("timing_adult",),
+          _faster("fairness", "GMN", _FAIRNESS)),
+    Claim("5, table 1", "an edit is slower only than naive pruning", ("timing_adult",),
+          _faster("pruning", "GMN - Prune & Edit", ("SNIP", "Lottery Ticket"),
+                  ("Random", "Magnitude", "Grad Importance"))),
+    Claim("5, figure 4", "with 5% of the models all baselines are beaten but at the edges",
+          ("sample_efficiency_adult",), _little_data(_SHARES[0], _PRUNING)),
+    Claim("5, figure 4", "a quarter of the models is nearly enough", ("sample_efficiency_adult",),
+          _saturates(_SHARES[2:])),
+    Claim("A.7, figure 8", "composed editors dominate FS & Retrain, then SNIP", ("compose_adult",),
+          _dominates("GMN - Features, then weights", "FS & Retrain, then SNIP")),
+    Claim("A.8, figure 9", "EPO's front is like that of linear scalarisation", ("epo_adult",),
+          _alike("GMN - EPO", "GMN - LS")),
+    Claim("A.8, figure 9", "EPO covers the front with fewer preference vectors", ("epo_adult",),
+          _fewer("GMN - EPO", "GMN - LS", "5 preferences")),
+)  # fmt: skip

@@ -1,0 +1,55 @@
+"""README.md of a folder of results: verdicts on the paper's claims, figures, tables, costs."""
+
+import json
+import pathlib
+
+from metanet import report
+from metanet.core import atomic_path
+from metanet.report.claims import CLAIMS, judged
+
+
+def write(folder: pathlib.Path, about: dict) -> None:
+    """README.md in `folder`, from the results.json of every run below it.
+
+    Args:
+      about: of the command that ran them: "command", "device", "versions".
+    """
+    paths = sorted(folder.glob("*/results.json"))
+    results = {path.parent.name: json.loads(path.read_text()) for path in paths}
+    results = {name: found for name, found in results.items() if "methods" in found}
+    text = "\n".join([*_head(about), *_claims(results), *_runs(folder, results)])
+    with atomic_path(folder / "README.md") as temporary:
+        temporary.write_text(text + "\n")
+
+
+def _head(about: dict) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return [
+        "# Results",
+        "",
+        f"Written by `{about['command']}` on {about['device']} ({versions}).",
+        "Numbers are means over test models; JSD in nats; every setting was chosen on validation.",
+        "",
+    ]
+
+
+def _claims(results: dict[str, dict]) -> list[str]:
+    lines = ["## The paper's claims", "", "| paper | claim | verdict | evidence |",
+             "|---|---|---|---|"]  # fmt: skip
+    for claim in CLAIMS:
+        verdict, evidence = judged(claim, results)
+        lines.append(f"| {claim.where} | {claim.said} | **{verdict}** | {evidence} |")
+    return [*lines, ""]
+
+
+def _runs(folder: pathlib.Path, results: dict[str, dict]) -> list[str]:
+    lines = []
+    for name, found in results.items():
+        lines += [f"## {name}", "", f"`{found['command']}`", ""]
+        if "wall_seconds" in found:
+            seconds = ", ".join(f"{k} {v:.0f} s" for k, v in found["wall_seconds"].items())
+            lines += [f"On {found['device']}: {seconds}.", ""]
+        for picture in sorted((folder / name).glob("*.png")):
+            lines += [f"![{name}, {picture.stem}]({name}/{picture.name})", ""]
+        lines += ["```", report.table(found), "```", ""]
+    return lines
