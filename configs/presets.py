@@ -78,6 +78,9 @@ def small(config: ConfigDict) -> None:
     config.evaluation.validation_models = 60
     config.evaluation.test_models = 150
     config.evaluation.descents = 5
+    if "fractions" in config.evaluation:
+        fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+        config.evaluation.fractions = fine + coarse
 
 
 def _shorten(config: ConfigDict, steps: int) -> None:

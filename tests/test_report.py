@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from metanet import report
-from metanet.report import comparison, front
+from metanet.core import write_json
+from metanet.report import claims, comparison, front, overview, summary
 
 SETTINGS = {"one": {"lambda": 0.1}, "none": {}, "two": {"search": "pinned", "bound": 0.05}}
 STAGES = ("early", "middle", "last")
@@ -147,3 +148,55 @@ def test_the_table_of_times_has_every_method():
                "methods": {"dm: FS": entry, "dm: GMN": entry}}  # fmt: skip
     rows = report.table(results).splitlines()[1:]
     assert [row.split()[-4:] for row in rows[1:]] == 2 * [["2.00", "0.00100", "0.00050", "64"]]
+
+
+@pytest.fixture
+def runs():
+    """Two runs as results.json files: in the first an editor loses once to a slower method."""
+
+    def method(front, seconds, **more):
+        points = [{"requirement": x, "jsd": y} for x, y in front]
+        return {"front": points, "hypervolume": 0.5, "seconds_per_model": seconds} | more
+
+    editor = method([(0.2, 0.02), (0.8, 0.001)], 0.01)
+    editor["seeds"] = [{"hypervolume": v, "front": editor["front"]} for v in (0.7, 0.9)]
+    methods = {
+        "GMN": editor,
+        "FS": method([(0.2, 0.03), (0.5, 0.02)], 0.001),
+        "FS & Retrain": method([(0.1, 0.03), (0.2, 0.015), (0.5, 0.02)], 2.0)
+        | {"hypervolume": 0.6},
+    }
+    run = {"task": "dm", "dataset": "adult", "methods": methods, "reference_point": [1.0, 0.1]}
+    run |= {"comparison": comparison.compare(methods), "by_budget": comparison.by_budget(methods)}
+    run |= {"command": "the command", "device": "a device", "wall_seconds": {"GMN": 12.0}}
+    return {"dm_adult": run, "dm_bank": run | {"methods": {"GMN": editor}, "by_budget": {}}}
+
+
+def test_the_summary_has_means_over_seeds_and_the_best_of_the_other_methods(runs):
+    lines = summary.hypervolumes(runs)
+    assert lines[0] == "| | dm_adult | dm_bank |"
+    assert "| GMN | 0.800 ± 0.100, 0.01 s | 0.800 ± 0.100, 0.01 s |" in lines
+    assert lines[-1] == "| best other method | 0.600, 2 s (FS & Retrain) | – |"
+
+
+def test_losses_are_to_methods_that_take_as_long_or_longer(runs):
+    lines = summary.losses(runs)[2:]
+    assert lines == [
+        "| dm_adult | FS | 0.001 | 0 of 0 |  |",
+        "| dm_adult | FS & Retrain | 2 | 1 of 2 | 0.2: 0.0150, 0.0200 |",
+    ]
+
+
+def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):
+    for name, run in runs.items():
+        write_json(tmp_path / name / "results.json", run)
+    overview.write(tmp_path, {"command": "all", "device": "a device", "versions": {"jax": "1"}})
+    text = (tmp_path / "README.md").read_text()
+    assert "`all` on a device (jax 1)" in text
+    for claim in claims.CLAIMS:
+        assert claim.said in text
+    assert "| GMN dominates FS | **holds** | points below: FS 2 of 2 |" in text
+    assert "**holds partly**" not in text  # one of two points is not more than half
+    assert "| GMN dominates FS & Retrain | **does not hold** |" in text
+    assert "needs timing_adult" in text
+    assert "## dm_bank" in text and "GMN 12 s" in text

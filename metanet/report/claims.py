@@ -33,7 +33,10 @@ def judged(claim: Claim, results: dict[str, dict]) -> tuple[str, str]:
     missing = [run for run in claim.runs if run not in results]
     if missing:
         return ABSENT, f"needs {', '.join(missing)}"
-    return claim.judge(*(results[run] for run in claim.runs))
+    try:
+        return claim.judge(*(results[run] for run in claim.runs))
+    except KeyError as method:  # left out of the run
+        return ABSENT, f"needs {method.args[0]}"
 
 
 def _verdict(share: float) -> str:

@@ -1,10 +1,11 @@
-"""README.md of a folder of results: verdicts on the paper's claims, figures, tables, costs."""
+"""README.md of a folder of results: summary, verdicts on the paper's claims, figures, costs."""
 
 import json
 import pathlib
 
 from metanet import report
 from metanet.core import atomic_path
+from metanet.report import summary
 from metanet.report.claims import CLAIMS, judged
 
 
@@ -17,7 +18,8 @@ def write(folder: pathlib.Path, about: dict) -> None:
     paths = sorted(folder.glob("*/results.json"))
     results = {path.parent.name: json.loads(path.read_text()) for path in paths}
     results = {name: found for name, found in results.items() if "methods" in found}
-    text = "\n".join([*_head(about), *_claims(results), *_runs(folder, results)])
+    parts = (_head(about), _summary(results), _claims(results), _runs(folder, results))
+    text = "\n".join(line for part in parts for line in part)
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text(text + "\n")
 
@@ -29,6 +31,24 @@ def _head(about: dict) -> list[str]:
         "",
         f"Written by `{about['command']}` on {about['device']} ({versions}).",
         "Numbers are means over test models; JSD in nats; every setting was chosen on validation.",
+        "",
+    ]
+
+
+def _summary(results: dict[str, dict]) -> list[str]:
+    return [
+        "## Hypervolume and seconds per model",
+        "",
+        "Of editors means and deviations over their seeds.",
+        "",
+        *summary.hypervolumes(results),
+        "",
+        "## Editors against methods of their own budget",
+        "",
+        "At every point of a method, the best of the editors that take no longer per model; a "
+        "point that none of them reaches does not count. Of points that editors lose, the worst.",
+        "",
+        *summary.losses(results),
         "",
     ]
 

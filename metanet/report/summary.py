@@ -1,0 +1,69 @@
+"""Editors beside all other methods, over runs of several tasks and datasets, as Markdown."""
+
+import numpy as np
+
+TASKS = ("dm", "fairness", "pruning")
+OPTIMUM = "Per-model optimum"
+LOSSES_SHOWN = 3
+
+
+def _volumes(method: dict) -> np.ndarray:
+    return np.array([one["hypervolume"] for one in method.get("seeds", [method])])
+
+
+def _cell(method: dict) -> str:
+    """Hypervolume, with its deviation over seeds, and seconds per model."""
+    volumes, seconds = _volumes(method), method["seconds_per_model"]
+    deviation = f" ± {volumes.std():.3f}" if len(volumes) > 1 else ""
+    time = "" if seconds is None else f", {seconds:.2g} s"
+    return f"{volumes.mean():.3f}{deviation}{time}"
+
+
+def _rows(run: dict) -> dict[str, str]:
+    """Cells by row: editors and what uses them, the per-model optimum, the best other method."""
+    cells, others = {}, {}
+    for name, method in run["methods"].items():
+        if "GMN" in name:
+            cells[name.replace("GMN - Prune & Edit", "GMN")] = _cell(method)
+        elif name == OPTIMUM:
+            cells[name] = _cell(method)
+        else:
+            others[name] = method
+    if others:
+        best = max(others, key=lambda name: _volumes(others[name]).mean())
+        cells["best other method"] = f"{_cell(others[best])} ({best})"
+    return cells
+
+
+def hypervolumes(results: dict[str, dict]) -> list[str]:
+    """A row per editor and budget, a column per run of one of TASKS, by name."""
+    columns = {name: _rows(run) for name, run in results.items() if run["task"] in TASKS}
+    rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
+    last = [row for row in (OPTIMUM, "best other method") if row in rows]
+    rows = [row for row in rows if row not in last] + last
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        found = [cells.get(row, "–") for cells in columns.values()]
+        lines.append(f"| {row} | {' | '.join(found)} |")
+    return lines
+
+
+def losses(results: dict[str, dict]) -> list[str]:
+    """Where no editor that takes as long or less is below a method: a row per run and method."""
+    lines = [
+        "| run | method | s/model | editors below at | not below at: requirement, its JSD, ours |",
+        "|---|---|---|---|---|",
+    ]
+    for name, run in results.items():
+        for method, found in run.get("by_budget", {}).items():
+            worst = sorted(found["lost"], key=lambda p: p["jsd"] - p["editor_jsd"])
+            said = [
+                f"{p['requirement']:.3g}: {p['jsd']:.4f}, {p['editor_jsd']:.4f}"
+                for p in worst[:LOSSES_SHOWN]
+            ]
+            more = len(worst) - len(said)
+            said = "; ".join(said) + (f"; {more} smaller" if more > 0 else "")
+            seconds = run["methods"][method]["seconds_per_model"]
+            share = f"{found['below']} of {found['points']}"
+            lines.append(f"| {name} | {method} | {seconds:.2g} | {share} | {said} |")
+    return lines
