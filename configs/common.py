@@ -17,6 +17,8 @@ def base(dataset: str) -> ConfigDict:
     config.seed = 0
     config.dataset = dataset
     config.group = placeholder(str)  # protected attribute; by default the dataset's first
+    # Datasets whose models editors may be trained on too, with the first protected attribute.
+    config.others = ()
     config.num_cpu_devices = 0  # host devices on CPU; 0 is one per core
 
     # The target MLPs (paper table 2). The catalogue holds at most `max_specs` architectures.
@@ -55,6 +57,7 @@ def base(dataset: str) -> ConfigDict:
     config.editor.share = 1.0
     config.editor.unseen = placeholder(str)
     config.editor.rows = 0
+    config.editor.datasets = ()  # some of `dataset` and `others`; () is `dataset` alone
     config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...
     config.editor.steps = 4000
     config.editor.batch_size = 16

@@ -1,4 +1,4 @@
-"""Specs that no model in training had: wider, deeper, with more skip connections.
+"""Models unlike those in training: wider, deeper, more skip connections; of another dataset.
 
 python -m experiments.run --config=configs/transfer.py[:adult|:bank|:synthetic]
 
@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from configs import pruning
 
+OTHER = {"adult": ("bank",), "bank": ("adult",)}
+
 
 def get_config(dataset: str = "adult") -> ConfigDict:
     config = pruning.get_config(dataset)
@@ -16,5 +18,9 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editors = {"GMN": {}} | {
         f"GMN, no {kind} specs": {"unseen": kind} for kind in ("wide", "deep", "skips")
     }
+    config.others = tuple(OTHER.get(dataset, ()))
+    for other in config.others:
+        config.editors["GMN, both datasets"] = {"datasets": (dataset, other)}
+        config.editors[f"GMN, trained on {other}"] = {"datasets": (other,)}
     config.refined, config.baselines = {}, ()
     return config

@@ -142,6 +142,12 @@ def _check_editor(config: ConfigDict, name: str) -> None:
     require(0 < share <= 1, "editor.share", share, "a fraction above 0, at most 1")
     known = f"none, or one of {', '.join(KINDS)}"
     require(settings["unseen"] in (None, *KINDS), "editor.unseen", settings["unseen"], known)
+    datasets, known = settings["datasets"], (config.dataset, *config.others)
+    expected = f"some of {', '.join(known)}"
+    require(set(datasets) <= set(known), "editor.datasets", datasets, expected)
+    # Masks of inputs and probes are of the dataset's own features.
+    ready = not datasets or (settings["mask"] in ("none", "edges") and not settings["probe"])
+    require(ready, "editor.datasets", datasets, "an editor without probes and masks of inputs")
 
 
 def _check_points(config: ConfigDict, name: str) -> None:

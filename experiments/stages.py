@@ -7,7 +7,6 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 
-import jax
 from ml_collections import ConfigDict
 
 from experiments import methods
@@ -70,17 +69,28 @@ def prepare(
     """
     check(config, methods.BASELINES)
     wanted = fields(PopulationConfig, config.population.to_dict())
-    data = datasets.load(config.dataset, config.group, config.seed)
-    folder = workdir
-    if store is not None:
-        settings = populations.settings_of(wanted, data, config.seed)
-        folder = store / f"{config.dataset}-{digest(settings)}"
-    with _timed(workdir, "population"):
-        population = populations.build(
-            folder / "population", wanted, data, config.seed, should_stop
-        )
+
+    def populated(dataset, group, folder):
+        data = datasets.load(dataset, group, config.seed)
+        if store is not None:
+            settings = populations.settings_of(wanted, data, config.seed)
+            folder = store / f"{dataset}-{digest(settings)}"
+        with _timed(workdir, "population"):
+            return (
+                folder,
+                data,
+                populations.build(folder / "population", wanted, data, config.seed, should_stop),
+            )
+
+    folder, data, population = populated(config.dataset, config.group, workdir)
+    stacks, others = list(population.stacks), {}
+    for dataset in config.others:
+        _, other, guests = populated(dataset, None, workdir / dataset)
+        first = sum(len(stack.activation) for stack in stacks)
+        others[dataset] = (first + guests.ids("train"), other.edit)
+        stacks += guests.stacks
     requirement = resolve(tuples(config.requirement))
-    return Study(config, folder, pack(list(population.stacks)), population, data, requirement)
+    return Study(config, folder, pack(stacks), population, data, requirement, others)
 
 
 def train(
@@ -103,8 +113,10 @@ def train(
         shape, training = editor_plan(config, name)
         settings = editor_settings(config, name)
         chosen = {key: settings[key] for key in ("share", "unseen", "rows")}
-        rows = slice(chosen["rows"] or None)
+        sources = settings["datasets"] or (config.dataset,)
+        (ids, table), *others = (study.training_part(source, **chosen) for source in sources)
         requirement = settings["requirement"]
+        chosen |= {"datasets": sources}
         identity = study.identity | {f"editor.{key}": value for key, value in chosen.items()}
         folder = workdir / "checkpoints" / slug(name) / f"seed-{seed}"
         if store is not None:
@@ -116,10 +128,11 @@ def train(
             config=training,
             requirement=requirement,
             models=study.probed(shape.probe),
-            ids=study.training_ids(chosen["share"], chosen["unseen"]),
-            table=jax.tree.map(lambda leaf: leaf[rows], study.data.edit),
+            ids=ids,
+            table=table,
             seed=seed,
             identity=identity,
+            others=others,
             checkpoint_every=config.editor.checkpoint_every,
             should_stop=should_stop,
         )

@@ -30,6 +30,8 @@ class Study:
 
     Attributes:
       folder: of the population and its probe statistics.
+      models: the population's, then those of other datasets.
+      others: the training models of other datasets, and the data that editors see of them.
     """
 
     config: ConfigDict
@@ -38,12 +40,14 @@ class Study:
     population: Population
     data: TabularData
     requirement: Objective
+    others: dict[str, tuple[np.ndarray, Table]] = dataclasses.field(default_factory=dict)
 
     @property
     def identity(self) -> dict:
         """The settings of data and population, flat: what every later result depends on."""
         part = {f"population.{k}": v for k, v in self.config.population.items()}
-        return {"dataset": self.config.dataset, "group": self.data.group} | part
+        own = {"dataset": self.config.dataset, "group": self.data.group}
+        return own | {"others": self.config.others} | part
 
     def split(self, name: str) -> tuple[np.ndarray, Table]:
         """The models that settings are chosen on, or reported on, and the data for it.
@@ -67,6 +71,13 @@ class Study:
         """At most `size` of the models `ids`, the same ones in every run."""
         rng = np.random.default_rng(self.config.seed)
         return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
+
+    def training_part(self, dataset: str, share: float, unseen: str | None, rows: int):
+        """The models that an editor is trained on, and the data, of one dataset."""
+        if dataset != self.config.dataset:
+            return self.others[dataset]
+        table = jax.tree.map(lambda leaf: leaf[: rows or None], self.data.edit)
+        return self.training_ids(share, unseen), table
 
     def training_ids(self, share: float, unseen: str | None) -> np.ndarray:
         """The training models of an editor, see plan.training_ids."""

@@ -303,6 +303,21 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     assert load_editor(tmp_path).params  # its first layer takes two preferences
 
 
+def test_datasets_take_turns(train, models, table, uneven, tmp_path):
+    def first_steps(name, **kwargs):
+        train(tmp_path / name, **kwargs)
+        return pd.read_csv(tmp_path / name / "metrics.csv")["loss"].to_numpy()
+
+    alone = first_steps("alone")
+    same = first_steps("same", others=[(IDS, table)])
+    np.testing.assert_array_equal(same, alone)
+    other = first_steps("other", others=[(IDS[::-1][:8], uneven)])
+    assert other[0] == pytest.approx(alone[0], rel=1e-4)  # scales are of all models
+    assert abs(other[1] - alone[1]) > 1e-3 * alone[1]
+    with pytest.raises(UserError, match="at most the 3 models"):
+        train(tmp_path / "few", others=[(IDS[:3], uneven)])
+
+
 def test_requirements_without_a_preference_each_are_a_user_error(train, tmp_path):
     config = dataclasses.replace(CONFIG, preference=((0.3, 0.3), (0.02, 0.02)))
     with pytest.raises(UserError, match=r"preference: found .* expected 1 of"):

@@ -74,13 +74,12 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     """All models of `stacks`, in their order; the template is theirs unless one is given.
 
     Raises:
-      ValueError: the stacks do not share inputs and outputs, or do not fit `template`.
+      ValueError: the stacks do not share outputs, or do not fit `template`.
     """
     needed = template_of([stack.spec for stack in stacks])
     template = template or needed
-    if (needed.n_in, needed.n_out) != (template.n_in, template.n_out) or (
-        needed.depth > template.depth or needed.width > template.width
-    ):
+    larger = [getattr(needed, k) > getattr(template, k) for k in ("n_in", "depth", "width")]
+    if needed.n_out != template.n_out or any(larger):
         raise ValueError(f"stacks: found models that need {needed}, expected to fit {template}")
     topologies = [topology_of(stack.spec, template) for stack in stacks]
     weight, bias, scale, shift = [], [], [], []

@@ -36,10 +36,13 @@ class PaddedMLP:
 
 
 def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
-    """Logits [rows, classes] of x [rows, features]: `network.apply` for any spec, one program."""
+    """Logits [rows, classes] of x [rows, features]: `network.apply` for any spec, one program.
+
+    x has the features of the model, which may be fewer than the template's inputs.
+    """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
-    outputs = jnp.pad(x, ((0, 0), (0, n_inputs - template.n_in)))
+    outputs = jnp.pad(x, ((0, 0), (0, n_inputs - x.shape[1])))
     for layer in range(template.depth):
         target = slice(layer * width, (layer + 1) * width)
         z = outputs @ mlp.weight[: outputs.shape[1], target] + mlp.bias[None, target]

@@ -73,11 +73,14 @@ class Template:
 
 
 def template_of(specs: list[MLPSpec]) -> Template:
-    """The smallest template for `specs`, which share their inputs and outputs."""
-    ends = {(spec.widths[0], spec.widths[-1]) for spec in specs}
-    if len(ends) != 1:
-        raise ValueError(f"specs: found (inputs, outputs) {sorted(ends)}, expected one pair")
-    ((n_in, n_out),) = ends
+    """The smallest template for `specs`, which share their outputs.
+
+    A spec's inputs are the first of the template's.
+    """
+    outputs = {spec.widths[-1] for spec in specs}
+    if len(outputs) != 1:
+        raise ValueError(f"specs: found {sorted(outputs)} outputs, expected one number")
+    n_in, (n_out,) = max(spec.widths[0] for spec in specs), outputs
     width = max(max(spec.widths[1:-1]) for spec in specs)
     return Template(n_in, max(spec.n_layers - 1 for spec in specs), width, n_out)
 

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -43,6 +43,7 @@ def train_editor(
     table: Table,
     seed: int,
     identity: dict,
+    others: Sequence[tuple[np.ndarray, Table]] = (),
     checkpoint_every: int = 500,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedEditor:
@@ -51,6 +52,7 @@ def train_editor(
     Args:
       requirement: dotted path of the objective, or of several (see objectives.base.resolve).
       identity: what else determines the result (the population's settings), flat, for JSON.
+      others: models of other datasets, each with their data: chunks of steps take turns.
       checkpoint_every: steps, rounded up to whole chunks.
 
     Raises:
@@ -58,25 +60,31 @@ def train_editor(
       Diverged: a loss or gradient was not finite; names the step and the models.
       Stopped: `should_stop()` became true; the state is saved.
     """
-    enough = f"at most the {len(ids)} models of the training split"
-    require(config.batch_size <= len(ids), "editor.batch_size", config.batch_size, enough)
+    parts = [(ids, table), *others]
+    fewest = min(len(ids) for ids, _ in parts)
+    enough = f"at most the {fewest} models of the training split"
+    require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
     check_preference(requirement, config)
     claim(folder, settings_of(editor, config, requirement, seed, identity))
     devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
     mesh = jax.sharding.Mesh(devices, ("models",))
-    strata = stratify(models, ids, config.batch_size, len(devices))
-    scales = scales_of(models, ids)
+    strata = [stratify(models, ids, config.batch_size, len(devices)) for ids, _ in parts]
+    budget = tuple(max(sizes) for sizes in zip(*(one.budget for one in strata), strict=True))
+    scales = scales_of(models, np.concatenate([ids for ids, _ in parts]))
     replicated = NamedSharding(mesh, PartitionSpec())
-    problem = problem_of(config, models, scales, strata, table, seed)
+    problems = [
+        problem_of(config, models, scales, drawn, table, seed)
+        for drawn, (_, table) in zip(strata, parts, strict=True)
+    ]
     state = jax.device_put(init_state(editor, config, models, scales, seed), replicated)
     checkpoints = Checkpoints(folder, editor, models.template)
     state = checkpoints.restore(state, scales)
     writer = Writer(folder, int(state.step))
     try:
         state = _run(
-            make_chunk(editor, config, objective, strata.budget, mesh),
-            state, problem, config, checkpoint_every, should_stop,
+            make_chunk(editor, config, objective, budget, mesh),
+            state, problems, config, checkpoint_every, should_stop,
             save=lambda state: checkpoints.save(state, scales), write=writer.write,
         )  # fmt: skip
     finally:
@@ -107,12 +115,13 @@ def settings_of(
     return flat | own | identity
 
 
-def _run(chunk, state, problem, config, checkpoint_every, should_stop, save, write):
+def _run(chunk, state, problems, config, checkpoint_every, should_stop, save, write):
     rates, ramps = schedules(config)
     done = saved = first = int(state.step)
     start = time.monotonic()
     while done < config.steps:
         here = slice(done, min(done + CHUNK, config.steps))
+        problem = problems[done // CHUNK % len(problems)]
         state, metrics, by_model = chunk(state, problem, rates[here], ramps[here])
         metrics = {name: np.asarray(values) for name, values in metrics.items()}
         _check(metrics, by_model, done)
