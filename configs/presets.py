@@ -31,7 +31,7 @@ def smoke(config: ConfigDict) -> None:
     config.population.experiments = 16
     config.population.max_specs = 2
     config.population.epochs = 1
-    config.population.depths = (1, 2)
+    config.population.depths = (1,)
     config.population.widths = (8,)
     if config.task == "timing":
         config.editor.steps, config.timed_models = 2, 2
@@ -74,7 +74,8 @@ def small(config: ConfigDict) -> None:
         config.population.epochs = 60  # the population of the other runs
         return
     _shorten(config, SMALL_STEPS)
-    config.editor.learning_rate = 4e-3
+    if config.task != "fairness":  # whose recipe is short already
+        config.editor.learning_rate = 4e-3
     config.evaluation.validation_models = 60
     config.evaluation.test_models = 150
     config.evaluation.descents = 5

@@ -1,0 +1,99 @@
+"""Everything with one command: runs, what they publish, the report; through subprocesses."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs.presets import PRESETS
+from experiments.plan import method_names
+from experiments.reproduce import config_of
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUNS = PRESETS["smoke"][0]
+
+
+def reproduce(*arguments, folder, timeout=1200):
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    command = [sys.executable, "-m", "experiments.reproduce", *arguments]
+    command += [f"--workdir={folder / 'runs'}", f"--results={folder / 'results'}"]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | cache, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--preset: found nothing, expected one of smoke, small, full"),
+        (["--preset=smoke", "--runs=dm:synthetic,dm:iris"], "--runs: found dm:iris, expected some"),
+        (["--preset=large"], "command line: "),
+        (["--preset=smoke", "more"], "--preset: found more"),
+    ],
+)
+def test_an_unusable_command_is_refused(arguments, said, tmp_path):
+    ended = reproduce(*arguments, folder=tmp_path)
+    assert ended.returncode == 2
+    assert said in ended.stderr and len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reproduce")
+    ended = reproduce("--preset=smoke", folder=folder)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    assert "Traceback" not in ended.stderr
+    assert f"report: {folder / 'results' / 'README.md'}" in ended.stdout
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_publishes_all_its_methods(run, done):
+    def refuse(constant):
+        raise ValueError(f"results.json: found {constant}")
+
+    folder = done / "results" / run.replace(":", "_")
+    results = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
+    config = config_of(run, "smoke")
+    if config.task == "timing":
+        for name, entry in results["methods"].items():
+            # The first call compiles, whatever the persistent cache holds.
+            assert entry["first_call"] >= entry["one_model"] > 0, name
+            assert entry["per_model_of_batch"] > 0
+        tasks = {name.partition(":")[0] for name in results["methods"]}
+        assert tasks == {"dm", "fairness", "pruning"}
+        return
+    assert list(results["methods"]) == method_names(config)
+    count = len(config.requirement) if not isinstance(config.requirement, str) else 1
+    for method in results["methods"].values():
+        assert 0 <= method["hypervolume"] <= 1 and method["points_evaluated"] >= 1
+        for point in method["front"]:
+            values = point["requirement"] if count > 1 else [point["requirement"]]
+            assert len(values) == count and all(0 <= value <= 1 for value in values)
+            assert -1e-6 <= point["jsd"] <= 0.7
+            assert point.keys() >= {"by_stage", "by_kind"}
+        assert method.get("shifted", {}).keys() == set(config.shifts)
+    for name in config.editors if config.targets else ():
+        assert len(results["methods"][name]["targets"]) == len(config.targets)
+    for variant, settings in config.variants.items():
+        if "preferences" in settings:
+            assert results["methods"][variant]["points_evaluated"] == settings["preferences"]
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_report_shows_every_run_and_repeats_at_once(done):
+    text = (done / "results" / "README.md").read_text()
+    for run in RUNS:
+        assert f"## {run.replace(':', '_')}" in text
+    stored = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("entry.json")}
+    assert reproduce("--preset=smoke", "--runs=dm:synthetic", folder=done).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in stored} == stored
