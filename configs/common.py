@@ -105,7 +105,10 @@ def base(dataset: str) -> ConfigDict:
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
-    config.evaluation.descents = 8  # the same for methods that train every model at every lambda
+    # The same for methods that train every model at every lambda, and of how many of an editor's
+    # seeds at most such methods start.
+    config.evaluation.descents = 8
+    config.evaluation.refined_seeds = 3
     # At most so many models settings are chosen on, and reported on.
     config.evaluation.validation_models = 100
     config.evaluation.test_models = 450

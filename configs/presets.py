@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 
 TABLES = ("dm:adult", "fairness:adult", "pruning:adult", "timing:adult", "dm:bank", "fairness:bank",
           "pruning:bank")  # fmt: skip
-SMALL_STEPS = 3000
 STUDIES = (
     "sample_efficiency:adult",
     "compose:adult",
@@ -73,12 +72,17 @@ def small(config: ConfigDict) -> None:
     if config.task == "timing":
         config.population.epochs = 60  # the population of the other runs
         return
-    _shorten(config, SMALL_STEPS)
-    if config.task != "fairness":  # whose recipe is short already
+    if config.task == "fairness":  # whose recipe is short already
+        _shorten(config, 1500)
+    else:
+        _shorten(config, 2000)
         config.editor.learning_rate = 4e-3
-    config.evaluation.validation_models = 60
-    config.evaluation.test_models = 150
+    config.evaluation.validation_models = 40
+    config.evaluation.test_models = 100
     config.evaluation.descents = 5
+    config.evaluation.refined_seeds = 1
+    if "retrain_every" in config.evaluation:
+        config.evaluation.retrain_every = 3
     if "fractions" in config.evaluation:
         fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
         config.evaluation.fractions = fine + coarse

@@ -181,6 +181,8 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
             first = {key: trained[0] for key, trained in editors.items()}
             return evaluate(study, methods.swept(name, study, first))
         seeds = min(len(editors[one]) for one in used)
+        if name in study.config.refined:
+            seeds = min(seeds, study.config.evaluation.refined_seeds)
         by_seed = [{one: editors[one][seed] for one in used} for seed in range(seeds)]
         entries = [evaluate(study, methods.swept(name, study, seed)) for seed in by_seed]
         entry = entries[0] | {"seeds": [summary(entry) for entry in entries]}
