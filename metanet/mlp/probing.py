@@ -12,14 +12,21 @@ from metanet.core import UserError, atomic_path, claim
 from metanet.mlp.population import Population, Stack
 from metanet.mlp.probe import Points, Probe, statistics
 
+BATCH = 4  # models
+
 
 @functools.partial(jax.jit, static_argnames="spec")
 def _statistics(spec, params, activation, points):
     def one(pair):
         return statistics(spec, *pair, points)
 
-    # Few models at a time: their activations stay in the cache.
-    return jax.lax.map(one, (params, activation), batch_size=4)
+    # Few models at a time: their activations stay in the cache. All batches are whole, so that the
+    # statistics are compiled once.
+    count = len(activation)
+    rows = jnp.arange(-(-count // BATCH) * BATCH) % count if count > BATCH else jnp.arange(count)
+    models = jax.tree.map(lambda leaf: leaf[rows], (params, activation))
+    found = jax.lax.map(one, models, batch_size=BATCH)
+    return jax.tree.map(lambda leaf: leaf[:count], found)
 
 
 def probe_stack(stack: Stack, points: Points) -> Probe:
