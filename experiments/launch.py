@@ -1,4 +1,4 @@
-"""What every command does around its work: JAX's devices and cache, the log, errors, stopping."""
+"""What commands do around their work: devices, processes, cache, the log, errors, stopping."""
 
 import logging
 import os
@@ -9,19 +9,50 @@ import sys
 from collections.abc import Callable
 
 import jax
+from absl import flags
 
-from metanet.core import Diverged, Stopped, UserError, device_name, versions
+from metanet.core import Diverged, Stopped, UserError, any_process, device_name, versions
+
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes, which a TPU pod or SLURM tells about."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where nothing tells: one of several processes."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "This one's number, with --coordinator.")
+_LOGGERS = ("metanet", "experiments", "__main__")
+HEARTBEAT = 20  # seconds without one after which a process counts as gone
 
 _PACKAGES = ("metanet", "jax", "jaxlib", "flax", "optax", "jraph", "orbax-checkpoint", "numpy")
 
 
 def setup_jax(num_cpu_devices: int) -> None:
-    """Host devices for the cores, and the persistent compilation cache; before jax starts."""
+    """Host devices, the persistent compilation cache, other processes; before jax starts.
+
+    Raises:
+      UserError: the flags of several processes do not go together.
+    """
     jax.config.update("jax_num_cpu_devices", num_cpu_devices or len(os.sched_getaffinity(0)))
     if not jax.config.jax_compilation_cache_dir:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(cache / "metanet" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    explicit = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if any(value is not None for value in explicit):
+        if None in explicit:
+            raise UserError("--coordinator: found some of --coordinator, --num_processes and "
+                            "--process_id, expected all three")  # fmt: skip
+    elif not _DISTRIBUTED.value:
+        return
+    try:
+        jax.distributed.initialize(*explicit, heartbeat_timeout_seconds=HEARTBEAT)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--distributed: found {reason}, expected processes that meet") from error
+    if jax.process_index():  # the first one tells of all
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def about(module: str) -> dict:
@@ -34,10 +65,10 @@ def about(module: str) -> dict:
 
 
 def on_sigterm() -> Callable[[], bool]:
-    """A function that says whether SIGTERM has come since."""
+    """A function that says whether SIGTERM has come since, to any process; all have to ask."""
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    return lambda: bool(stop)
+    return lambda: any_process(bool(stop))
 
 
 def writable(folder: pathlib.Path) -> pathlib.Path:
@@ -57,7 +88,7 @@ def status(command: Callable[[list[str]], None], argv: list[str]) -> int:
     """Runs `command`, with the log on stderr, and turns errors into one line and an exit status."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    for name in ("metanet", "experiments", "__main__"):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)

@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import sys
 
+import jax
 from absl import flags
 
 from configs.presets import PRESETS
@@ -75,7 +76,8 @@ def _main(argv: list[str]) -> None:
         function(config, work, about, should_stop, store=root / "store")
         publish(work, folder / name)
     overview.write(folder, about)
-    print(f"report: {folder / 'README.md'}")
+    if jax.process_index() == 0:
+        print(f"report: {folder / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ one line where training diverged.
 import pathlib
 import sys
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -53,6 +54,8 @@ def _main(argv: list[str]) -> None:
     launch.writable(workdir)
     run = timing.run if config.task == "timing" else stages.run
     results = run(config, workdir, launch.about("experiments.run"), should_stop)
+    if jax.process_index():
+        return
     print(report.table(results))
     for path in (workdir / "front.png", workdir / "results.json"):
         if path.exists():

@@ -25,7 +25,7 @@ from experiments.study import Study
 from experiments.targets import reached
 from metanet import data as datasets
 from metanet import report
-from metanet.core import Stopped, claim, digest, write_json
+from metanet.core import Stopped, claim, digest, wait_for_all, write_json
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.postprocess import one_hot_floor
 from metanet.graphs.convert import pack
@@ -165,6 +165,7 @@ def run(
     with _timed(workdir, "evaluation"):
         entries = _evaluate(study, workdir, editors, should_stop)
         results = _results(study, entries)
+    wait_for_all("results")
     results |= {"wall_seconds": json.loads((workdir / "wall_seconds.json").read_text()), **about}
     write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
     write_json(workdir / "results.json", results)
@@ -210,6 +211,7 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
                 raise Stopped(f"{folder.name}: {len(entries)} of {len(names)} methods stored")
             logger.info("%s: %s", folder.name, name)
             write_json(path, measure(name))
+            wait_for_all(f"{folder.name}: {name}")
         entries[name] = json.loads(path.read_text())
     return entries
 

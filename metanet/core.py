@@ -1,4 +1,4 @@
-"""What every part of metanet shares: errors, key streams, safe files, the device mesh."""
+"""What every part of metanet shares: errors, key streams, safe files, devices and processes."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 
 class UserError(Exception):
@@ -48,14 +50,17 @@ def stream(seed: int, name: str, index: int | jax.Array = 0) -> jax.Array:
 def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the folder of `path`, which becomes `path` if the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part.
+    A reader sees the old file or the whole new one, never a part. Of several processes, which
+    share the folder, the first one's file counts; the others' are removed.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    process = jax.process_index()
+    temporary = path.with_name(f".{path.name}.{process}-{os.getpid()}.partial")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if process == 0:
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -114,9 +119,58 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def models_mesh() -> jax.sharding.Mesh:
-    """One axis, `models`, over all devices: the population and the editor's batch lie on it."""
-    return jax.sharding.Mesh(jax.devices(), ("models",))
+def models_mesh(batch: int | None = None) -> jax.sharding.Mesh:
+    """One axis, `models`, on which the population and the editor's batch lie.
+
+    Over all devices or, given the size of a batch, over the largest number of every process's
+    devices that divides it.
+
+    Raises:
+      UserError: the batch cannot be divided among the processes.
+    """
+    processes = jax.process_count()
+    size = jax.local_device_count()
+    if batch is not None:
+        fits = [n for n in range(1, size + 1) if batch % (n * processes) == 0]
+        require(bool(fits), "batch_size", batch, f"a multiple of the {processes} processes")
+        size = fits[-1]
+    devices = [
+        device
+        for process in range(processes)
+        for device in [d for d in jax.devices() if d.process_index == process][:size]
+    ]
+    return jax.sharding.Mesh(devices, ("models",))
+
+
+def replicate(tree, mesh: jax.sharding.Mesh):
+    """The tree on every device of the mesh; its values are the same in every process."""
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(lambda tree: tree, out_shardings=everywhere)(tree)
+
+
+def to_host(tree):
+    """The tree with numpy leaves, in every process, wherever its arrays lie."""
+
+    def one(leaf):
+        elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        if elsewhere and not leaf.is_fully_replicated:
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(one, tree)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all of them have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def wait_for_all(name: str) -> None:
+    """Returns once every process is here: what the first one wrote before can be read."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):

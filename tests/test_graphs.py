@@ -9,7 +9,7 @@ import jraph
 import numpy as np
 import pytest
 
-from metanet.graphs.batching import draw, stratify, usable_devices
+from metanet.graphs.batching import draw, stratify
 from metanet.graphs.convert import gather, graph_of, pack, to_template, unpack
 from metanet.graphs.template import apply_padded
 from metanet.graphs.topology import TILE, Template, template_of, tiles
@@ -480,10 +480,3 @@ def test_draws_depend_on_the_key():
 def test_a_batch_that_devices_cannot_share_is_refused(batch, n_devices):
     with pytest.raises(ValueError, match=f"batch: found {batch}.*{n_devices}"):
         stratify(many_models(), np.arange(20), batch, n_devices)
-
-
-@pytest.mark.parametrize(
-    ("batch", "n_devices", "expected"), [(16, 4, 4), (6, 4, 3), (7, 4, 1), (2, 8, 2)]
-)
-def test_usable_devices_divide_the_batch(batch, n_devices, expected):
-    assert usable_devices(batch, n_devices) == expected

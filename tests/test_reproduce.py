@@ -84,8 +84,11 @@ def test_every_run_publishes_all_its_methods(run, done):
     for name in config.editors if config.targets else ():
         assert len(results["methods"][name]["targets"]) == len(config.targets)
     for variant, settings in config.variants.items():
+        method, own = (results["methods"][name] for name in (variant, settings.editor))
         if "preferences" in settings:
-            assert results["methods"][variant]["points_evaluated"] == settings["preferences"]
+            assert method["points_evaluated"] == settings["preferences"]
+        else:
+            assert method["front"] != own["front"]  # it is shown other points
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,13 +12,13 @@ import jraph
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import over_models, stream
+from metanet.core import models_mesh, over_models, stream, to_host
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Masks, Method, as_edit, edit_graph
 from metanet.editor.model import TrainedEditor
 from metanet.editor.relax import hard_decisions
 from metanet.evaluation.pareto import pareto_mask
-from metanet.graphs.batching import stratify, usable_devices
+from metanet.graphs.batching import stratify
 from metanet.graphs.convert import Models, gather, to_template
 from metanet.graphs.template import apply_padded
 from metanet.objectives.base import EditView, Objective, view_of
@@ -148,9 +148,9 @@ def _program(function, context, models, ids, seed, batch_size):
       A call without arguments that gives leaves [batches, rows, ...], and the models in these
       places: [rows, batches], -1 for none.
     """
-    devices = jax.devices()[: usable_devices(batch_size, len(jax.devices()))]
-    strata = stratify(models, ids, batch_size, len(devices))
-    mesh = jax.sharding.Mesh(devices, ("models",))
+    batch_size += -batch_size % jax.process_count()
+    mesh = models_mesh(batch_size)
+    strata = stratify(models, ids, batch_size, mesh.size)
 
     def one_batch(arguments, ids):
         models, context, seed = arguments
@@ -173,11 +173,11 @@ def map_models(function, context, models: Models, ids: np.ndarray, seed: int, ba
       numpy leaves [M, ...] in the order of `ids`. A model's key depends on the seed and its number.
     """
     run, table = _program(function, context, models, ids, seed, batch_size)
-    results = run()
+    results = to_host(run())
     # [batches, rows] of models to [M] in the order of `ids`; absent models (-1) sort first.
     place = np.argsort(table.T.reshape(-1), kind="stable")[-len(ids) :]
     place = place[np.argsort(np.argsort(ids, kind="stable"), kind="stable")]
-    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[place], results)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[place], results)
 
 
 def evaluate(

@@ -80,8 +80,3 @@ def draw(
         return row[jnp.argsort(rank)[position]]
 
     return jax.vmap(one)(table, number)
-
-
-def usable_devices(batch: int, n_devices: int) -> int:
-    """The largest number of devices, at most `n_devices`, that divides the batch."""
-    return max(n for n in range(1, n_devices + 1) if batch % n == 0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from metanet.core import Stopped, UserError, atomic_path, claim, require
+from metanet.core import Stopped, UserError, atomic_path, claim, require, to_host, wait_for_all
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams
 from metanet.mlp.sampling import Family, Members, PopulationConfig
@@ -57,10 +57,11 @@ class Population:
 
 def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Members) -> None:
     arrays = {f"member_{name}": value for name, value in vars(members).items()}
+    params, accuracy = to_host((params, accuracy))
     for name, leaves in vars(params).items():
-        arrays |= {f"{name}_{index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
+        arrays |= {f"{name}_{index}": leaf for index, leaf in enumerate(leaves)}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, accuracy=np.asarray(accuracy), **arrays)
+        np.savez(file, accuracy=accuracy, **arrays)
 
 
 def _shapes(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
@@ -168,6 +169,7 @@ def build(
             if should_stop():
                 raise Stopped(f"population: {stored + done} of {config.experiments} models stored")
         pending = (number, running)
+    wait_for_all("population")
     return _assemble(paths, catalogue, members, config, seed)
 
 

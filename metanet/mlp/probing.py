@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metanet.core import UserError, atomic_path, claim
+from metanet.core import UserError, atomic_path, claim, wait_for_all
 from metanet.mlp.population import Population, Stack
 from metanet.mlp.probe import Points, Probe, statistics
 
@@ -58,6 +58,7 @@ def probe_population(
         }
         with atomic_path(folder / f"family_{number:03d}.npz") as path, open(path, "wb") as file:
             np.savez(file, graph=np.asarray(probe.graph), **arrays)
+    wait_for_all("probes")
     return [_load(folder / f"family_{n:03d}.npz", s) for n, s in enumerate(population.stacks)]
 
 

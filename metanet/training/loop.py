@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from metanet.core import Diverged, Stopped, claim, require
+from metanet.core import Diverged, Stopped, claim, models_mesh, replicate, require, to_host
 from metanet.data.tabular import Table
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
-from metanet.graphs.batching import stratify, usable_devices
+from metanet.graphs.batching import stratify
 from metanet.graphs.convert import Models
 from metanet.objectives.base import requirement_count, resolve
 from metanet.training.checkpoint import Checkpoints
@@ -67,17 +66,15 @@ def train_editor(
     objective = resolve(requirement)
     check_preference(requirement, config)
     claim(folder, settings_of(editor, config, requirement, seed, identity))
-    devices = jax.devices()[: usable_devices(config.batch_size, len(jax.devices()))]
-    mesh = jax.sharding.Mesh(devices, ("models",))
-    strata = [stratify(models, ids, config.batch_size, len(devices)) for ids, _ in parts]
+    mesh = models_mesh(config.batch_size)
+    strata = [stratify(models, ids, config.batch_size, mesh.size) for ids, _ in parts]
     budget = tuple(max(sizes) for sizes in zip(*(one.budget for one in strata), strict=True))
-    scales = scales_of(models, np.concatenate([ids for ids, _ in parts]))
-    replicated = NamedSharding(mesh, PartitionSpec())
+    scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
     problems = [
         problem_of(config, models, scales, drawn, table, seed)
         for drawn, (_, table) in zip(strata, parts, strict=True)
     ]
-    state = jax.device_put(init_state(editor, config, models, scales, seed), replicated)
+    state = replicate(init_state(editor, config, models, scales, seed), mesh)
     checkpoints = Checkpoints(folder, editor, models.template)
     state = checkpoints.restore(state, scales)
     writer = Writer(folder, int(state.step))
@@ -90,7 +87,8 @@ def train_editor(
     finally:
         checkpoints.close()
         writer.close()
-    return TrainedEditor(jax.device_get(state.params), scales, editor, models.template)
+    params, scales = jax.device_get((state.params, scales))
+    return TrainedEditor(params, scales, editor, models.template)
 
 
 def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
@@ -153,7 +151,7 @@ def _check(metrics, by_model, done):
     if not bad.any():
         return
     first = int(np.argmax(bad))
-    losses, ids = np.asarray(by_model["model_loss"])[first], np.asarray(by_model["model_id"])[first]
+    losses, ids = (leaf[first] for leaf in to_host((by_model["model_loss"], by_model["model_id"])))
     guilty = ids[~np.isfinite(losses)]
     raise Diverged(
         f"editor: loss {metrics['loss'][first]}, gradient norm {metrics['gradient_norm'][first]} "

@@ -3,6 +3,7 @@
 import csv
 import pathlib
 
+import jax
 import pandas as pd
 
 from metanet.core import atomic_path
@@ -11,11 +12,16 @@ from metanet.core import atomic_path
 class Writer:
     """Appends one row of scalars per call; rows after `step` are of a lost future and are dropped.
 
+    Of several processes only the first writes.
+
     Attributes:
       path: folder / metrics.csv, whose first column is `step`.
     """
 
     def __init__(self, folder: pathlib.Path, step: int):
+        self._events = None
+        if jax.process_index():
+            return
         import tensorboardX  # takes more than a second where PyTorch is installed, which it imports
 
         self.path = folder / "metrics.csv"
@@ -27,6 +33,8 @@ class Writer:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one row, at once on disk."""
+        if self._events is None:
+            return
         new = not self.path.exists()
         with open(self.path, "a", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
@@ -37,4 +45,5 @@ class Writer:
             self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._events.close()
+        if self._events is not None:
+            self._events.close()

@@ -1,0 +1,200 @@
+"""One run in several processes on this machine: the same results, stopping, a process that dies."""
+
+import json
+import math
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from metanet.core import UserError, any_process, models_mesh, to_host
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = """\
+from configs import quickstart
+
+
+def get_config():
+    config = quickstart.get_config()
+    config.editors = {"GMN": {"probe": config.editors["GMN + probe"].probe}}
+    config.refined = {}
+    config.baselines = ("SNIP",)
+    config.num_cpu_devices = 1
+    config.population.experiments = 12
+    config.population.max_specs = 2
+    config.population.epochs = 1
+    config.population.depths = (1,)
+    config.population.widths = (8,)
+    config.editor.steps = 300
+    config.editor.batch_size = 4
+    config.editor.points = 32
+    config.editor.checkpoint_every = 50
+    config.editor.layers = 1
+    config.editor.node_width = 8
+    config.editor.edge_width = config.editor.message_width = 4
+    config.evaluation.preferences = 3
+    config.evaluation.fractions = (0.3, 0.6)
+    return config
+"""
+
+
+@pytest.mark.parametrize(("batch", "size"), [(None, 4), (16, 4), (6, 3), (7, 1), (2, 2)])
+def test_the_mesh_has_as_many_devices_as_divide_the_batch(batch, size):
+    mesh = models_mesh(batch)
+    assert mesh.axis_names == ("models",) and mesh.size == size
+    assert list(mesh.devices.flat) == jax.devices()[:size]
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    with pytest.raises(UserError, match="batch_size: found 16, expected a multiple of the 3"):
+        models_mesh(16)
+
+
+def test_one_process_needs_no_other():
+    assert any_process(True) and not any_process(False)
+    sharded = jax.device_put(
+        np.arange(8.0),
+        jax.sharding.NamedSharding(models_mesh(), jax.sharding.PartitionSpec("models")),
+    )
+    found = to_host({"a": sharded, "b": 2.0})
+    assert isinstance(found["a"], np.ndarray)
+    np.testing.assert_array_equal(found["a"], np.arange(8.0))
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "tiny.py").write_text(CONFIG)
+    return folder
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def start(space, workdir, count):
+    """The processes of one run."""
+    command = [sys.executable, "-m", "experiments.run", f"--config={space / 'tiny.py'}"]
+    command += [f"--workdir={space / workdir}"]
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    meeting = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
+    return [
+        subprocess.Popen(
+            [*command, *([*meeting, f"--process_id={number}"] if count > 1 else [])],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def finish(processes, status=0):
+    """(stdout, stderr) of every process."""
+    said = [process.communicate(timeout=400) for process in processes]
+    for process, (_, err) in zip(processes, said, strict=True):
+        assert process.returncode == status, err
+        assert "Traceback" not in err
+    return said
+
+
+def assert_alike(found, expected):
+    """Results of other devices agree to rounding."""
+    skipped = {"wall_seconds", "command", "by_budget", "seconds_per_model", "device"}
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected.keys() - skipped:
+            assert_alike(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    elif isinstance(expected, float):
+        assert math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-5)
+    else:
+        assert found == expected
+
+
+def results(space, workdir):
+    return json.loads((space / workdir / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(space):
+    """What one process gives."""
+    finish(start(space, "alone", 1))
+    return results(space, "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_together_give_the_results_of_one(count, alone, space):
+    first, *others = finish(start(space, f"together-{count}", count))
+    assert "results: " in first[0]
+    for out, err in others:
+        assert all(line.startswith("[Gloo]") for line in out.splitlines())
+        assert not any(line[:2].isdigit() for line in err.splitlines())  # no log
+    assert_alike(results(space, f"together-{count}"), alone)
+    left = [path for path in (space / f"together-{count}").rglob("*") if ".partial" in path.name]
+    assert not left
+
+
+def once_training(processes, space, workdir):
+    """Waits until the editor has taken some steps."""
+    path = space / workdir / "checkpoints" / "gmn" / "seed-0" / "metrics.csv"
+    deadline = time.monotonic() + 300
+    while not (path.exists() and len(path.read_text().splitlines()) > 2):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(stopped, alone, space):
+    workdir = f"sigterm-{stopped}"
+    processes = start(space, workdir, 2)
+    once_training(processes, space, workdir)
+    processes[stopped].send_signal(signal.SIGTERM)
+    for _, err in finish(processes):
+        assert "the same command continues" in err
+    assert not (space / workdir / "results.json").exists()
+    finish(start(space, workdir, 1))
+    assert_alike(results(space, workdir), alone)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_one_goes_on(alone, space):
+    processes = start(space, "killed", 2)
+    once_training(processes, space, "killed")
+    processes[1].kill()
+    began = time.monotonic()
+    _, err = processes[0].communicate(timeout=120)
+    assert time.monotonic() - began < 60
+    assert processes[0].returncode != 0
+    assert "another task died" in err or "another process" in err
+    finish(start(space, "killed", 1))
+    assert_alike(results(space, "killed"), alone)
+
+
+def test_flags_of_several_processes_go_together(space):
+    command = [sys.executable, "-m", "experiments.run", f"--config={space / 'tiny.py'}"]
+    command += [f"--workdir={space / 'refused'}", "--num_processes=2"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert "error: --coordinator: found some of" in ended.stderr
