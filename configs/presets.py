@@ -34,8 +34,11 @@ def smoke(config: ConfigDict) -> None:
     config.population.widths = (8,)
     if config.task == "timing":
         config.editor.steps, config.timed_models = 2, 2
-        for part in config.parts.values():
-            _tiny(part)
+        config.parts = {"pruning": config.parts.pruning}
+        config.parts.pruning.editors = {"GMN": {}}
+        config.parts.pruning.baselines = ("Random",)
+        config.parts.pruning.refined = {}
+        _tiny(config.parts.pruning)
         return
     _tiny(config)
 
@@ -52,6 +55,7 @@ def _tiny(config: ConfigDict) -> None:
         for key, value in {"steps": 50, "seeds": 1}.items():
             if key in settings:
                 settings[key] = value
+    config.refined = dict(list(config.refined.items())[:1])
     for settings in config.refined.values():
         settings.steps = 2
     config.evaluation.preferences = 2

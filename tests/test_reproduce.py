@@ -66,10 +66,9 @@ def test_every_run_publishes_all_its_methods(run, done):
     if config.task == "timing":
         for name, entry in results["methods"].items():
             # The first call compiles, whatever the persistent cache holds.
-            assert entry["first_call"] >= entry["one_model"] > 0, name
+            assert entry["first_call"] > 3 * entry["one_model"] > 0, name
             assert entry["per_model_of_batch"] > 0
-        tasks = {name.partition(":")[0] for name in results["methods"]}
-        assert tasks == {"dm", "fairness", "pruning"}
+        assert results["methods"].keys() == {"pruning: GMN", "pruning: Random"}
         return
     assert list(results["methods"]) == method_names(config)
     count = len(config.requirement) if not isinstance(config.requirement, str) else 1
