@@ -46,7 +46,7 @@ def smoke(config: ConfigDict) -> None:
 def _tiny(config: ConfigDict) -> None:
     config.editor.steps = 50
     config.editor.seeds = 1
-    config.editor.batch_size = 4
+    config.editor.batch_size = 2
     config.editor.points = 32
     config.editor.layers = 1
     config.editor.node_width = 8

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import resource
 import shlex
 import signal
 import sys
@@ -62,6 +63,12 @@ def about(module: str) -> dict:
         "device": device_name(),
         "versions": versions(_PACKAGES),
     }
+
+
+def peak_memory() -> float:
+    """The most host memory that this process has held, GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def on_sigterm() -> Callable[[], bool]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from experiments import methods
+from experiments import launch, methods
 from experiments.entry import evaluate, summary
 from experiments.plan import (
     check,
@@ -46,6 +46,7 @@ def _timed(workdir: pathlib.Path, stage: str) -> Iterator[None]:
     path, start = workdir / "wall_seconds.json", time.monotonic()
     try:
         yield
+        logger.info("%s: done, peak memory %.2f GiB", stage, launch.peak_memory())
     finally:
         seconds = json.loads(path.read_text()) if path.exists() else {}
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 2)
