@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RUNS = PRESETS["smoke"][0]
 
 
-def reproduce(*arguments, folder, timeout=1200):
+def reproduce(*arguments, folder, timeout=3600):
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
