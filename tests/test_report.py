@@ -169,11 +169,12 @@ def runs():
     run = {"task": "dm", "dataset": "adult", "methods": methods, "reference_point": [1.0, 0.1]}
     run |= {"comparison": comparison.compare(methods), "by_budget": comparison.by_budget(methods)}
     run |= {"command": "the command", "device": "a device", "wall_seconds": {"GMN": 12.0}}
-    return {"dm_adult": run, "dm_bank": run | {"methods": {"GMN": editor}, "by_budget": {}}}
+    bank = run | {"dataset": "bank", "methods": {"GMN": editor}, "by_budget": {}}
+    return {"dm_adult": run, "dm_bank": bank}
 
 
 def test_the_summary_has_means_over_seeds_and_the_best_of_the_other_methods(runs):
-    lines = summary.hypervolumes(runs)
+    lines = summary.hypervolumes(runs | {"whole_front_adult-dm": runs["dm_adult"]})
     assert lines[0] == "| | dm_adult | dm_bank |"
     assert "| GMN | 0.800 ± 0.100, 0.01 s | 0.800 ± 0.100, 0.01 s |" in lines
     assert lines[-1] == "| best other method | 0.600, 2 s (FS & Retrain) | – |"

@@ -36,8 +36,9 @@ def _rows(run: dict) -> dict[str, str]:
 
 
 def hypervolumes(results: dict[str, dict]) -> list[str]:
-    """A row per editor and budget, a column per run of one of TASKS, by name."""
-    columns = {name: _rows(run) for name, run in results.items() if run["task"] in TASKS}
+    """A row per editor and budget, a column per run TASK_DATASET; studies are left out."""
+    tables = {f"{task}_{run['dataset']}" for run in results.values() for task in TASKS}
+    columns = {name: _rows(run) for name, run in results.items() if name in tables}
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
     last = [row for row in (OPTIMUM, "best other method") if row in rows]
     rows = [row for row in rows if row not in last] + last
