@@ -7,6 +7,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 
+import jax
 from ml_collections import ConfigDict
 
 from experiments import launch, methods
@@ -213,6 +214,7 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
             logger.info("%s: %s", folder.name, name)
             write_json(path, measure(name))
             wait_for_all(f"{folder.name}: {name}")
+            jax.clear_caches()  # thousands of kernels use up a process's memory mappings
         entries[name] = json.loads(path.read_text())
     return entries
 
