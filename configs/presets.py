@@ -70,7 +70,10 @@ def _tiny(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
-    """For two cores and a night: fewer models, and editors trained shorter at twice the rate."""
+    """Fewer models, editors trained shorter at twice the rate; meant for two cores and a night.
+
+    Not timed as a whole yet.
+    """
     config.population.experiments = 600
     config.population.max_specs = 40
     if config.task == "timing":
@@ -102,7 +105,7 @@ def _shorten(config: ConfigDict, steps: int) -> None:
 
 
 def full(config: ConfigDict) -> None:
-    """The paper's population of 12,000 models, for one GPU and an hour."""
+    """The paper's population of 12,000 models, meant for one GPU and an hour; not timed yet."""
     if config.task != "timing":
         config.population.experiments = 4000
         config.editor.batch_size = 64
