@@ -9,14 +9,13 @@ from metanet.evaluation.pareto import hypervolume
 from metanet.evaluation.sweep import Sweep
 from metanet.mlp.population import STAGES
 
-TIMED_MODELS = 32
+# How many models are timed, and of how many specs at most: probing is compiled for each.
+TIMED_MODELS, TIMED_SPECS = 32, 4
 
 
 def evaluate(study: Study, swept: Swept) -> dict:
     """Chooses settings on validation models and `select` data, reports those on the test split."""
-    validation = swept.run(*study.split("validation"), np.arange(len(swept.settings)))
-    chosen = validation.selected
-
+    validation, chosen = _chosen(study, swept)
     reported = _reported(study, swept, chosen, "test")
     shifted = {name: _reported(study, swept, chosen, name) for name in study.config.shifts}
     infeasible = [
@@ -30,6 +29,18 @@ def evaluate(study: Study, swept: Swept) -> dict:
         "points_evaluated": len(swept.settings),
         "infeasible_on_validation": infeasible,
     } | ({"shifted": shifted} if shifted else {})
+
+
+def evaluate_seed(study: Study, swept: Swept) -> dict:
+    """What results.json says of one of several seeds: the front and its hypervolume, in short."""
+    _, chosen = _chosen(study, swept)
+    return summary(_reported(study, swept, chosen, "test"))
+
+
+def _chosen(study: Study, swept: Swept) -> tuple[Sweep, np.ndarray]:
+    """All settings on validation models and `select` data, and the indices of those selected."""
+    validation = swept.run(*study.split("validation"), np.arange(len(swept.settings)))
+    return validation, validation.selected
 
 
 def _reported(study: Study, swept: Swept, chosen: np.ndarray, split: str) -> dict:
@@ -73,10 +84,13 @@ def _over_models(reduce, values: np.ndarray):
 
 
 def _seconds_per_model(study, swept, chosen) -> float | None:
-    """Warm, at the middle setting, a batch of some test models; configs/timing.py does it well."""
+    """Warm, at the middle setting, a batch of test models; configs/timing.py does it well."""
     if not len(chosen):
         return None
-    ids = study.split("test")[0][:TIMED_MODELS]
+    ids = study.split("test")[0]
+    spec = np.asarray(study.models.spec)[ids]
+    most = np.argsort(-np.bincount(spec), kind="stable")[:TIMED_SPECS]
+    ids = ids[np.isin(spec, most)][:TIMED_MODELS]
     return swept.seconds(ids, int(chosen[len(chosen) // 2]))[1] / len(ids)
 
 

@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import launch, methods
-from experiments.entry import evaluate, summary
+from experiments.entry import evaluate, evaluate_seed, summary
 from experiments.plan import (
     check,
     editor_plan,
@@ -187,8 +187,9 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
         if name in study.config.refined:
             seeds = min(seeds, study.config.evaluation.refined_seeds)
         by_seed = [{one: editors[one][seed] for one in used} for seed in range(seeds)]
-        entries = [evaluate(study, methods.swept(name, study, seed)) for seed in by_seed]
-        entry = entries[0] | {"seeds": [summary(entry) for entry in entries]}
+        sweeps = [methods.swept(name, study, seed) for seed in by_seed]
+        entry = evaluate(study, sweeps[0])
+        entry["seeds"] = [summary(entry), *(evaluate_seed(study, swept) for swept in sweeps[1:])]
         if study.config.targets and name in editors:
             entry["targets"] = reached(study, name, by_seed[0])
         return entry

@@ -173,6 +173,17 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def each_model(function):
+    """jax.vmap(function), for what runs networks.
+
+    On CPU the models are taken one after another: the activations of one stay in the cache, those
+    of a batch do not.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)
+    return lambda *args: jax.lax.map(lambda one: function(*one), args)
+
+
 def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):
     """`function` run on every device's share of the `models` axis.
 

@@ -7,8 +7,9 @@ import numpy as np
 from metanet.baselines.data_minimisation import selection_retrained
 from metanet.baselines.distil import RetrainConfig, jsd_loss, retrain
 from metanet.baselines.pruning import keep_best, snip
+from metanet.core import each_model
 from metanet.editor.edit import Method
-from metanet.graphs.template import apply_padded
+from metanet.graphs.template import apply_rows
 from metanet.graphs.topology import Template
 
 
@@ -27,13 +28,13 @@ def selected_pruned(
         _, table = context
         students = jax.lax.map(selected(context, graph, keys), jnp.asarray(counts, jnp.float32))
 
-        def prune(edit, fraction, key):
+        def prune(edit, key, fraction):
             score_key, train_key = jax.random.split(key)
             score = snip(template, edit.after, table, score_key)
             keep = keep_best(edit.before, score, fraction) * edit.keep
             after = edit.after.replace(weight=edit.after.weight * keep)
             if distil is not None:
-                teacher = apply_padded(template, edit.before, table.x)
+                teacher = apply_rows(template, edit.before, table.x)
                 after = retrain(
                     template, after, keep, table.x, teacher, jsd_loss, distil, train_key
                 )
@@ -42,7 +43,7 @@ def selected_pruned(
         def at(setting):
             chosen = jnp.argmin(jnp.abs(jnp.asarray(counts) - setting[0]))
             student = jax.tree.map(lambda leaf: leaf[chosen], students)
-            return jax.vmap(prune, in_axes=(0, None, 0))(student, setting[1], keys)
+            return each_model(lambda edit, key: prune(edit, key, setting[1]))(student, keys)
 
         return at
 

@@ -8,10 +8,11 @@ import jraph
 import numpy as np
 
 from metanet.baselines.distil import RetrainConfig, fresh, input_edges, jsd_loss, retrain
+from metanet.core import each_model
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Method
 from metanet.graphs.convert import to_template
-from metanet.graphs.template import PaddedMLP, apply_padded
+from metanet.graphs.template import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
 
@@ -29,7 +30,7 @@ def permutation_importance(
     """
 
     def accuracy(x):
-        return (apply_padded(template, model, x).argmax(-1) == table.y).mean()
+        return (apply_rows(template, model, x).argmax(-1) == table.y).mean()
 
     def drop(feature):
         def once(repeat_key):
@@ -52,12 +53,12 @@ def greedy_importance(
     divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
     """
     x = table.x[:rows]
-    logits = apply_padded(template, model, x)
+    logits = apply_rows(template, model, x)
 
     def remove(kept, number):
         def cost(feature):
             without = kept * (jnp.arange(template.n_in) != feature)
-            after = apply_padded(template, model, x * without[None])
+            after = apply_rows(template, model, x * without[None])
             return js_divergence(logits, after).mean()
 
         costs = jax.lax.map(cost, jnp.arange(template.n_in))
@@ -79,7 +80,7 @@ def importances(template: Template) -> Callable:
 
     def of_batch(table, graph: jraph.GraphsTuple, keys):
         models = to_template(template, graph)
-        return jax.vmap(lambda m, k: permutation_importance(template, m, table, k))(models, keys)
+        return each_model(lambda m, k: permutation_importance(template, m, table, k))(models, keys)
 
     return of_batch
 
@@ -124,12 +125,12 @@ def selection_retrained(
             edit = selected(count)
 
             def student(model, keep, key):
-                teacher = apply_padded(template, model, table.x)
+                teacher = apply_rows(template, model, table.x)
                 start_key, train_key = jax.random.split(key)
                 first = fresh(model, start_key) if start == "fresh" else model
                 return retrain(template, first, keep, table.x, teacher, jsd_loss, config, train_key)
 
-            return edit.replace(after=jax.vmap(student)(edit.before, edit.keep, keys))
+            return edit.replace(after=each_model(student)(edit.before, edit.keep, keys))
 
         return at
 
@@ -140,8 +141,8 @@ def _importance(template, ranking, context, models, keys):
     if ranking == "global":
         return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
     if ranking == "greedy":
-        return jax.vmap(lambda m: greedy_importance(template, m, context))(models)
-    return jax.vmap(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
+        return each_model(lambda m: greedy_importance(template, m, context))(models)
+    return each_model(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
 
 
 def global_importance(per_model: np.ndarray) -> np.ndarray:

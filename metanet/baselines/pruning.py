@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from metanet.baselines.distil import RetrainConfig, jsd_loss, label_loss, retrain
+from metanet.core import each_model
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Method
 from metanet.graphs.convert import edge_matrix, source_vector, to_template
-from metanet.graphs.template import PaddedMLP, apply_padded
+from metanet.graphs.template import PaddedMLP, apply_rows
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.probe import MEAN, SALIENCY
 
@@ -47,7 +48,7 @@ def gradient(template: Template, model: PaddedMLP, table: Table, key: jax.Array)
     """|g|, the gradient of the mean cross-entropy on `table` (Grad Importance)."""
 
     def loss(weight):
-        return label_loss(apply_padded(template, model.replace(weight=weight), table.x), table.y)
+        return label_loss(apply_rows(template, model.replace(weight=weight), table.x), table.y)
 
     return jnp.abs(jax.grad(loss)(model.weight))
 
@@ -79,7 +80,7 @@ def one_shot(score: Score, template: Template) -> Method:
 
     def prune(table, graph, keys):
         before = to_template(template, graph)
-        scores = jax.vmap(lambda m, k: score(template, m, table, k))(before, keys)
+        scores = each_model(lambda m, k: score(template, m, table, k))(before, keys)
 
         def at(fraction):
             keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
@@ -121,12 +122,12 @@ def distilled(plain: Method, template: Template, config: RetrainConfig) -> Metho
         pruned = plain(table, graph, keys)
 
         def student(edit, key):
-            teacher = apply_padded(template, edit.before, table.x)
+            teacher = apply_rows(template, edit.before, table.x)
             return retrain(template, edit.after, edit.keep, table.x, teacher, jsd_loss, config, key)
 
         def at(fraction):
             edit = pruned(fraction)
-            return edit.replace(after=jax.vmap(student)(edit, keys))
+            return edit.replace(after=each_model(student)(edit, keys))
 
         return at
 
@@ -157,7 +158,7 @@ def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> Me
         before = to_template(template, graph)
 
         def at(fraction):
-            keep = jax.vmap(lambda m, k: ticket(m, table, fraction, k))(before, keys)
+            keep = each_model(lambda m, k: ticket(m, table, fraction, k))(before, keys)
             return _pruned(template, before, keep)
 
         return at

@@ -10,10 +10,11 @@ import numpy as np
 
 from metanet.baselines import fairness
 from metanet.baselines.fairness import Infeasible, Scores
+from metanet.core import each_model
 from metanet.data.tabular import Table
 from metanet.evaluation.sweep import Sweep, map_models, timed
 from metanet.graphs.convert import Models, to_template
-from metanet.graphs.template import apply_padded
+from metanet.graphs.template import apply_rows
 
 _MEASURES = ("requirement", "jsd", "jsd_label", "accuracy", "accuracy_original")
 
@@ -29,7 +30,7 @@ def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
 
     def of_batch(x, graph, keys):
         batch = to_template(models.template, graph)
-        logits = jax.vmap(lambda model: apply_padded(models.template, model, x))(batch)
+        logits = each_model(lambda model: apply_rows(models.template, model, x))(batch)
         return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
 
     return map_models(of_batch, jnp.asarray(table.x), models, ids, seed=0).astype(np.float64)

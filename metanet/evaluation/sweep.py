@@ -12,7 +12,7 @@ import jraph
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import models_mesh, over_models, stream, to_host
+from metanet.core import each_model, models_mesh, over_models, stream, to_host
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Masks, Method, as_edit, edit_graph
 from metanet.editor.model import TrainedEditor
@@ -20,7 +20,7 @@ from metanet.editor.relax import hard_decisions
 from metanet.evaluation.pareto import pareto_mask
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import Models, gather, to_template
-from metanet.graphs.template import apply_padded
+from metanet.graphs.template import apply_rows
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 
@@ -197,14 +197,14 @@ def evaluate(
         context, settings, table = arguments
         edit = method(context, graph, keys)
         unedited = to_template(models.template, graph)
-        original = jax.vmap(lambda model: apply_padded(models.template, model, table.x))(unedited)
+        original = each_model(lambda model: apply_rows(models.template, model, table.x))(unedited)
 
         def one_setting(setting):
             def one_model(edit, logits):
                 view = view_of(models.template, edit, table, hard_decisions, logits)
                 return _measures(view, requirement)
 
-            return jax.vmap(one_model)(edit(setting), original)
+            return each_model(one_model)(edit(setting), original)
 
         by_setting = jax.lax.map(one_setting, settings)
         return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_setting)  # [G, S, ...]

@@ -8,6 +8,8 @@ from metanet.graphs.topology import TILE, Template, tiles
 from metanet.mlp.network import NORM_EPSILON, activate
 from metanet.mlp.spec import NORMS
 
+BLOCK = 1024  # rows
+
 
 @struct.dataclass
 class PaddedMLP:
@@ -51,6 +53,16 @@ def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
         outputs = jnp.concatenate([outputs, hidden], axis=1)
     logits = slice(template.depth * width, template.depth * width + template.n_out)
     return outputs @ mlp.weight[:, logits] + mlp.bias[None, logits]
+
+
+def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
+    """`apply_padded` for many rows; on CPU in blocks whose activations stay in the cache."""
+    rows = len(x)
+    if jax.default_backend() != "cpu" or rows <= BLOCK:
+        return apply_padded(template, mlp, x)
+    blocks = jnp.pad(x, ((0, -rows % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[1])
+    logits = jax.lax.map(lambda block: apply_padded(template, mlp, block), blocks)
+    return logits.reshape(-1, logits.shape[-1])[:rows]
 
 
 def _masked_layer_norm(mlp, target, z):

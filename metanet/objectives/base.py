@@ -18,7 +18,7 @@ import metanet.objectives
 from metanet.core import UserError
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit
-from metanet.graphs.template import PaddedMLP, apply_padded
+from metanet.graphs.template import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 
 
@@ -64,8 +64,8 @@ def view_of(
     `decide` turns logits into decisions. `logits_before` is computed where it is not given.
     """
     if logits_before is None:
-        logits_before = apply_padded(template, edit.before, batch.x)
-    logits_after = apply_padded(template, edit.after, batch.x)
+        logits_before = apply_rows(template, edit.before, batch.x)
+    logits_after = apply_rows(template, edit.after, batch.x)
     return EditView(
         before=edit.before,
         after=edit.after,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from metanet.core import require
+from metanet.core import each_model, require
 from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, Method
 from metanet.editor.relax import keep_mask, soft_decisions
@@ -148,7 +148,7 @@ def refined(
             def one(edit):
                 return refine(template, edit, setting, sample, requirement, config)
 
-            return jax.vmap(one)(edit(setting))
+            return each_model(one)(edit(setting))
 
         return at
 

@@ -12,7 +12,7 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import over_models, require, stream
+from metanet.core import each_model, over_models, require, stream
 from metanet.data.tabular import Table
 from metanet.editor.edit import Path, as_edit, edit_graph, logistic_noise
 from metanet.editor.inputs import Scales
@@ -237,7 +237,7 @@ def _shard_losses(params, problem, step, ramp, static):
         view = view_of(problem.models.template, edit, batch, decide)
         return mean_jsd(view), requirement(view)
 
-    preserved, required = jax.vmap(objectives)(edit)
+    preserved, required = each_model(objectives)(edit)
     weight = ramp * jnp.exp(log_weight)
     losses = linear(preserved, required, weight)
     parts = {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
