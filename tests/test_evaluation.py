@@ -13,7 +13,7 @@ from metanet.data.tabular import Table
 from metanet.editor.edit import Edit, edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
-from metanet.evaluation.pareto import hypervolume, interpolate, pareto_mask
+from metanet.evaluation.pareto import hypervolume, interpolate, mixed_hypervolume, pareto_mask
 from metanet.evaluation.sweep import Sweep, composed_method, editor_method, evaluate
 from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
@@ -65,6 +65,19 @@ def test_three_objectives_agree_with_brute_force(seed):
     front = {tuple(p) for p in points if not any(dominates(q, p) for q in points)}
     found = points[pareto_mask(points)]
     assert len(found) == len(front) and {tuple(p) for p in found} == front
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_hypervolume_of_mixtures_is_that_of_many_mixtures(seed):
+    reference = (0.9, 0.3)
+    points = np.random.default_rng(seed).uniform(0, 1, (8, 2)) * np.array([1.0, 0.4])
+    share = np.linspace(0, 1, 400)[:, None]
+    inside = (points < np.array(reference)).all(1)
+    mixtures = [share * p + (1 - share) * q for p in points[inside] for q in points[inside]]
+    expected = hypervolume(np.concatenate(mixtures), reference)
+    np.testing.assert_allclose(mixed_hypervolume(points, reference), expected, atol=2e-3)
+    assert mixed_hypervolume(points, reference) >= hypervolume(points, reference)
+    assert mixed_hypervolume(np.zeros((0, 2)), reference) == 0.0
 
 
 def test_hypervolume_of_the_ideal_point_is_one_and_of_no_point_zero():

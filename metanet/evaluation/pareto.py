@@ -26,6 +26,25 @@ def hypervolume(points: np.ndarray, reference: tuple[float, ...]) -> float:
     return float(heights @ areas)
 
 
+def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> float:
+    """`hypervolume` of the points [N, 2] and all their mixtures: the area over their convex hull.
+
+    Where a share of the models is edited at one setting and the rest at another, the means lie on
+    the line between. Unlike `hypervolume`, it hardly depends on how many settings were tried.
+    """
+    inside = points[(points < np.asarray(reference)).all(1)]
+    if not len(inside):
+        return 0.0
+    front = inside[pareto_mask(inside)] / np.asarray(reference)
+    hull = []
+    for point in front[np.argsort(front[:, 0])]:
+        while len(hull) > 1 and np.linalg.det([hull[-1] - hull[-2], point - hull[-2]]) <= 0:
+            hull.pop()
+        hull.append(point)
+    x, y = np.array([*hull, [1.0, hull[-1][1]]]).T
+    return float(np.trapezoid(1.0 - y, x))
+
+
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The second objective at `levels` of the first, linear between points; NaN outside them."""
     if not len(points):

@@ -39,7 +39,9 @@ def _summary(results: dict[str, dict]) -> list[str]:
     return [
         "## Hypervolume and seconds per model",
         "",
-        "Of editors means and deviations over their seeds.",
+        "Of editors means and deviations over their seeds. Hypervolumes are those of fronts and "
+        "their mixtures (neighbouring settings, each for a share of the models), because methods "
+        "that train every model are swept over fewer settings.",
         "",
         *summary.hypervolumes(results),
         "",

@@ -2,18 +2,23 @@
 
 import numpy as np
 
+from metanet.evaluation.pareto import mixed_hypervolume
+from metanet.report.comparison import points
+
 TASKS = ("dm", "fairness", "pruning")
 OPTIMUM = "Per-model optimum"
 LOSSES_SHOWN = 3
 
 
-def _volumes(method: dict) -> np.ndarray:
-    return np.array([one["hypervolume"] for one in method.get("seeds", [method])])
+def _volumes(method: dict, reference: tuple[float, float]) -> np.ndarray:
+    """Of every seed: methods are swept over different numbers of settings, so mixtures count."""
+    fronts = [points(one["front"]) for one in method.get("seeds", [method])]
+    return np.array([mixed_hypervolume(front, reference) for front in fronts])
 
 
-def _cell(method: dict) -> str:
+def _cell(method: dict, reference: tuple[float, float]) -> str:
     """Hypervolume, with its deviation over seeds, and seconds per model."""
-    volumes, seconds = _volumes(method), method["seconds_per_model"]
+    volumes, seconds = _volumes(method, reference), method["seconds_per_model"]
     deviation = f" ± {volumes.std():.3f}" if len(volumes) > 1 else ""
     time = "" if seconds is None else f", {seconds:.2g} s"
     return f"{volumes.mean():.3f}{deviation}{time}"
@@ -21,22 +26,25 @@ def _cell(method: dict) -> str:
 
 def _rows(run: dict) -> dict[str, str]:
     """Cells by row: editors and what uses them, the per-model optimum, the best other method."""
-    cells, others = {}, {}
+    cells, others, reference = {}, {}, tuple(run["reference_point"])
     for name, method in run["methods"].items():
         if "GMN" in name:
-            cells[name.replace("GMN - Prune & Edit", "GMN")] = _cell(method)
+            cells[name.replace("GMN - Prune & Edit", "GMN")] = _cell(method, reference)
         elif name == OPTIMUM:
-            cells[name] = _cell(method)
+            cells[name] = _cell(method, reference)
         else:
             others[name] = method
     if others:
-        best = max(others, key=lambda name: _volumes(others[name]).mean())
-        cells["best other method"] = f"{_cell(others[best])} ({best})"
+        best = max(others, key=lambda name: _volumes(others[name], reference).mean())
+        cells["best other method"] = f"{_cell(others[best], reference)} ({best})"
     return cells
 
 
 def hypervolumes(results: dict[str, dict]) -> list[str]:
-    """A row per editor and budget, a column per run TASK_DATASET; studies are left out."""
+    """A row per editor and budget, a column per run TASK_DATASET; studies are left out.
+
+    The hypervolumes are those of mixtures, see `pareto.mixed_hypervolume`.
+    """
     tables = {f"{task}_{run['dataset']}" for run in results.values() for task in TASKS}
     columns = {name: _rows(run) for name, run in results.items() if name in tables}
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
