@@ -137,20 +137,23 @@ def _composed(study: Study, editors: list[TrainedEditor], name: str) -> Swept:
 
 def _united(parts: list[Swept]) -> Swept:
     """Several methods as one whose settings are all of theirs."""
-    which = [(part, index) for part in parts for index in range(len(part.settings))]
+    first = np.cumsum([0, *(len(part.settings) for part in parts)])
 
     def run(ids, table, indices):
-        chosen = [which[index] for index in indices]
+        owner = np.searchsorted(first, indices, side="right") - 1
         sweeps = [
-            dataclasses.asdict(part.run(ids, table, np.array([index]))) for part, index in chosen
+            dataclasses.asdict(part.run(ids, table, indices[owner == number] - first[number]))
+            for number, part in enumerate(parts)
+            if (owner == number).any()
         ]
-        return Sweep(**jax.tree.map(lambda *leaves: np.concatenate(leaves), *sweeps))
+        place = np.argsort(np.argsort(owner, kind="stable"))
+        return Sweep(**jax.tree.map(lambda *leaves: np.concatenate(leaves)[place], *sweeps))
 
     def seconds(ids, index):
-        part, own = which[index]
-        return part.seconds(ids, own)
+        owner = int(np.searchsorted(first, index, side="right")) - 1
+        return parts[owner].seconds(ids, index - first[owner])
 
-    return Swept(tuple(part.settings[index] for part, index in which), run, seconds)
+    return Swept(sum((part.settings for part in parts), ()), run, seconds)
 
 
 def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:

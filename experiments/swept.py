@@ -1,6 +1,7 @@
 """A method with the settings that its front is swept over, run on models of a study."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ from experiments.plan import editor_settings, tuples
 from experiments.study import Study
 from metanet.data.tabular import Table
 from metanet.editor.edit import Method
-from metanet.evaluation.sweep import Sweep, evaluate, seconds_of, timed
+from metanet.evaluation.sweep import Program, Sweep, timed
 from metanet.graphs.convert import Models
 from metanet.graphs.topology import Template
 from metanet.mlp.probe import Points, ProbeConfig
@@ -28,11 +29,14 @@ class Swept:
       settings: what each setting is, for results.json.
       run: (models, table, indices of settings) -> their Sweep.
       seconds: (models, index of a setting) -> wall seconds of editing them: (first call, warm).
+      at: (models, table, values) -> the Sweep of other settings, as many at most; of methods that
+        are compiled.
     """
 
     settings: tuple[dict, ...]
     run: Callable[[np.ndarray, Table, np.ndarray], Sweep]
     seconds: Callable[[np.ndarray, int], tuple[float, float]]
+    at: Callable[[np.ndarray, Table, np.ndarray], Sweep] | None = None
 
 
 def everyone(models: Models) -> tuple[np.ndarray, Models]:
@@ -48,7 +52,7 @@ def compiled(
     values: np.ndarray,
     groups: list[tuple[np.ndarray, Models]] | None = None,
 ) -> Swept:
-    """A method that runs in compiled programs, one per group of models.
+    """A method that runs in compiled programs, one per group of models, on test and validation.
 
     Args:
       recipe: the method in a template.
@@ -57,20 +61,28 @@ def compiled(
     """
     seed, batch_size = study.config.seed, study.config.evaluation.batch_size
     groups = groups or [everyone(study.models)]
+    splits = [study.split(name)[0] for name in ("validation", "test")]
+    recipes = [recipe(models.template) for _, models in groups]
 
     def parts(ids):
-        """(where in `ids`, method, models, their numbers there) of every group that `ids` has."""
-        for rows, models in groups:
+        """(where in `ids`, group, their numbers in it) of every group that `ids` has."""
+        for number, (rows, _) in enumerate(groups):
             where = np.flatnonzero(np.isin(ids, rows))
             if where.size:
-                yield where, recipe(models.template), models, np.searchsorted(rows, ids[where])
+                yield where, number, np.searchsorted(rows, ids[where])
 
-    def run(ids, table, indices):
+    @functools.cache
+    def program(number):
+        rows, models = groups[number]
+        sets = [np.searchsorted(rows, ids[np.isin(ids, rows)]) for ids in splits]
+        size = len(values)
+        return Program(recipes[number], context, models, sets, size, seed, batch_size)
+
+    def at(ids, table, values):
         order, sweeps = [], []
-        for where, method, models, local in parts(ids):
+        for where, number, local in parts(ids):
             order.append(where)
-            sweeps.append(evaluate(method, context, models, local, values[indices], table,
-                                   study.requirement, seed, batch_size))  # fmt: skip
+            sweeps.append(program(number).sweep(local, values, table, study.requirement))
         place = np.argsort(np.concatenate(order))
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place],
                               *map(dataclasses.asdict, sweeps))  # fmt: skip
@@ -78,12 +90,14 @@ def compiled(
 
     def seconds(ids, index):
         total = np.zeros(2)
-        for _, method, models, local in parts(ids):
-            size = min(batch_size, len(local))
-            total += seconds_of(method, context, models, local, values[index], size)
+        for _, number, local in parts(ids):
+            size, (_, models) = min(batch_size, len(local)), groups[number]
+            one = Program(recipes[number], context, models, [local], 1, seed, size)
+            total += one.seconds(local, values[index])
         return tuple(total.tolist())
 
-    return Swept(tuple({label: value.tolist()} for value in values), run, seconds)
+    settings = tuple({label: value.tolist()} for value in values)
+    return Swept(settings, lambda ids, table, i: at(ids, table, values[i]), seconds, at)
 
 
 def preferences_of(config: ConfigDict, count: int | None, editor: str = "") -> np.ndarray:

@@ -20,33 +20,32 @@ def reached(study: Study, name: str, editors: dict[str, TrainedEditor]) -> list[
     """
     preference = editor_settings(study.config, name)["preference"]
 
-    def sweep(ids, table, values):
-        return methods.edited(study, editors, name, values=values).run(ids, table, slice(None))
+    grid = np.geomspace(*preference, study.config.evaluation.preferences)
+    sweep = methods.edited(study, editors, name, values=grid).at
 
     def on_validation(values):
         return sweep(*study.split("validation"), values)
 
     ids, table = study.split("test")
-    ids = ids[~study.degenerate[ids]]
-    grid = np.geomspace(*preference, study.config.evaluation.preferences)
+    kept = np.flatnonzero(~study.degenerate[ids])
     chosen, reported = (sweep(ids, data, grid) for data in (study.data.select, table))
     found = []
     for target in study.config.targets:
-        weight = solve(on_validation, preference, target)
-        own = best(np.stack([chosen.requirement, chosen.jsd], axis=-1), target)
+        weight = solve(on_validation, preference, target, len(grid))
+        own = best(np.stack([chosen.requirement, chosen.jsd], axis=-1), target)[kept]
+        family = _said(sweep(ids, table, np.array([weight])), target, kept, 0)
         found.append(
             {
                 "target": target,
-                "family": {"lambda": weight, **_said(sweep(ids, table, [weight]), target, 0)},
-                "model": _said(reported, target, own),
+                "family": {"lambda": weight, **family},
+                "model": _said(reported, target, kept, own),
             }
         )
     return found
 
 
-def _said(sweep: Sweep, target: float, setting) -> dict:
-    """Means over models, each at its own `setting` [M] or all at one."""
-    models = np.arange(sweep.jsd.shape[1])
+def _said(sweep: Sweep, target: float, models: np.ndarray, setting) -> dict:
+    """Means over the models at some places, each at its own `setting` [models] or all at one."""
     requirement, jsd = (values[setting, models] for values in (sweep.requirement, sweep.jsd))
     return {
         "requirement": float(requirement.mean()),

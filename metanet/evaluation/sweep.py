@@ -1,10 +1,10 @@
-"""Evaluates a method at many settings on many models, in one compiled program."""
+"""Evaluates a method at many settings on many models, in two compiled programs."""
 
 import dataclasses
 import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -141,29 +141,22 @@ def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
     }
 
 
-def _program(function, context, models, ids, seed, batch_size):
-    """function(context, graph, keys [rows]) over all batches of the models `ids`, in one program.
+def _graphs(models: Models, ids: jax.Array, seed: jax.Array, budget: tuple[int, int]):
+    """A batch of the models `ids`, and a key for each, which depends on its number alone."""
+    graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), budget)
+    keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
+    return graph, keys
 
-    Returns:
-      A call without arguments that gives leaves [batches, rows, ...], and the models in these
-      places: [rows, batches], -1 for none.
-    """
-    batch_size += -batch_size % jax.process_count()
-    mesh = models_mesh(batch_size)
-    strata = stratify(models, ids, batch_size, mesh.size)
 
-    def one_batch(arguments, ids):
-        models, context, seed = arguments
-        graph = gather(models, ids, jnp.zeros((len(ids), 1), jnp.float32), strata.budget)
-        keys = jax.vmap(lambda i: stream(seed, "evaluation", i))(jnp.maximum(ids, 0))
-        return function(context, graph, keys)
+def _whole(batch_size: int) -> int:
+    """`batch_size`, rounded up to whole shares of the processes."""
+    return batch_size + -batch_size % jax.process_count()
 
-    def every_batch(arguments, table):
-        return jax.lax.map(lambda ids: one_batch(arguments, ids), table.T)
 
-    body = jax.jit(over_models(every_batch, mesh, (P(), P("models")), P(None, "models")))
-    arguments = (models, context, jnp.asarray(seed))
-    return functools.partial(body, arguments, jnp.asarray(strata.table)), strata.table
+def _places(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Where each of `ids` lies in the batches `table` [rows, batches], laid end to end: [M]."""
+    place = np.argsort(table.T.reshape(-1), kind="stable")[-len(ids) :]  # absent ones, -1, first
+    return place[np.argsort(np.argsort(ids, kind="stable"), kind="stable")]
 
 
 def map_models(function, context, models: Models, ids: np.ndarray, seed: int, batch_size: int = 16):
@@ -172,12 +165,122 @@ def map_models(function, context, models: Models, ids: np.ndarray, seed: int, ba
     Returns:
       numpy leaves [M, ...] in the order of `ids`. A model's key depends on the seed and its number.
     """
-    run, table = _program(function, context, models, ids, seed, batch_size)
-    results = to_host(run())
-    # [batches, rows] of models to [M] in the order of `ids`; absent models (-1) sort first.
-    place = np.argsort(table.T.reshape(-1), kind="stable")[-len(ids) :]
-    place = place[np.argsort(np.argsort(ids, kind="stable"), kind="stable")]
+    mesh = models_mesh(_whole(batch_size))
+    strata = stratify(models, ids, _whole(batch_size), mesh.size)
+
+    def every_batch(arguments, table):
+        models, context, seed = arguments
+
+        def one_batch(ids):
+            return function(context, *_graphs(models, ids, seed, strata.budget))
+
+        return jax.lax.map(one_batch, table.T)
+
+    body = jax.jit(over_models(every_batch, mesh, (P(), P("models")), P(None, "models")))
+    results = to_host(body((models, context, jnp.asarray(seed)), jnp.asarray(strata.table)))
+    place = _places(strata.table, ids)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[place], results)
+
+
+@functools.partial(jax.jit, static_argnames=("template", "requirement", "mesh"))
+def _measured(unedited, edits, count, table, template, requirement, mesh):
+    """Measures [S, rows] of the first `count` of the edits [S, rows]; one program for a template.
+
+    What methods do is compiled apart: this part is the same for all of them.
+    """
+
+    def of_share(unedited, edits, count, table):
+        original = each_model(lambda model: apply_rows(template, model, table.x))(unedited)
+
+        def one_model(edit, logits):
+            view = view_of(template, edit, table, hard_decisions, logits)
+            return _measures(view, requirement)
+
+        def one_setting(index):
+            edit = jax.tree.map(lambda leaf: leaf[index], edits)
+            return each_model(one_model)(edit.replace(before=unedited), original)
+
+        return _first(one_setting, count, jax.tree.leaves(edits)[0].shape[0])
+
+    shares = (P("models"), P(None, "models"), P(), P())
+    return over_models(of_share, mesh, shares, P(None, "models"))(unedited, edits, count, table)
+
+
+def _first(function, count: jax.Array, size: int):
+    """function(0), ..., function(count - 1), stacked with zeros to leaves [size, ...]."""
+
+    def put(index, stacked):
+        return jax.tree.map(lambda all, one: all.at[index].set(one), stacked, function(index))
+
+    shapes = jax.eval_shape(function, 0)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, count, put, empty)
+
+
+class Program:
+    """A method, compiled once for several sets of models and up to so many settings.
+
+    Args:
+      sets: the sets of models that it will run on, rows of `models`.
+      size: the most settings.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        context,
+        models: Models,
+        sets: Sequence[np.ndarray],
+        size: int,
+        seed: int,
+        batch_size: int = 16,
+    ):
+        self._models, self._size = models, size
+        self._batch_size = _whole(batch_size)
+        self._mesh = models_mesh(self._batch_size)
+        budgets = [self._strata(ids).budget for ids in sets if len(ids)]
+        budget = tuple(map(max, zip(*budgets, strict=True)))
+
+        def edits(arguments, settings, count, ids):
+            models, context, seed = arguments
+            graph, keys = _graphs(models, ids, seed, budget)
+            at = method(context, graph, keys)
+            found = _first(lambda i: at(settings[i]).replace(before=None), count, size)
+            return to_template(models.template, graph), found
+
+        shares = (P(), P(), P(), P("models")), (P("models"), P(None, "models"))
+        self._edits = jax.jit(over_models(edits, self._mesh, *shares))
+        self._arguments = models, context, jnp.asarray(seed)
+
+    def _strata(self, ids: np.ndarray):
+        return stratify(self._models, ids, self._batch_size, self._mesh.size)
+
+    def _edited(self, ids: np.ndarray, settings: np.ndarray):
+        """The models `ids` batch by batch: unedited [rows], and their edits [size, rows]."""
+        padded = np.resize(np.asarray(settings, np.float32), (self._size, *settings.shape[1:]))
+        for batch in self._strata(ids).table.T:
+            yield self._edits(self._arguments, padded, len(settings), batch)
+
+    def sweep(
+        self, ids: np.ndarray, settings: np.ndarray, table: Table, requirement: Objective
+    ) -> Sweep:
+        """The settings [S] on one of the sets of models, on all rows of `table`."""
+        rows, template = jax.tree.map(jnp.asarray, table), self._models.template
+        batches = [
+            to_host(_measured(*one, len(settings), rows, template, requirement, self._mesh))
+            for one in self._edited(ids, settings)
+        ]
+        place = _places(self._strata(ids).table, ids)
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place], *batches)
+        return Sweep(**jax.tree.map(lambda leaf: leaf[: len(settings)], joined))
+
+    def seconds(self, ids: np.ndarray, setting) -> tuple[float, float]:
+        """Wall seconds of editing one of the sets of models once: (first call, warm).
+
+        From parameters in memory to edited parameters, on all devices. The first call compiles.
+        """
+        settings = np.asarray(setting)[None]
+        return timed(lambda: jax.block_until_ready(list(self._edited(ids, settings))))
 
 
 def evaluate(
@@ -192,44 +295,8 @@ def evaluate(
     batch_size: int = 16,
 ) -> Sweep:
     """Every setting of `method` on the models `ids`, on all rows of `table`."""
-
-    def measure(arguments, graph, keys):
-        context, settings, table = arguments
-        edit = method(context, graph, keys)
-        unedited = to_template(models.template, graph)
-        original = each_model(lambda model: apply_rows(models.template, model, table.x))(unedited)
-
-        def one_setting(setting):
-            def one_model(edit, logits):
-                view = view_of(models.template, edit, table, hard_decisions, logits)
-                return _measures(view, requirement)
-
-            return each_model(one_model)(edit(setting), original)
-
-        by_setting = jax.lax.map(one_setting, settings)
-        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_setting)  # [G, S, ...]
-
-    arguments = (context, jnp.asarray(settings, jnp.float32), jax.tree.map(jnp.asarray, table))
-    measured = map_models(measure, arguments, models, ids, seed, batch_size)
-    return Sweep(**{k: np.swapaxes(v, 0, 1) for k, v in measured.items()})
-
-
-def seconds_of(
-    method: Method, context, models: Models, ids: np.ndarray, setting, batch_size: int = 16
-) -> tuple[float, float]:
-    """Wall seconds of editing the models `ids` once: (first call, warm).
-
-    From parameters in memory to edited parameters, on all devices. The first call compiles.
-    """
-
-    def edited(arguments, graph, keys):
-        context, setting = arguments
-        edit = method(context, graph, keys)(setting)
-        return jnp.stack([edit.after.weight.sum((1, 2)), edit.after.bias.sum(1)], axis=1)
-
-    arguments = (context, jnp.asarray(setting, jnp.float32))
-    run, _ = _program(edited, arguments, models, ids, 0, batch_size)
-    return timed(lambda: jax.block_until_ready(run()))
+    program = Program(method, context, models, [ids], len(settings), seed, batch_size)
+    return program.sweep(ids, np.asarray(settings), table, requirement)
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
