@@ -36,6 +36,11 @@ def base(dataset: str) -> ConfigDict:
     config.population.learning_rate = (1e-4, 3e-2)
     config.population.weight_decay = (1e-6, 1e-2)
     config.population.split = (0.7, 0.15, 0.15)  # of experiments: train, validation, test
+    # "offline": editors are trained on the stored models of the training split. "online": on models
+    # in training, `members` of each family, which take `sgd_steps` per step of the editor and are
+    # replaced after `epochs`; the training split is not trained.
+    config.population.mode = "offline"
+    config.online = ConfigDict({"members": 4, "sgd_steps": 8})
 
     # The editor and its training (paper A.4).
     config.editor = ConfigDict()

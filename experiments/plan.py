@@ -104,6 +104,8 @@ def check(config: ConfigDict, baselines: dict[str, tuple[str, ...]]) -> None:
     unknown = set(config.baselines) - set(baselines[config.task])
     known = f"some of {', '.join(baselines[config.task])}"
     require(not unknown, "baselines", sorted(unknown), known)
+    mode = config.population.mode
+    require(mode in ("offline", "online"), "population.mode", mode, "offline or online")
     needed = [library for name, library in LIBRARIES.items() if name in config.baselines]
     missing = [library for library in needed if importlib.util.find_spec(library) is None]
     if missing:
@@ -145,6 +147,11 @@ def _check_editor(config: ConfigDict, name: str) -> None:
     datasets, known = settings["datasets"], (config.dataset, *config.others)
     expected = f"some of {', '.join(known)}"
     require(set(datasets) <= set(known), "editor.datasets", datasets, expected)
+    if config.population.mode == "online":
+        plain = not datasets and not settings["probe"] and settings["unseen"] is None
+        ready = plain and settings["share"] == 1
+        known = "editors without probe, datasets, share and unseen"
+        require(ready, "population.mode", f"online for {name}", known)
     # Masks of inputs and probes are of the dataset's own features.
     ready = not datasets or (settings["mask"] in ("none", "edges") and not settings["probe"])
     require(ready, "editor.datasets", datasets, "an editor without probes and masks of inputs")

@@ -31,10 +31,11 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.postprocess import one_hot_floor
 from metanet.graphs.convert import pack
 from metanet.mlp import population as populations
-from metanet.mlp.sampling import PopulationConfig
+from metanet.mlp.resident import Residence
+from metanet.mlp.sampling import PopulationConfig, sample_catalogue
 from metanet.objectives.base import resolve
 from metanet.report.comparison import by_budget, compare
-from metanet.training.loop import settings_of, train_editor
+from metanet.training.loop import Online, settings_of, train_editor
 
 logger = logging.getLogger(__name__)
 
@@ -71,17 +72,20 @@ def prepare(
     """
     check(config, methods.BASELINES)
     wanted = fields(PopulationConfig, config.population.to_dict())
+    splits = populations.SPLITS[1:] if config.population.mode == "online" else populations.SPLITS
 
     def populated(dataset, group, folder):
         data = datasets.load(dataset, group, config.seed)
         if store is not None:
-            settings = populations.settings_of(wanted, data, config.seed)
+            settings = populations.settings_of(wanted, data, config.seed, splits)
             folder = store / f"{dataset}-{digest(settings)}"
         with _timed(workdir, "population"):
             return (
                 folder,
                 data,
-                populations.build(folder / "population", wanted, data, config.seed, should_stop),
+                populations.build(
+                    folder / "population", wanted, data, config.seed, should_stop, splits
+                ),
             )
 
     folder, data, population = populated(config.dataset, config.group, workdir)
@@ -135,6 +139,7 @@ def train(
             seed=seed,
             identity=identity,
             others=others,
+            online=_online(study) if study.online else None,
             checkpoint_every=config.editor.checkpoint_every,
             should_stop=should_stop,
         )
@@ -144,6 +149,16 @@ def train(
         with _timed(workdir, name):
             editors[name] = [one(name, config.seed + number) for number in range(seeds)]
     return editors
+
+
+def _online(study: Study) -> Online:
+    """Models of the population's families that train beside an editor."""
+    config, data = study.config, study.data
+    drawn = fields(PopulationConfig, config.population.to_dict())
+    catalogue = sample_catalogue(config.seed, drawn, data.n_features, data.n_classes)
+    families = tuple(catalogue[number] for number in study.population.table["family"].unique())
+    members, steps = config.online.members, config.online.sgd_steps
+    return Online(Residence(families, drawn, members, steps, len(data.train.y)), data.train)
 
 
 def run(

@@ -21,7 +21,7 @@ from metanet.mlp.probe import Points, Probe, ProbeConfig, points_of
 from metanet.mlp.probing import probe_population
 from metanet.objectives.base import Objective
 
-RANKING_MODELS = 200  # training models whose mean importance ranks the features of a dataset
+RANKING_MODELS = 200  # models whose mean importance ranks the features of a dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,16 @@ class Study:
     @property
     def identity(self) -> dict:
         """The settings of data and population, flat: what every later result depends on."""
-        part = {f"population.{k}": v for k, v in self.config.population.items()}
+        part = {f"population.{k}": v for k, v in self.config.population.items() if k != "mode"}
+        if self.online:
+            part |= {f"online.{k}": v for k, v in self.config.online.items()}
         own = {"dataset": self.config.dataset, "group": self.data.group}
         return own | {"others": self.config.others} | part
+
+    @property
+    def online(self) -> bool:
+        """Whether editors are trained on models in training, of which none are stored."""
+        return self.config.population.mode == "online"
 
     def split(self, name: str) -> tuple[np.ndarray, Table]:
         """The models that settings are chosen on, or reported on, and the data for it.
@@ -73,10 +80,15 @@ class Study:
         return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
 
     def training_part(self, dataset: str, share: float, unseen: str | None, rows: int):
-        """The models that an editor is trained on, and the data, of one dataset."""
+        """The models that an editor is trained on, and the data, of one dataset.
+
+        Online: the validation models, whose parameters give the editor's units.
+        """
         if dataset != self.config.dataset:
             return self.others[dataset]
         table = jax.tree.map(lambda leaf: leaf[: rows or None], self.data.edit)
+        if self.online:
+            return self.population.ids("validation"), table
         return self.training_ids(share, unseen), table
 
     def training_ids(self, share: float, unseen: str | None) -> np.ndarray:
@@ -144,7 +156,7 @@ class Study:
     def ranking(self) -> jax.Array:
         """One importance for each feature of the dataset, for all models: [features] float32."""
         table = jax.tree.map(jnp.asarray, self.data.edit)
-        ids = self.population.ids("train")
+        ids = self.population.ids("validation" if self.online else "train")
         ids = ids[:: -(-len(ids) // RANKING_MODELS)]
         importances = dm.importances(self.models.template)
         per_model = map_models(importances, table, self.models, ids, self.config.seed)

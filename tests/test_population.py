@@ -274,10 +274,10 @@ def test_a_step_equals_optax_adamw_on_the_same_gradients(data):
             spec, state[0], member, key, x, y
         )[0]
         update, optimiser = adamw.update(gradient, optimiser, expected)
-        state = trainer._member_step(spec, state, member, key, x, y)
+        state = trainer.member_step(spec, state, member, key, x, y)
         return state, optax.apply_updates(expected, update), optimiser
 
-    state = trainer._init_member(spec, jax.random.key(0))
+    state = trainer.init_member(spec, jax.random.key(0))
     start = expected = state[0]
     optimiser = adamw.init(expected)
     for number, step in enumerate([jax.jit(both)] * 5):
@@ -298,9 +298,9 @@ def test_running_statistics_average_those_of_the_batches(data):
         "learning_rate": jnp.asarray(0.0),
         "weight_decay": jnp.asarray(0.0),
     }
-    state = trainer._init_member(spec, jax.random.key(0))
+    state = trainer.init_member(spec, jax.random.key(0))
     x, y = data.train.x[:64], data.train.y[:64]
-    step = jax.jit(functools.partial(trainer._member_step, spec))
+    step = jax.jit(functools.partial(trainer.member_step, spec))
     for number in range(3):
         state = step(state, member, stream(0, "step", number), x, y)
     z = x @ np.asarray(state[0].weights[0]) + np.asarray(state[0].biases[0])

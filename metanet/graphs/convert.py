@@ -82,23 +82,7 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     if needed.n_out != template.n_out or any(larger):
         raise ValueError(f"stacks: found models that need {needed}, expected to fit {template}")
     topologies = [topology_of(stack.spec, template) for stack in stacks]
-    weight, bias, scale, shift = [], [], [], []
-    for stack in stacks:
-        spec, params, count = stack.spec, stack.params, len(stack.activation)
-        blocks = [to_tiles(np.asarray(leaf)) for leaf in params.weights]
-        weight.append(np.concatenate(blocks, axis=1).reshape(-1, TILE, TILE))
-        layers = range(1, spec.n_layers + 1)
-        for out, leaves, fill in (
-            (bias, params.biases, 0.0),
-            (scale, params.scales, 1.0),
-            (shift, params.shifts, 0.0),
-        ):
-            by_layer = {k: np.asarray(leaf) for k, leaf in zip(layers, leaves, strict=False)}
-            parts = [
-                layer_tiles(by_layer.get(k, np.full((count, width), fill)), fill)
-                for k, width in enumerate(spec.widths)
-            ]
-            out.append(np.concatenate(parts, axis=1).reshape(-1, TILE))
+    parts = [parameter_tiles(s.spec, jax.tree.map(np.asarray, s.params)) for s in stacks]
     n_edges = np.array([len(t.source) for t in topologies], np.int32)
     n_nodes = np.array([len(t.slot) for t in topologies], np.int32)
     spec_of = np.repeat(np.arange(len(stacks)), [len(s.activation) for s in stacks])
@@ -110,10 +94,7 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
         return jnp.asarray(np.concatenate([getattr(t, name) for t in topologies]))
 
     return Models(
-        weight=jnp.asarray(np.concatenate(weight)),
-        bias=jnp.asarray(np.concatenate(bias)),
-        scale=jnp.asarray(np.concatenate(scale)),
-        shift=jnp.asarray(np.concatenate(shift)),
+        **{k: jnp.asarray(np.concatenate([part[k] for part in parts])) for k in parts[0]},
         spec=jnp.asarray(spec_of.astype(np.int32)),
         activation=jnp.asarray(np.concatenate([s.activation for s in stacks]).astype(np.int32)),
         edge_start=jnp.asarray(starts(n_edges[spec_of])),
@@ -128,6 +109,25 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
         ),
         template=template,
     )
+
+
+def parameter_tiles(spec: MLPSpec, params: MLPParams) -> dict[str, jax.Array]:
+    """`weight`, `bias`, `scale` and `shift` of Models for M models of one spec; may be traced."""
+    xp, count = params.weights[0].__array_namespace__(), len(params.weights[0])
+    blocks = [to_tiles(leaf) for leaf in params.weights]
+    found = {"weight": xp.concatenate(blocks, axis=1).reshape(-1, TILE, TILE)}
+    for name, leaves, fill in (
+        ("bias", params.biases, 0.0),
+        ("scale", params.scales, 1.0),
+        ("shift", params.shifts, 0.0),
+    ):
+        by_layer = dict(zip(range(1, spec.n_layers + 1), leaves, strict=False))
+        parts = [
+            layer_tiles(by_layer.get(k, xp.full((count, width), fill)), fill)
+            for k, width in enumerate(spec.widths)
+        ]
+        found[name] = xp.concatenate(parts, axis=1).reshape(-1, TILE)
+    return found
 
 
 def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:

@@ -115,9 +115,12 @@ def _load_family(
     return stack, pd.DataFrame(rows)
 
 
-def settings_of(config: PopulationConfig, data, seed: int) -> dict:
+def settings_of(
+    config: PopulationConfig, data, seed: int, splits: tuple[str, ...] = SPLITS
+) -> dict:
     """Everything that determines a population, flat, for JSON."""
-    return {"dataset": data.name, "seed": seed, **dataclasses.asdict(config)}
+    part = {} if splits == SPLITS else {"splits": splits}
+    return {"dataset": data.name, "seed": seed, **dataclasses.asdict(config), **part}
 
 
 def build(
@@ -126,25 +129,33 @@ def build(
     data,
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
+    splits: tuple[str, ...] = SPLITS,
 ) -> Population:
     """Trains what is missing of the population in `folder`, and loads all of it.
 
     Families are trained one after another and stored when done (`family_NNN.npz`), so a killed run
     loses one family at most. The next family's program is compiled while one trains.
 
+    Args:
+      splits: those whose experiments are trained at all; a family without any is left out.
+
     Raises:
       UserError: `folder` holds another population, or a file in it cannot be read.
       Stopped: `should_stop()` became true; finished families are stored.
     """
-    claim(folder, settings_of(config, data, seed))
+    claim(folder, settings_of(config, data, seed, splits))
     rows = len(data.train.y)
     enough = f"at most the {rows} rows that models are trained on"
     require(max(config.batch_sizes) <= rows, "population.batch_sizes", config.batch_sizes, enough)
     catalogue = sampling.sample_catalogue(seed, config, data.n_features, data.n_classes)
-    members = sampling.sample_members(seed, config, len(catalogue))
-    paths = [folder / f"family_{number:03d}.npz" for number in range(len(catalogue))]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
-    stored = sum(len(members[n].experiment) for n in range(len(paths)) if n not in missing)
+    everyone = sampling.sample_members(seed, config, len(catalogue))
+    wanted = np.isin(np.array(SPLITS)[sampling.split_experiments(seed, config)], splits)
+    members = [sampling.select(one, wanted[one.experiment]) for one in everyone]
+    numbers = [number for number, one in enumerate(members) if len(one.experiment)]
+    paths = {number: folder / f"family_{number:03d}.npz" for number in numbers}
+    missing = [number for number, path in paths.items() if not path.exists()]
+    total = sum(len(one.experiment) for one in members)
+    stored = total - sum(len(members[number].experiment) for number in missing)
     done, start, pending = 0, time.monotonic(), None
 
     for number in [*missing, None]:
@@ -158,26 +169,23 @@ def build(
             _save_family(paths[previous], params, accuracy, members[previous])
             done += len(members[previous].experiment)
             rate = done / (time.monotonic() - start)
-            left = (config.experiments - stored - done) / rate / 60
+            left = (total - stored - done) / rate / 60
             logger.info(
                 "population: %d/%d models, %.2f models/s, %.1f min left",
                 stored + done,
-                config.experiments,
+                total,
                 rate,
                 left,
             )
             if should_stop():
-                raise Stopped(f"population: {stored + done} of {config.experiments} models stored")
+                raise Stopped(f"population: {stored + done} of {total} models stored")
         pending = (number, running)
     wait_for_all("population")
-    return _assemble(paths, catalogue, members, config, seed)
+    loaded = [_load_family(paths[n], n, catalogue[n], members[n]) for n in numbers]
+    return _assemble(loaded, config, seed)
 
 
-def _assemble(paths, catalogue, members, config, seed) -> Population:
-    loaded = [
-        _load_family(path, number, *family)
-        for number, (path, *family) in enumerate(zip(paths, catalogue, members, strict=True))
-    ]
+def _assemble(loaded, config, seed) -> Population:
     table = pd.concat([rows for _, rows in loaded], ignore_index=True)
     split = sampling.split_experiments(seed, config)[table["experiment"]]
     table["split"] = np.where(table.pop("finite"), np.array(SPLITS)[split], "diverged")

@@ -57,8 +57,14 @@ def _train_loss(spec, params, member, key, x, y):
     return loss, tuple(statistics)
 
 
-def _member_step(spec, state, member, key, x, y):
-    """One step of Adam with decoupled weight decay, as torch.optim.AdamW."""
+def member_step(spec: MLPSpec, state: tuple, member: dict, key: jax.Array, x, y) -> tuple:
+    """One step of Adam with decoupled weight decay, as torch.optim.AdamW.
+
+    Args:
+      state: of `init_member`.
+      member: activation, dropout, learning_rate and weight_decay, each [].
+      key: of dropout;  x, y: the batch, [rows, features] and [rows].
+    """
     params, optimiser, running = state
     gradient, batch = jax.grad(_train_loss, argnums=1, has_aux=True)(
         spec, params, member, key, x, y
@@ -71,7 +77,8 @@ def _member_step(spec, state, member, key, x, y):
     return params, optimiser, running
 
 
-def _init_member(spec, key):
+def init_member(spec: MLPSpec, key: jax.Array) -> tuple:
+    """(parameters, optimiser state, running (mean, variance) of batch normalisation)."""
     params = init(spec, key)
     running = ()
     if spec.norm == "batch":
@@ -80,7 +87,8 @@ def _init_member(spec, key):
     return params, _ADAM.init(params), running
 
 
-def _folded(spec, state):
+def folded(spec: MLPSpec, state: tuple) -> MLPParams:
+    """The inference parameters of a member in training."""
     params, _, running = state
     return fold(spec, params, tuple(m for m, _ in running), tuple(v for _, v in running))
 
@@ -89,10 +97,10 @@ def _train(spec: MLPSpec, batch_size: int, epochs: int, members, order_key, trai
     """One device's members: checkpoints [M, 3, ...] and accuracies [M, 3] (jitted by `program`)."""
     n_steps = train.x.shape[0] // batch_size
     keys = members["key"]
-    state = jax.vmap(functools.partial(_init_member, spec))(keys)
-    first = jax.vmap(functools.partial(_folded, spec))(state)
+    state = jax.vmap(functools.partial(init_member, spec))(keys)
+    first = jax.vmap(functools.partial(folded, spec))(state)
     snapshots = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], 3, axis=1), first)
-    step = jax.vmap(functools.partial(_member_step, spec), in_axes=(0, 0, 0, None, None))
+    step = jax.vmap(functools.partial(member_step, spec), in_axes=(0, 0, 0, None, None))
 
     def epoch(carry, number):
         # All members of a family see the same batches: rows are gathered once for all of them.
@@ -107,7 +115,7 @@ def _train(spec: MLPSpec, batch_size: int, epochs: int, members, order_key, trai
         state, snapshots = carry
         indices = number * n_steps + jnp.arange(n_steps)
         state, _ = jax.lax.scan(body, state, (batches, indices))
-        now = jax.vmap(functools.partial(_folded, spec))(state)
+        now = jax.vmap(functools.partial(folded, spec))(state)
         due = members["snapshots"] == number + 1  # [M, 3]
 
         def keep(old, new):

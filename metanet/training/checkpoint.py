@@ -18,9 +18,9 @@ from metanet.training.step import TrainState
 class Checkpoints:
     """The last two checkpoints below `folder`, written to a temporary name and then renamed.
 
-    A checkpoint holds the editor's parameters, its scales, the optimiser state and the step; keys
-    and data positions are functions of the seed and the step. `editor.json` beside them holds the
-    editor's shape.
+    A checkpoint holds the editor's parameters, its scales, the optimiser state, the step and,
+    online, the models in training; keys and data positions are functions of the seed and the step.
+    `editor.json` beside them holds the editor's shape.
     """
 
     def __init__(self, folder: pathlib.Path, config: EditorConfig, template: Template):
@@ -36,7 +36,8 @@ class Checkpoints:
             return state
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, scales))
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        return TrainState(tree["params"], tree["optimiser"], tree["step"])
+        residents = tree.get("residents", ())
+        return TrainState(tree["params"], tree["optimiser"], tree["step"], residents)
 
     def save(self, state: TrainState, scales: Scales) -> None:
         """Writes a checkpoint, on disk when this returns; a no-op if this step is there."""
@@ -49,9 +50,11 @@ class Checkpoints:
 
 
 def _tree(state, scales):
-    optimiser = {"optimiser": state.optimiser, "step": state.step}
+    rest = {"optimiser": state.optimiser, "step": state.step}
+    if state.residents:
+        rest["residents"] = state.residents
     known = {name: leaf for name, leaf in vars(scales).items() if leaf is not None}
-    return {"params": state.params, "scales": known} | optimiser
+    return {"params": state.params, "scales": known} | rest
 
 
 def load_editor(folder: str | pathlib.Path) -> TrainedEditor:

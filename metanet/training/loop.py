@@ -7,14 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from metanet.core import Diverged, Stopped, claim, models_mesh, replicate, require, to_host
 from metanet.data.tabular import Table
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.batching import stratify
-from metanet.graphs.convert import Models
+from metanet.graphs.convert import Models, pack
+from metanet.graphs.topology import Template
+from metanet.mlp import resident
+from metanet.mlp.population import Stack
+from metanet.mlp.resident import Residence
 from metanet.objectives.base import requirement_count, resolve
 from metanet.training.checkpoint import Checkpoints
 from metanet.training.step import (
@@ -32,6 +38,14 @@ logger = logging.getLogger(__name__)
 CHUNK = 50  # steps per call of the compiled program, and per row of metrics.csv
 
 
+@dataclasses.dataclass(frozen=True)
+class Online:
+    """Models that train beside the editor; train: the data that they train on."""
+
+    residence: Residence
+    train: Table
+
+
 def train_editor(
     folder: pathlib.Path,
     editor: EditorConfig,
@@ -43,6 +57,7 @@ def train_editor(
     seed: int,
     identity: dict,
     others: Sequence[tuple[np.ndarray, Table]] = (),
+    online: Online | None = None,
     checkpoint_every: int = 500,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedEditor:
@@ -52,6 +67,8 @@ def train_editor(
       requirement: dotted path of the objective, or of several (see objectives.base.resolve).
       identity: what else determines the result (the population's settings), flat, for JSON.
       others: models of other datasets, each with their data: chunks of steps take turns.
+      online: models that train meanwhile and that the editor is trained on instead of `ids`, which
+        then only give the units of parameters.
       checkpoint_every: steps, rounded up to whole chunks.
 
     Raises:
@@ -60,27 +77,38 @@ def train_editor(
       Stopped: `should_stop()` became true; the state is saved.
     """
     parts = [(ids, table), *others]
-    fewest = min(len(ids) for ids, _ in parts)
-    enough = f"at most the {fewest} models of the training split"
-    require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
     check_preference(requirement, config)
     claim(folder, settings_of(editor, config, requirement, seed, identity))
     mesh = models_mesh(config.batch_size)
+    if online is not None:
+        members, whole = online.residence.members, f"a multiple of the {mesh.size} devices"
+        require(members % mesh.size == 0, "online.members", members, whole)
+        fewest = members * len(online.residence.families)
+    else:
+        fewest = min(len(ids) for ids, _ in parts)
+    enough = f"at most the {fewest} models that it is trained on"
+    require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
+    scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
+    residence, residents, train = None, (), None
+    if online is not None:
+        residence, train = online.residence, jax.tree.map(jnp.asarray, online.train)
+        residents, models = _residents(residence, models.template, seed, mesh)
+        parts = [(np.arange(len(models.spec)), table)]
     strata = [stratify(models, ids, config.batch_size, mesh.size) for ids, _ in parts]
     budget = tuple(max(sizes) for sizes in zip(*(one.budget for one in strata), strict=True))
-    scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
     problems = [
-        problem_of(config, models, scales, drawn, table, seed)
+        problem_of(config, models, scales, drawn, table, seed).replace(train=train)
         for drawn, (_, table) in zip(strata, parts, strict=True)
     ]
     state = replicate(init_state(editor, config, models, scales, seed), mesh)
+    state = state.replace(residents=residents)
     checkpoints = Checkpoints(folder, editor, models.template)
     state = checkpoints.restore(state, scales)
     writer = Writer(folder, int(state.step))
     try:
         state = _run(
-            make_chunk(editor, config, objective, budget, mesh),
+            make_chunk(editor, config, objective, budget, mesh, residence),
             state, problems, config, checkpoint_every, should_stop,
             save=lambda state: checkpoints.save(state, scales), write=writer.write,
         )  # fmt: skip
@@ -89,6 +117,18 @@ def train_editor(
         writer.close()
     params, scales = jax.device_get((state.params, scales))
     return TrainedEditor(params, scales, editor, models.template)
+
+
+def _residents(residence: Residence, template: Template, seed: int, mesh: jax.sharding.Mesh):
+    """The first residents, on the devices of the mesh, and the graphs that hold them."""
+    where = jax.sharding.NamedSharding(mesh, P("models"))
+    residents = jax.jit(lambda: resident.start(residence, seed), out_shardings=where)()
+    stacks = [
+        Stack(family.spec, jax.tree.map(np.zeros_like, to_host(one.state[0])), activation)
+        for family, one in zip(residence.families, residents, strict=True)
+        for activation in [to_host(one.drawn["activation"])]
+    ]
+    return residents, pack(stacks, template)
 
 
 def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:

@@ -19,7 +19,8 @@ from metanet.editor.inputs import Scales
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.relax import soft_decisions
 from metanet.graphs.batching import Strata, draw
-from metanet.graphs.convert import Models, gather
+from metanet.graphs.convert import Models, gather, parameter_tiles
+from metanet.mlp.resident import Residence, advance
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.scalarise import epo_weights, linear
@@ -95,11 +96,17 @@ def preference_pairs(preference: tuple) -> tuple[tuple[float, float], ...]:
 
 @struct.dataclass
 class TrainState:
-    """What changes from step to step. step: [] int32, the number of steps done."""
+    """What changes from step to step.
+
+    Attributes:
+      step: [] int32, the number of steps done.
+      residents: models in training (see mlp.resident), sharded; () where models are stored.
+    """
 
     params: dict
     optimiser: optax.OptState
     step: jax.Array
+    residents: tuple = ()
 
 
 @struct.dataclass
@@ -113,6 +120,7 @@ class Problem:
       pool: int32, the rows that points are drawn from, uniformly; a row may stand there repeatedly.
       log_preference: [requirements, 2], natural logarithms of the ranges of lambda.
       seed: [] int32, of all random draws.
+      train: what resident models train on; None where models are stored.
     """
 
     models: Models
@@ -124,6 +132,7 @@ class Problem:
     pool: jax.Array
     log_preference: jax.Array
     seed: jax.Array
+    train: Table | None = None
 
 
 def problem_of(
@@ -257,14 +266,28 @@ def _draw_path(share: float, keys: jax.Array) -> Path:
     return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), Path(place * learns, learns))
 
 
+def _refilled(models: Models, residence: Residence, snapshots: list) -> Models:
+    """`models` with the parameters and activations of residents, those of all devices."""
+    everyone = jax.tree.map(
+        lambda leaf: jax.lax.all_gather(leaf, "models", axis=0, tiled=True), snapshots
+    )
+    tiles = [
+        parameter_tiles(family.spec, params)
+        for family, (params, _) in zip(residence.families, everyone, strict=True)
+    ]
+    tiles = {name: jnp.concatenate([one[name] for one in tiles]) for name in tiles[0]}
+    return models.replace(activation=jnp.concatenate([a for _, a in everyone]), **tiles)
+
+
 def make_chunk(
     editor: EditorConfig,
     config: TrainingConfig,
     requirement: Objective,
     budget: tuple[int, int],
     mesh: jax.sharding.Mesh,
+    residence: Residence | None = None,
 ) -> Callable[[TrainState, Problem, jax.Array, jax.Array], tuple[TrainState, dict, dict]]:
-    """The jitted training of several steps.
+    """The jitted training of several steps; with a `residence`, of its members too.
 
     Returns:
       chunk(state, problem, learning_rates [K], ramps [K]) -> (state after K steps, metrics, by
@@ -281,6 +304,12 @@ def make_chunk(
 
     def one_step(problem, state, scheduled):
         rate, ramp = scheduled
+        residents = state.residents
+        if residence is not None:
+            residents, snapshots = advance(
+                residence, residents, problem.train, problem.seed, state.step
+            )
+            problem = problem.replace(models=_refilled(problem.models, residence, snapshots))
         flat, unravel_params = ravel_pytree(state.params)
 
         def losses(flat):
@@ -303,7 +332,7 @@ def make_chunk(
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
         metrics = means | {"gradient_norm": optax.global_norm(gradient)}
         by_model = {"model_loss": parts["loss"], "model_id": parts["id"]}
-        return TrainState(params, optimiser, state.step + 1), (metrics, by_model)
+        return TrainState(params, optimiser, state.step + 1, residents), (metrics, by_model)
 
     def chunk(state, problem, rates, ramps):
         step = functools.partial(one_step, problem)
@@ -313,7 +342,9 @@ def make_chunk(
     sharded = Problem(
         models=P(), scales=P(), strata=P("models"), number=P("models"), per_epoch=P(), table=P(),
         pool=P(),
-        log_preference=P(), seed=P(),
+        log_preference=P(), seed=P(), train=P(),
     )  # fmt: skip
-    mapped = over_models(chunk, mesh, (P(), sharded, P(), P()), (P(), P(), P(None, "models")))
+    states = TrainState(params=P(), optimiser=P(), step=P(), residents=P("models"))
+    outputs = states, P(), P(None, "models")
+    mapped = over_models(chunk, mesh, (states, sharded, P(), P()), outputs)
     return jax.jit(mapped, donate_argnums=0)

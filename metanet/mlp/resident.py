@@ -1,0 +1,150 @@
+"""A resident population: MLPs in training, each replaced by a fresh one when it is done.
+
+Nothing is stored. Members of a family start at staggered ages, so that at any time some are young
+and some nearly done.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from metanet.core import require, stream
+from metanet.data.tabular import Table
+from metanet.mlp.network import ACTIVATIONS, MLPParams
+from metanet.mlp.sampling import Family, PopulationConfig
+from metanet.mlp.trainer import folded, init_member, member_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Residence:
+    """Which MLPs train beside an editor, and how fast.
+
+    Attributes:
+      families: what they are members of;  config: what the rest of them is drawn from.
+      members: of each family;  sgd_steps: of every member per step of the editor.
+      rows: of the data that they train on.
+    """
+
+    families: tuple[Family, ...]
+    config: PopulationConfig
+    members: int
+    sgd_steps: int
+    rows: int
+
+    def __post_init__(self):
+        for key in ("members", "sgd_steps"):
+            value = getattr(self, key)
+            require(value >= 1, f"online.{key}", value, "at least 1")
+
+
+@struct.dataclass
+class Residents:
+    """M members of one family; every leaf has a leading axis [M].
+
+    Attributes:
+      number, generation: int32, which with the seed and the family determine all else.
+      age, horizon: int32, SGD steps done, and after which the member is replaced.
+      drawn: activation, dropout, learning_rate, weight_decay.
+      state: the member in training, as in mlp.trainer.
+    """
+
+    number: jax.Array
+    generation: jax.Array
+    age: jax.Array
+    horizon: jax.Array
+    drawn: dict[str, jax.Array]
+    state: tuple
+
+
+def _key(seed, family, number, generation):
+    key = jax.random.fold_in(stream(seed, "resident", family), number)
+    return jax.random.fold_in(key, generation)
+
+
+def _fresh(residence: Residence, family: int, seed, number, generation):
+    """One member before its first step: (what is drawn, its state)."""
+    config = residence.config
+    keys = jax.random.split(_key(seed, family, number, generation), 5)
+    choices = jnp.asarray([ACTIVATIONS.index(name) for name in config.activations], jnp.int32)
+
+    def log_uniform(key, pair):
+        low, high = np.log(pair)
+        return jnp.exp(jax.random.uniform(key, (), jnp.float32, low, high))
+
+    drawn = {
+        "activation": jax.random.choice(keys[0], choices),
+        "dropout": jax.random.choice(keys[1], jnp.asarray(config.dropouts, jnp.float32)),
+        "learning_rate": log_uniform(keys[2], config.learning_rate),
+        "weight_decay": log_uniform(keys[3], config.weight_decay),
+    }
+    return drawn, init_member(residence.families[family].spec, keys[4])
+
+
+def _full_horizon(residence: Residence, family: int) -> int:
+    """The SGD steps of a member: as many epochs as in a stored population."""
+    return residence.config.epochs * (residence.rows // residence.families[family].batch_size)
+
+
+def start(residence: Residence, seed: jax.Array) -> tuple[Residents, ...]:
+    """The first members of every family."""
+    found, count = [], len(residence.families)
+    for family in range(count):
+        number = jnp.arange(residence.members, dtype=jnp.int32)
+        generation = jnp.zeros_like(number)
+        fresh = functools.partial(_fresh, residence, family, seed)
+        drawn, state = jax.vmap(fresh)(number, generation)
+        share = (number + (family + 1) / count) / residence.members
+        horizon = jnp.ceil(share * _full_horizon(residence, family)).astype(jnp.int32)
+        found.append(Residents(number, generation, jnp.zeros_like(number), horizon, drawn, state))
+    return tuple(found)
+
+
+def advance(
+    residence: Residence, residents: tuple[Residents, ...], train: Table, seed, step: jax.Array
+) -> tuple[tuple[Residents, ...], list[tuple[MLPParams, jax.Array]]]:
+    """`sgd_steps` steps of all members; those that are done, or diverged, are replaced.
+
+    Args:
+      step: [] int32, how often this was done before.
+
+    Returns:
+      The members after it, and of each family their inference parameters and activations [M].
+    """
+    found = [
+        _advance_family(residence, family, members, train, seed, step)
+        for family, members in enumerate(residents)
+    ]
+    return tuple(members for members, _ in found), [snapshot for _, snapshot in found]
+
+
+def _advance_family(residence, family, members, train, seed, step):
+    spec, batch_size = residence.families[family].spec, residence.families[family].batch_size
+    key = jax.random.fold_in(stream(seed, "resident rows", step), family)
+    rows = jax.random.randint(key, (residence.sgd_steps, batch_size), 0, len(train.y))
+    own = jax.vmap(lambda n, g: _key(seed, family, n, g))(members.number, members.generation)
+    update = jax.vmap(functools.partial(member_step, spec), in_axes=(0, 0, 0, None, None))
+
+    def one_step(carry, rows):
+        state, age = carry
+        keys = jax.vmap(jax.random.fold_in)(own, age)
+        # All members of a family see the same batches: rows are gathered once for all of them.
+        return (update(state, members.drawn, keys, train.x[rows], train.y[rows]), age + 1), None
+
+    (state, age), _ = jax.lax.scan(one_step, (members.state, members.age), rows)
+    finite = [jnp.isfinite(x.reshape(len(x), -1)).all(1) for x in jax.tree.leaves(state[0])]
+    done = (age >= members.horizon) | ~jnp.stack(finite).all(0)
+    generation = members.generation + done
+    fresh = functools.partial(_fresh, residence, family, seed)
+    renewed = jax.vmap(fresh)(members.number, generation)
+
+    def renew(new, old):
+        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
+
+    drawn, state = jax.tree.map(renew, renewed, (members.drawn, state))
+    horizon = jnp.where(done, _full_horizon(residence, family), members.horizon)
+    after = Residents(members.number, generation, age * ~done, horizon, drawn, state)
+    return after, (jax.vmap(functools.partial(folded, spec))(state), drawn["activation"])
