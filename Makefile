@@ -15,7 +15,7 @@ test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
 
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
-	for name in population editor edit startup baselines; do $(BIN)/python -m benchmarks.$$name || exit; done
+	for name in population editor edit startup baselines forward; do $(BIN)/python -m benchmarks.$$name || exit; done
 
 lint: .venv/.installed-tests ## check style and format
 	$(BIN)/ruff check

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.harness import Case, Comparison, measure, report
+from benchmarks.harness import Comparison, report
 from benchmarks.torch_mlp import DEVICE, MLP, finish, places
 from configs import dm as dm_config
 from configs import pruning as pruning_config
+from experiments.alternate import Case, measure
 from metanet.baselines import data_minimisation, pruning
 from metanet.baselines.distil import RetrainConfig
 from metanet.data.tabular import Table

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from benchmarks.editor import SIZES, problem
-from benchmarks.harness import Case, Comparison, measure, report
+from benchmarks.harness import Comparison, report
+from experiments.alternate import Case, measure
 from metanet.editor.edit import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.mlp.network import init

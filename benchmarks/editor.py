@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.harness import Case, Comparison, measure, report
+from benchmarks.harness import Comparison, report
+from experiments.alternate import Case, measure
 from metanet.core import models_mesh, over_models
 from metanet.editor.inputs import N_KINDS, Scales, inputs_of, type_counts
 from metanet.editor.model import Editor, EditorConfig

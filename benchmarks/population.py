@@ -18,8 +18,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.harness import Case, Comparison, measure, report
+from benchmarks.harness import Comparison, report
 from benchmarks.torch_mlp import DEVICE, MLP, finish, places
+from experiments.alternate import Case, measure
 from metanet.core import models_mesh, over_models, stream
 from metanet.data.tabular import Table
 from metanet.mlp.network import init

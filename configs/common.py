@@ -110,10 +110,11 @@ def base(dataset: str) -> ConfigDict:
     config.evaluation.preferences = (
         20  # settings of an editor: lambda, log-spaced over `preference`
     )
-    # The same for methods that train every model at every lambda, and of how many of an editor's
-    # seeds at most such methods start.
-    config.evaluation.descents = 8
+    # The same for editors that are followed by descent, and of how many of their seeds at most; and
+    # for the per-model optimum.
+    config.evaluation.refinements = 20
     config.evaluation.refined_seeds = 3
+    config.evaluation.descents = 8
     # At most so many models settings are chosen on, and reported on.
     config.evaluation.validation_models = 100
     config.evaluation.test_models = 450

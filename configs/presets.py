@@ -59,7 +59,7 @@ def _tiny(config: ConfigDict) -> None:
     for settings in config.refined.values():
         settings.steps = 2
     config.evaluation.preferences = 2
-    config.evaluation.descents = 2
+    config.evaluation.refinements = config.evaluation.descents = 2
     for key in ("optimum", "retrain", "retrain_original", "distil", "lottery"):
         if key in config.evaluation:
             config.evaluation[key].steps = 4
@@ -86,7 +86,7 @@ def small(config: ConfigDict) -> None:
         config.editor.learning_rate = 4e-3
     config.evaluation.validation_models = 40
     config.evaluation.test_models = 100
-    config.evaluation.descents = 5
+    config.evaluation.refinements = config.evaluation.descents = 5
     config.evaluation.refined_seeds = 1
     if "retrain_every" in config.evaluation:
         config.evaluation.retrain_every = 3

@@ -165,7 +165,7 @@ def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:
 
         return refined(edit, template, study.requirement, RefineConfig(**settings))
 
-    preferences = preferences_of(study.config, study.config.evaluation.descents, editor)
+    preferences = preferences_of(study.config, study.config.evaluation.refinements, editor)
     probe = editors[editor].config.probe
     swept = _descended(study, recipe, editors[editor], preferences, probe)
     return probing(study, probe, swept)

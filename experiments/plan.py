@@ -113,7 +113,8 @@ def check(config: ConfigDict, baselines: dict[str, tuple[str, ...]]) -> None:
             f"config key baselines: they need {', '.join(missing)}, which is not installed; "
             "pip install 'metanet[baselines]'"
         )
-    for key in ("preferences", "validation_models", "test_models", "refined_seeds"):
+    counts = ("preferences", "refinements", "refined_seeds", "descents")
+    for key in (*counts, "validation_models", "test_models"):
         count = config.evaluation[key]
         require(count >= 1, f"evaluation.{key}", count, "at least 1")
     known = f"one of {', '.join(config.editors)}"

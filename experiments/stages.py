@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from experiments import launch, methods
 from experiments.entry import evaluate, evaluate_seed, summary
 from experiments.plan import (
+    OPTIMUM,
     check,
     editor_plan,
     editor_settings,
@@ -237,7 +238,10 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
 
 def _evaluation_settings(study: Study, name: str) -> dict:
     config = study.config
-    part = {f"evaluation.{k}": v for k, v in config.evaluation.to_dict().items()}
+    others = set() if name in config.refined else {"refinements", "refined_seeds"}
+    others |= set() if name == OPTIMUM else {"descents", "optimum"}
+    used = {k: v for k, v in config.evaluation.to_dict().items() if k not in others}
+    part = {f"evaluation.{k}": v for k, v in used.items()}
     borrowed = methods.BORROWED.get(name, ())[:1]
     for number, editor in enumerate(editors_of(config, name) or borrowed):
         where = f"editor{number or ''}"

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks.harness import Case, Comparison, markdown, measure
+from benchmarks.harness import Comparison, markdown
+from experiments.alternate import Case, measure
 
 
 def test_ratios_are_taken_repeat_by_repeat():
