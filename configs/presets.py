@@ -79,14 +79,15 @@ def small(config: ConfigDict) -> None:
     if config.task == "timing":
         config.population.epochs = 60  # the population of the other runs
         return
-    if config.task == "fairness":  # whose recipe is short already
+    if config.task == "fairness":  # whose recipe is short already, and descent slow
         _shorten(config, 1500)
+        config.evaluation.refinements = 5
     else:
         _shorten(config, 2000)
         config.editor.learning_rate = 4e-3
     config.evaluation.validation_models = 40
     config.evaluation.test_models = 100
-    config.evaluation.refinements = config.evaluation.descents = 5
+    config.evaluation.descents = 5
     config.evaluation.refined_seeds = 1
     if "retrain_every" in config.evaluation:
         config.evaluation.retrain_every = 3
