@@ -14,7 +14,7 @@ from metanet.editor.edit import Edit, edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, mixed_hypervolume, pareto_mask
-from metanet.evaluation.sweep import Sweep, composed_method, editor_method, evaluate
+from metanet.evaluation.sweep import Program, Sweep, composed_method, editor_method, evaluate
 from metanet.graphs.convert import gather, pack, to_template
 from metanet.mlp import network
 from metanet.mlp.population import Stack
@@ -264,6 +264,26 @@ def probabilities(stacks, table, index, weights):
     activation = jnp.asarray(stack.activation[index % PER_STACK])
     params = params.replace(weights=tuple(weights))
     return np.asarray(jax.nn.softmax(network.apply(stack.spec, params, activation, table.x)))
+
+
+def test_a_method_is_compiled_once_for_all_its_sets_of_models(models, table, sweep):
+    method = pruning.one_shot(SCORES["Magnitude"], models.template)
+    context, traced = jax.tree.map(jnp.asarray, table), []
+
+    def counted(*arguments):
+        traced.append(True)
+        return method(*arguments)
+
+    sets = [np.array([7, 2, 9, 0]), np.array([3, 8])]
+    program = Program(counted, context, models, sets, len(SETTINGS), 0)
+    for ids, settings in ((sets[1], SETTINGS[1:]), (sets[0], SETTINGS)):
+        found = program.sweep(ids, settings, table, weights_kept)
+        expected = sweep("Magnitude", tuple(ids))
+        np.testing.assert_allclose(found.jsd, expected.jsd[-len(settings) :], atol=1e-6)
+        np.testing.assert_array_equal(found.requirement, expected.requirement[-len(settings) :])
+    assert len(traced) == 1
+    with pytest.raises(ValueError, match="expected one of the sets"):
+        program.sweep(sets[0], np.ones(4), table, weights_kept)
 
 
 def test_a_sweep_is_what_one_model_after_another_gives_in_the_order_of_ids(sweep, stacks, table):

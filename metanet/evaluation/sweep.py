@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -239,7 +240,7 @@ class Program:
         self._batch_size = _whole(batch_size)
         self._mesh = models_mesh(self._batch_size)
         budgets = [self._strata(ids).budget for ids in sets if len(ids)]
-        budget = tuple(map(max, zip(*budgets, strict=True)))
+        budget = self._budget = tuple(map(max, zip(*budgets, strict=True)))
 
         def edits(arguments, settings, count, ids):
             models, context, seed = arguments
@@ -257,8 +258,12 @@ class Program:
 
     def _edited(self, ids: np.ndarray, settings: np.ndarray):
         """The models `ids` batch by batch: unedited [rows], and their edits [size, rows]."""
+        strata = self._strata(ids)
+        if any(map(operator.gt, strata.budget, self._budget)) or len(settings) > self._size:
+            raise ValueError(f"ids, settings: found {len(ids)}, {len(settings)}, expected one of "
+                             f"the sets, and at most {self._size}")  # fmt: skip
         padded = np.resize(np.asarray(settings, np.float32), (self._size, *settings.shape[1:]))
-        for batch in self._strata(ids).table.T:
+        for batch in strata.table.T:
             yield self._edits(self._arguments, padded, len(settings), batch)
 
     def sweep(
