@@ -2,12 +2,21 @@
 
 import numpy as np
 
-from metanet.evaluation.pareto import interpolate
+from metanet.evaluation.pareto import interpolate, mixed_hypervolume
 
 
 def points(front: list[dict]) -> np.ndarray:
     """(requirement, jsd) of a front in results.json: [points, 2]."""
     return np.array([[p["requirement"], p["jsd"]] for p in front]).reshape(-1, 2)
+
+
+def volumes(method: dict, reference: tuple[float, float]) -> np.ndarray:
+    """The hypervolume of each seed's front and its mixtures, see `pareto.mixed_hypervolume`.
+
+    Of mixtures, because methods are swept over different numbers of settings: [seeds].
+    """
+    fronts = [points(one["front"]) for one in method.get("seeds", [method])]
+    return np.array([mixed_hypervolume(front, reference) for front in fronts])
 
 
 def at_levels(method: dict, levels: np.ndarray) -> np.ndarray:

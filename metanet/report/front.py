@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metanet.core import atomic_path
-from metanet.report.comparison import at_levels, points
+from metanet.report.comparison import at_levels, points, volumes
 
 matplotlib.use("Agg")
 
@@ -22,7 +22,8 @@ REQUIREMENTS = {
     "dm": "input features kept (fraction of all features)",
     "fairness": "equalised odds difference (0 to 1)",
 }
-_JSD = "mean JS divergence to the original model (nats)"
+_JSD = "mean JS divergence to the original (nats)"
+_LEAST = 1e-5  # nats, where logarithmic axes end
 _MARKERS = "osD^vP*X<>"
 _LINES = ("-", "--", ":", "-.")
 
@@ -80,13 +81,18 @@ def _save(figure: Figure, axes, path: pathlib.Path) -> None:
 
 
 def plot(results: dict, path: pathlib.Path) -> None:
-    """The fronts, and the edited models' accuracy beside them; thin grey lines are other seeds."""
+    """The fronts, and the edited models' accuracy beside them; thin grey lines are other seeds.
+
+    JSD on a logarithmic axis. HV: hypervolumes of mixtures, means over seeds.
+    """
     figure, (front, accuracy) = _figure(results, 2)
+    reference = tuple(results["reference_point"])
     for index, (name, method) in enumerate(results["methods"].items()):
         look, xy = style(index, name), points(method["front"])
         for other in method.get("seeds", [])[1:]:
             front.plot(*points(other["front"]).T, color="grey", linewidth=0.7)
-        front.plot(*xy.T, label=f"{name} (HV {method['hypervolume']:.3f})", **look)
+        volume = volumes(method, reference).mean()
+        front.plot(*xy.T, label=f"{name} (HV {volume:.3f})", **look)
         accuracy.plot(xy[:, 0], [100 * p["accuracy"] for p in method["front"]], **look)
     original = [m["front"][0]["accuracy_original"] for m in results["methods"].values()
                 if m["front"]]  # fmt: skip
@@ -95,7 +101,8 @@ def plot(results: dict, path: pathlib.Path) -> None:
                       xycoords=("axes fraction", "data"))  # fmt: skip
     _draw_floor(results, front)
     front.set_ylabel(_JSD)
-    front.set_ylim(bottom=0)
+    front.set_yscale("log")
+    front.set_ylim(bottom=_LEAST)
     accuracy.set_ylabel("mean accuracy of the edited models (%)")
     _save(figure, (front, accuracy), path)
 
@@ -143,20 +150,21 @@ def _cell(values: np.ndarray) -> str:
 
 def table(results: dict) -> str:
     """Hypervolume, JSD at some requirement levels and seconds per model; then who is below whom."""
-    methods = results["methods"]
+    methods, box = results["methods"], tuple(results["reference_point"])
     levels = np.array(LEVELS.get(results["task"], (0.1, 0.3, 0.5, 0.7)))
     width = max(map(len, methods)) + 2
-    reference = "x".join(f"{value:g}" for value in results["reference_point"])
+    reference = "x".join(f"{value:g}" for value in box)
     head = "".join(f"{f'@{level:g}':>9}" for level in levels)
     lines = [
-        f"test front of {results['task']} on {results['dataset']}: hypervolume (box {reference}), "
-        "JSD in nats at the requirement's level, seconds per model; means over editor seeds",
+        f"test front of {results['task']} on {results['dataset']}: hypervolume of fronts and their "
+        f"mixtures (box {reference}), JSD in nats at the requirement's level, seconds per model; "
+        "means over editor seeds",
         f"{'method':<{width}}{'HV':>7}{head}{'s/model':>10}",
     ]
     for name, method in methods.items():
         cells = "".join(_cell(values) for values in at_levels(method, levels).T)
         seconds = method["seconds_per_model"]
-        volume = np.mean([one["hypervolume"] for one in method.get("seeds", [method])])
+        volume = volumes(method, box).mean()
         last = "         -" if seconds is None else f"{seconds:>10.5f}"
         lines.append(f"{name:<{width}}{volume:>7.3f}{cells}{last}")
     for editor, against in results["comparison"].items():

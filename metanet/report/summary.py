@@ -1,27 +1,18 @@
 """Editors beside all other methods, over runs of several tasks and datasets, as Markdown."""
 
-import numpy as np
-
-from metanet.evaluation.pareto import mixed_hypervolume
-from metanet.report.comparison import points
+from metanet.report.comparison import volumes
 
 TASKS = ("dm", "fairness", "pruning")
 OPTIMUM = "Per-model optimum"
 LOSSES_SHOWN = 3
 
 
-def _volumes(method: dict, reference: tuple[float, float]) -> np.ndarray:
-    """Of every seed: methods are swept over different numbers of settings, so mixtures count."""
-    fronts = [points(one["front"]) for one in method.get("seeds", [method])]
-    return np.array([mixed_hypervolume(front, reference) for front in fronts])
-
-
 def _cell(method: dict, reference: tuple[float, float]) -> str:
     """Hypervolume, with its deviation over seeds, and seconds per model."""
-    volumes, seconds = _volumes(method, reference), method["seconds_per_model"]
-    deviation = f" ± {volumes.std():.3f}" if len(volumes) > 1 else ""
+    found, seconds = volumes(method, reference), method["seconds_per_model"]
+    deviation = f" ± {found.std():.3f}" if len(found) > 1 else ""
     time = "" if seconds is None else f", {seconds:.2g} s"
-    return f"{volumes.mean():.3f}{deviation}{time}"
+    return f"{found.mean():.3f}{deviation}{time}"
 
 
 def _rows(run: dict) -> dict[str, str]:
@@ -35,7 +26,7 @@ def _rows(run: dict) -> dict[str, str]:
         else:
             others[name] = method
     if others:
-        best = max(others, key=lambda name: _volumes(others[name], reference).mean())
+        best = max(others, key=lambda name: volumes(others[name], reference).mean())
         cells["best other method"] = f"{_cell(others[best], reference)} ({best})"
     return cells
 
@@ -43,7 +34,7 @@ def _rows(run: dict) -> dict[str, str]:
 def hypervolumes(results: dict[str, dict]) -> list[str]:
     """A row per editor and budget, a column per run TASK_DATASET; studies are left out.
 
-    The hypervolumes are those of mixtures, see `pareto.mixed_hypervolume`.
+    The hypervolumes are those of mixtures, see `comparison.volumes`.
     """
     tables = {f"{task}_{run['dataset']}" for run in results.values() for task in TASKS}
     columns = {name: _rows(run) for name, run in results.items() if name in tables}
