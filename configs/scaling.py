@@ -1,6 +1,6 @@
 """How training scales over devices: sizes of the measurement.
 
-python -m experiments.scaling [--config=configs/scaling.py]
+python -m experiments.scaling [--config=configs/scaling.py[:DATASET]]
 """
 
 from ml_collections import ConfigDict
@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 from configs import pruning
 
 
-def get_config() -> ConfigDict:
-    config = pruning.get_config("synthetic")  # speed does not depend on values
-    config.task = "scaling"
+def get_config(dataset: str = "synthetic") -> ConfigDict:
+    config = pruning.get_config(dataset)  # speed does not depend on its values
     config.devices = (1, 2, 4, 8)  # those that there are
     # Weak scaling: so much per device; strong scaling: as much as the most devices have, for all.
     config.members = 16  # MLPs in training
