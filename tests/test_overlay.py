@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.overlay import overlay, read
 from metanet.core import UserError, write_json
+from metanet.report.overlay import overlay, read
 
 
 def run(volume, **changed):

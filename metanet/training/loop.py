@@ -77,9 +77,6 @@ def train_editor(
       Stopped: `should_stop()` became true; the state is saved.
     """
     parts = [(ids, table), *others]
-    objective = resolve(requirement)
-    check_preference(requirement, config)
-    claim(folder, settings_of(editor, config, requirement, seed, identity))
     mesh = models_mesh(config.batch_size)
     if online is not None:
         members, whole = online.residence.members, f"a multiple of the {mesh.size} devices"
@@ -89,6 +86,9 @@ def train_editor(
         fewest = min(len(ids) for ids, _ in parts)
     enough = f"at most the {fewest} models that it is trained on"
     require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
+    objective = resolve(requirement)
+    check_preference(requirement, config)
+    claim(folder, settings_of(editor, config, requirement, seed, identity))
     scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
     residence, residents, train = None, (), None
     if online is not None:
@@ -124,9 +124,8 @@ def _residents(residence: Residence, template: Template, seed: int, mesh: jax.sh
     where = jax.sharding.NamedSharding(mesh, P("models"))
     residents = jax.jit(lambda: resident.start(residence, seed), out_shardings=where)()
     stacks = [
-        Stack(family.spec, jax.tree.map(np.zeros_like, to_host(one.state[0])), activation)
+        Stack(family.spec, *to_host((one.state[0], one.drawn["activation"])))
         for family, one in zip(residence.families, residents, strict=True)
-        for activation in [to_host(one.drawn["activation"])]
     ]
     return residents, pack(stacks, template)
 
