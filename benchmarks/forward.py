@@ -16,7 +16,7 @@ from metanet.graphs.convert import gather, to_template
 from metanet.graphs.template import apply_padded, apply_rows
 
 BATCH = 16
-TEST_ROWS, POINTS = 15_060, (256, 1024)  # of UCI Adult; of a step of an editor
+TEST_ROWS, POINTS = 9_769, (128, 256, 1024)  # of UCI Adult; of a step of training
 
 
 def batch():

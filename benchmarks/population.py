@@ -26,7 +26,7 @@ from metanet.data.tabular import Table
 from metanet.mlp.network import init
 from metanet.mlp.sampling import Family, PopulationConfig, sample_members
 from metanet.mlp.spec import MLPSpec
-from metanet.mlp.trainer import program
+from metanet.mlp.trainer import member_arrays, program
 
 SPECS = {
     "14-32-64-2": MLPSpec((14, 32, 64, 2)),
@@ -50,8 +50,7 @@ def metanet(spec: MLPSpec, members: int, epochs: int):
     """`train_family`, compiled once."""
     config = PopulationConfig(members, max_specs=1, epochs=epochs, dropouts=(DROPOUT,))
     (drawn,) = sample_members(0, config, n_families=1)
-    arrays = {k: jnp.asarray(v) for k, v in vars(drawn).items() if k != "experiment"}
-    arrays["key"] = jax.vmap(lambda i: stream(0, "member", i))(jnp.asarray(drawn.experiment))
+    arrays = member_arrays(drawn, 0)
     train, select = jax.tree.map(jnp.asarray, (table(ROWS), table(SELECT_ROWS * epochs)))
     training = program(Family(spec, BATCH), epochs)
 

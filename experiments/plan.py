@@ -10,6 +10,7 @@ from metanet.baselines.fairness import LIBRARIES
 from metanet.core import UserError, require
 from metanet.editor.model import EditorConfig
 from metanet.mlp.probe import ProbeConfig
+from metanet.mlp.sampling import Family, PopulationConfig, sample_catalogue
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import resolve
 from metanet.training.loop import check_preference
@@ -37,6 +38,12 @@ def fields(cls, values: dict):
     """An instance of the dataclass `cls` from those of `values` that it has."""
     names = {field.name for field in dataclasses.fields(cls)}
     return cls(**{key: value for key, value in values.items() if key in names})
+
+
+def catalogue_of(config: ConfigDict, data) -> tuple[PopulationConfig, tuple[Family, ...]]:
+    """What the config's population is drawn from, and its families; data: tabular."""
+    drawn = fields(PopulationConfig, config.population.to_dict())
+    return drawn, sample_catalogue(config.seed, drawn, data.n_features, data.n_classes)
 
 
 def slug(name: str) -> str:

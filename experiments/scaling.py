@@ -5,29 +5,28 @@ python -m experiments.scaling [--config=configs/scaling.py] [--workdir=DIR]
 Every number of devices has processes of its own, which see no others; they take turns.
 """
 
-import functools
+import dataclasses
 import os
 import pathlib
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import launch
 from experiments.alternate import Case, measure
-from experiments.plan import editor_plan, fields
+from experiments.plan import catalogue_of, editor_plan
 from metanet import data as datasets
 from metanet.core import UserError, models_mesh, replicate, stream, write_json
 from metanet.editor.inputs import scales_of
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack
-from metanet.mlp.network import ACTIVATIONS, init
+from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.population import Stack
-from metanet.mlp.sampling import PopulationConfig, sample_catalogue, sample_members
-from metanet.mlp.trainer import program
+from metanet.mlp.sampling import sample_members
+from metanet.mlp.trainer import folded, init_member, member_arrays, program
 from metanet.objectives.base import resolve
 from metanet.report import scaling as report
 from metanet.training.step import init_state, make_chunk, problem_of, schedules
@@ -40,12 +39,9 @@ EDITOR = "GMN - Prune & Edit"
 def population(config, members: int):
     """A call that trains `members` MLPs of one family; returns the model-steps it did."""
     data = datasets.load(config.dataset, None, config.seed)
-    drawn = fields(PopulationConfig, config.population.to_dict())
-    family, *_ = sample_catalogue(config.seed, drawn, data.n_features, data.n_classes)
-    settings = fields(PopulationConfig, config.population.to_dict() | {"experiments": members})
-    (sampled,) = sample_members(config.seed, settings, 1)
-    arrays = {k: jnp.asarray(v) for k, v in vars(sampled).items() if k != "experiment"}
-    arrays["key"] = jax.vmap(lambda i: stream(config.seed, "member", i))(sampled.experiment)
+    drawn, (family, *_) = catalogue_of(config, data)
+    (sampled,) = sample_members(config.seed, dataclasses.replace(drawn, experiments=members), 1)
+    arrays = member_arrays(sampled, config.seed)
     training, order = program(family, config.epochs), stream(config.seed, "member order")
 
     def run():
@@ -58,15 +54,13 @@ def population(config, members: int):
 def _untrained(config, size: int):
     """The data, and at least `size` MLPs of the catalogue's families as they begin."""
     data = datasets.load(config.dataset, None, config.seed)
-    drawn = fields(PopulationConfig, config.population.to_dict())
-    catalogue = sample_catalogue(config.seed, drawn, data.n_features, data.n_classes)
+    _, catalogue = catalogue_of(config, data)
     each = -(-size // len(catalogue))
     keys = jax.random.split(stream(config.seed, "scaling"), (len(catalogue), each))
     stacks = []
     for family, own in zip(catalogue, keys, strict=True):
-        params = jax.jit(jax.vmap(functools.partial(init, family.spec)))(own)
-        folded = params if family.spec.norm != "batch" else params.replace(scales=(), shifts=())
-        stacks.append(Stack(family.spec, folded, np.arange(each) % len(ACTIVATIONS)))
+        first = jax.jit(jax.vmap(lambda key, s=family.spec: folded(s, init_member(s, key))))
+        stacks.append(Stack(family.spec, first(own), np.arange(each) % len(ACTIVATIONS)))
     return data, pack(stacks)
 
 

@@ -14,6 +14,7 @@ from experiments import launch, methods
 from experiments.entry import evaluate, evaluate_seed, summary
 from experiments.plan import (
     OPTIMUM,
+    catalogue_of,
     check,
     editor_plan,
     editor_settings,
@@ -33,7 +34,7 @@ from metanet.evaluation.postprocess import one_hot_floor
 from metanet.graphs.convert import pack
 from metanet.mlp import population as populations
 from metanet.mlp.resident import Residence
-from metanet.mlp.sampling import PopulationConfig, sample_catalogue
+from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
 from metanet.report.comparison import by_budget, compare
 from metanet.training.loop import Online, settings_of, train_editor
@@ -155,8 +156,7 @@ def train(
 def _online(study: Study) -> Online:
     """Models of the population's families that train beside an editor."""
     config, data = study.config, study.data
-    drawn = fields(PopulationConfig, config.population.to_dict())
-    catalogue = sample_catalogue(config.seed, drawn, data.n_features, data.n_classes)
+    drawn, catalogue = catalogue_of(config, data)
     families = tuple(catalogue[number] for number in study.population.table["family"].unique())
     members, steps = config.online.members, config.online.sgd_steps
     return Online(Residence(families, drawn, members, steps, len(data.train.y)), data.train)

@@ -140,6 +140,13 @@ def program(family: Family, epochs: int):
     return jax.jit(over_models(body, models_mesh(), specs, P("models")))
 
 
+def member_arrays(members: Members, seed: int) -> dict[str, jax.Array]:
+    """What `program` takes of M members: their hyperparameters and keys, [M, ...]."""
+    arrays = {k: jnp.asarray(v) for k, v in vars(members).items() if k != "experiment"}
+    key = jax.vmap(lambda i: stream(seed, "member", i))(jnp.asarray(members.experiment))
+    return arrays | {"key": key}
+
+
 def train_family(
     family: Family, members: Members, epochs: int, data, seed: int, index: int
 ) -> tuple[MLPParams, jax.Array]:
@@ -158,8 +165,7 @@ def train_family(
     count = len(members.experiment)
     n_devices = models_mesh().size
     padded = select(members, np.arange(-(-count // n_devices) * n_devices) % count)
-    arrays = {k: jnp.asarray(v) for k, v in vars(padded).items() if k != "experiment"}
-    arrays["key"] = jax.vmap(lambda i: stream(seed, "member", i))(jnp.asarray(padded.experiment))
     order_key = stream(seed, "member order", index)
+    arrays = member_arrays(padded, seed)
     results = program(family, epochs)(arrays, order_key, data.train, data.select)
     return jax.tree.map(lambda leaf: leaf[:count], results)

@@ -83,7 +83,7 @@ def _save(figure: Figure, axes, path: pathlib.Path) -> None:
 def plot(results: dict, path: pathlib.Path) -> None:
     """The fronts, and the edited models' accuracy beside them; thin grey lines are other seeds.
 
-    JSD on a logarithmic axis. HV: hypervolumes of mixtures, means over seeds.
+    HV: hypervolumes of mixtures, means over seeds.
     """
     figure, (front, accuracy) = _figure(results, 2)
     reference = tuple(results["reference_point"])
@@ -100,11 +100,16 @@ def plot(results: dict, path: pathlib.Path) -> None:
     accuracy.annotate("unedited", (0.99, 100 * np.mean(original)), va="bottom", ha="right",
                       xycoords=("axes fraction", "data"))  # fmt: skip
     _draw_floor(results, front)
-    front.set_ylabel(_JSD)
-    front.set_yscale("log")
-    front.set_ylim(bottom=_LEAST)
+    _jsd_axis(front)
     accuracy.set_ylabel("mean accuracy of the edited models (%)")
     _save(figure, (front, accuracy), path)
+
+
+def _jsd_axis(axes) -> None:
+    """Logarithmic: fronts that lie close to 0 differ by factors."""
+    axes.set_ylabel(_JSD)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=_LEAST)
 
 
 def _draw_floor(results, axes):
@@ -138,8 +143,7 @@ def plot_stages(results: dict, path: pathlib.Path) -> None:
             xy = points([p for p in front if p["jsd"] is not None])
             axes.plot(*xy.T, label=name, **style(index, name))
             axes.set_title(f"{stage} checkpoints")
-    panels[0].set_ylabel(_JSD)
-    panels[0].set_ylim(bottom=0)
+    _jsd_axis(panels[0])  # which all share
     _save(figure, panels, path)
 
 
