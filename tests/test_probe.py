@@ -1,6 +1,7 @@
 """Probes: statistics against plain numpy, storage, and what an editor makes of them."""
 
 import dataclasses
+import functools
 import types
 
 import jax
@@ -240,15 +241,16 @@ def test_probes_are_computed_once_and_stored(monkeypatch, tmp_path, stacks, poin
     (tmp_path / "family_000.npz").unlink()
     probed = []
 
-    def counted(stack, points):
+    def counted(stack, *args, **kwargs):
         probed.append(stack.spec)
-        return probe_stack(stack, points)
+        return probe_stack(stack, *args, **kwargs)
 
     monkeypatch.setattr("metanet.mlp.probing.probe_stack", counted)
     again = probe_population(tmp_path, population_of(stacks), points, {"seed": 0})
     assert probed == [stacks[0].spec]
-    for results in (found, again):
-        jax.tree.map(np.testing.assert_array_equal, results, probes)
+    jax.tree.map(np.testing.assert_array_equal, found, again)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(close, found, probes)
     with pytest.raises(UserError, match="seed = 0, expected 1"):
         probe_population(tmp_path, population_of(stacks), points, {"seed": 1})
     (tmp_path / "family_001.npz").write_bytes(b"rubbish")

@@ -15,7 +15,11 @@ from metanet.mlp.probe import Points, Probe, statistics
 BATCH = 4  # models
 
 
-@functools.partial(jax.jit, static_argnames="spec")
+@functools.cache
+def _compiled(options: tuple[tuple[str, int], ...]):
+    return jax.jit(_statistics, static_argnums=0, compiler_options=dict(options))
+
+
 def _statistics(spec, params, activation, points):
     def one(pair):
         return statistics(spec, *pair, points)
@@ -29,9 +33,15 @@ def _statistics(spec, params, activation, points):
     return jax.tree.map(lambda leaf: leaf[:count], found)
 
 
-def probe_stack(stack: Stack, points: Points) -> Probe:
-    """The statistics of M models of one spec; every leaf has a leading axis [M]."""
-    return _statistics(stack.spec, stack.params, jnp.asarray(stack.activation), points)
+def probe_stack(stack: Stack, points: Points, once: bool = False) -> Probe:
+    """The statistics of M models of one spec; every leaf has a leading axis [M].
+
+    Args:
+      once: whether compiling takes longer than running, so that CPU programs are not optimised.
+    """
+    cheap = once and jax.default_backend() == "cpu"
+    compiled = _compiled((("xla_backend_optimization_level", 0),) if cheap else ())
+    return compiled(stack.spec, stack.params, jnp.asarray(stack.activation), points)
 
 
 def probe_population(
@@ -49,7 +59,7 @@ def probe_population(
     missing = {}
     for number, stack in enumerate(population.stacks):
         if not (folder / f"family_{number:03d}.npz").exists():
-            missing[number] = probe_stack(stack, points)  # returns before it is computed
+            missing[number] = probe_stack(stack, points, once=True)  # returns before it is computed
     for number, probe in missing.items():
         arrays = {
             f"{name}_{index}": np.asarray(leaf)
