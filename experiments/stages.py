@@ -150,6 +150,7 @@ def train(
         seeds = editor_settings(config, name)["seeds"]
         with _timed(workdir, name):
             editors[name] = [one(name, config.seed + number) for number in range(seeds)]
+        jax.clear_caches()  # probing compiles a program per spec, see `stored`
     return editors
 
 
