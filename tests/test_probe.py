@@ -248,7 +248,9 @@ def test_probes_are_computed_once_and_stored(monkeypatch, tmp_path, stacks, poin
     monkeypatch.setattr("metanet.mlp.probing.probe_stack", counted)
     again = probe_population(tmp_path, population_of(stacks), points, {"seed": 0})
     assert probed == [stacks[0].spec]
-    jax.tree.map(np.testing.assert_array_equal, found, again)
+    expected = [probe_stack(stack, points, once=True) for stack in stacks]
+    for results in (found, again):
+        jax.tree.map(np.testing.assert_array_equal, results, expected)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
     jax.tree.map(close, found, probes)
     with pytest.raises(UserError, match="seed = 0, expected 1"):
