@@ -13,6 +13,7 @@ SLOW = ("Per-model optimum", "Greedy & Retrain", "FS & Retrain (from original)",
 
 def get_config(which: str = "adult-fairness") -> ConfigDict:
     config = config_of(which)
+    config.editor.seeds = 1
     config.shifts = {
         f"{sign} {feature}": {"feature": feature, "tilt": tilt}
         for feature in FEATURES[config.dataset]
