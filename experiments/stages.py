@@ -179,6 +179,7 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see the stages.
     """
+    about = finished(config, workdir) or about
     study = prepare(config, workdir, should_stop, store)
     editors = train(study, workdir, should_stop, store)
     with _timed(workdir, "evaluation"):
@@ -190,6 +191,13 @@ def run(
     write_json(workdir / "results.json", results)
     report.write(results, workdir)
     return results
+
+
+def finished(config: ConfigDict, workdir: pathlib.Path) -> dict | None:
+    """What is said of the command that finished this run, which repeating it does not change."""
+    path = workdir / "config.json"
+    found = json.loads(path.read_text()) if path.exists() else {"config": None}
+    return found if found.pop("config") == json.loads(config.to_json()) else None
 
 
 def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], should_stop) -> dict:

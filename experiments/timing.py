@@ -34,7 +34,7 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see stages.
     """
-    results = {}
+    about, results = stages.finished(config, workdir) or about, {}
     for task, part in config.parts.items():
         for key in ("seed", "dataset", "group", "population"):
             part[key] = config[key]

@@ -99,3 +99,5 @@ def test_the_report_shows_every_run_and_repeats_at_once(done):
     stored = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("entry.json")}
     assert reproduce("--preset=smoke", "--runs=dm:synthetic", folder=done).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in stored} == stored
+    results = json.loads((done / "results" / "dm_synthetic" / "results.json").read_text())
+    assert "--runs" not in results["command"]  # but the one that did the work

@@ -45,16 +45,20 @@ def _verdict(share: float) -> str:
 
 
 def _below(editor: str, others: tuple[str, ...]):
-    """The editor's front is below the others' at every point of theirs that it reaches."""
+    """The editor's front is below the others' at every point of theirs; it has to reach it."""
 
     def judge(results):
         against = results["comparison"][editor]
-        found = {name: against[name] for name in others if name in against}
-        share = sum(f["below"] for f in found.values()) / max(
-            sum(f["points"] for f in found.values()), 1
-        )
-        said = [f"{name} {f['below']} of {f['points']}" for name, f in found.items()]
-        return _verdict(share), "points below: " + ", ".join(said)
+        found = [(name, against[name]["below"], against[name]["points"],
+                  len(results["methods"][name]["front"])) for name in others
+                 if name in against]  # fmt: skip
+        _, below, _, points = zip(*found, strict=True)
+        said = [
+            f"{name} {below} of {points}"
+            + (f" ({points - reached} out of reach)" if reached < points else "")
+            for name, below, reached, points in found
+        ]
+        return _verdict(sum(below) / sum(points)), "points below: " + ", ".join(said)
 
     return judge
 

@@ -153,7 +153,7 @@ def _cell(values: np.ndarray) -> str:
 
 
 def table(results: dict) -> str:
-    """Hypervolume, JSD at some requirement levels and seconds per model; then who is below whom."""
+    """Hypervolume, JSD at some requirement levels and seconds per model."""
     methods, box = results["methods"], tuple(results["reference_point"])
     levels = np.array(LEVELS.get(results["task"], (0.1, 0.3, 0.5, 0.7)))
     width = max(map(len, methods)) + 2
@@ -171,14 +171,4 @@ def table(results: dict) -> str:
         volume = volumes(method, box).mean()
         last = "         -" if seconds is None else f"{seconds:>10.5f}"
         lines.append(f"{name:<{width}}{volume:>7.3f}{cells}{last}")
-    for editor, against in results["comparison"].items():
-        lines += [_verdict(editor, name, found) for name, found in against.items()]
     return "\n".join(lines)
-
-
-def _verdict(editor: str, name: str, found: dict) -> str:
-    said = f"{editor} is below {name} at {found['below']} of {found['points']} points"
-    lost = [f"{p['requirement']:.3g}" for p in found["lost"]]
-    if not lost:
-        return said
-    return f"{said}, not at {', '.join(lost if len(lost) < 5 else [*lost[:2], '...', lost[-1]])}"
