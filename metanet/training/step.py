@@ -198,11 +198,16 @@ def init_state(
     """A fresh editor and its optimiser, strongly typed."""
     preference = jnp.zeros((1, len(preference_pairs(config.preference))), jnp.float32)
     largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
-    graph = gather(models, jnp.zeros(1, jnp.int32), preference, largest)
     network = Editor(editor, models.template)
-    params = jax.jit(network.init)(stream(seed, "editor"), graph, scales)["params"]
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
-    return TrainState(params, _direction(config).init(params), jnp.zeros((), jnp.int32))
+
+    @jax.jit
+    def init(key, models, scales):
+        graph = gather(models, jnp.zeros(1, jnp.int32), preference, largest)
+        params = network.init(key, graph, scales)["params"]
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
+        return TrainState(params, _direction(config).init(params), jnp.zeros((), jnp.int32))
+
+    return init(stream(seed, "editor"), models, scales)
 
 
 def _shard_losses(params, problem, step, ramp, static):
