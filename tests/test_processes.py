@@ -18,29 +18,20 @@ from metanet.core import UserError, any_process, models_mesh, to_host
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = """\
-from configs import quickstart
+from configs import presets, quickstart
 
 
 def get_config():
     config = quickstart.get_config()
     config.editors = {"GMN": {"probe": config.editors["GMN + probe"].probe}}
-    config.refined = {}
     config.baselines = ("SNIP",)
+    presets.smoke(config)
+    config.refined = {}
     config.num_cpu_devices = 1
-    config.population.experiments = 12
-    config.population.max_specs = 2
-    config.population.epochs = 1
-    config.population.depths = (1,)
-    config.population.widths = (8,)
     config.editor.steps = 300
     config.editor.batch_size = 4
-    config.editor.points = 32
     config.editor.checkpoint_every = 50
-    config.editor.layers = 1
-    config.editor.node_width = 8
-    config.editor.edge_width = config.editor.message_width = 4
     config.evaluation.preferences = 3
-    config.evaluation.fractions = (0.3, 0.6)
     return config
 """
 

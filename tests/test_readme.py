@@ -15,27 +15,16 @@ from metanet.objectives.base import EditView, resolve
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = """\
-from configs import dm
+from configs import dm, presets
 
 
 def get_config():
     config = dm.get_config("synthetic")
     config.editors = {"GMN": {}}
-    config.refined = {}
     config.baselines = ("FS",)
-    config.population.experiments = 12
-    config.population.max_specs = 1
-    config.population.epochs = 1
-    config.population.depths = (1,)
-    config.population.widths = (8,)
+    presets.smoke(config)
+    config.refined = {}
     config.population.norms = ("none",)
-    config.editor.seeds = 1
-    config.editor.steps = 4
-    config.editor.batch_size = 4
-    config.editor.points = 32
-    config.editor.layers = 1
-    config.editor.node_width = config.editor.edge_width = config.editor.message_width = 4
-    config.evaluation.preferences = 2
     return config
 """
 

@@ -7,7 +7,7 @@ import pytest
 
 from metanet import report
 from metanet.core import write_json
-from metanet.report import claims, comparison, front, overview, summary
+from metanet.report import claims, comparison, front, overview, studies, summary
 
 SETTINGS = {"one": {"lambda": 0.1}, "none": {}, "two": {"search": "pinned", "bound": 0.05}}
 STAGES = ("early", "middle", "last")
@@ -186,6 +186,23 @@ def test_losses_are_to_methods_that_take_as_long_or_longer(runs):
         "| dm_adult | FS | 0.001 | 0 of 0 |  |",
         "| dm_adult | FS & Retrain | 2 | 1 of 2 | 0.2: 0.0150, 0.0200 |",
     ]
+
+
+def test_studies_report_levels_asked_for_other_data_and_kinds_of_models(runs):
+    run = runs["dm_adult"]
+    assert studies.tables("dm_adult", run) == []
+    method = run["methods"]["FS"]
+    half = [{"requirement": 0.5, "jsd": 0.05}]
+    method["shifted"] = {"older": {"front": half, "hypervolume": 0.25}}
+    reached = {"requirement": 0.28, "jsd": 0.01, "meet": 0.9}
+    method["targets"] = [{"target": 0.3, "family": {"lambda": 0.1} | reached, "model": reached}]
+    for entry in run["methods"].values():
+        for point in entry["front"]:
+            point["by_kind"] = {"wide": half[0], "deep": {"requirement": None, "jsd": None}}
+    lines = studies.tables("transfer_adult", run)
+    assert "| FS | 0.3 | 0.280, 0.0100, 90% | 0.280, 0.0100, 90% |" in lines
+    assert "| FS | 0.625 | 0.250 |" in lines
+    assert "| FS & Retrain | 0.758 | 0.250 | 0.000 |" in lines
 
 
 def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):

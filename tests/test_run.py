@@ -15,32 +15,23 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = """\
-from configs import quickstart
+from configs import presets, quickstart
 
 
 def get_config():
     config = quickstart.get_config()
-    # One editor and one baseline, as small as they can be.
+    # One editor and one baseline.
     config.editors = {"GMN - Prune": {"edit": False}}
-    config.refined = {}
-    config.editor.seeds = 2
     config.baselines = ("Random",)
+    presets.smoke(config)
+    config.refined = {}
     config.num_cpu_devices = 2
-    config.population.experiments = 12
-    config.population.max_specs = 2
-    config.population.epochs = 1
-    config.population.depths = (1,)
-    config.population.widths = (8,)
     config.population.norms = ("none",)
+    config.editor.seeds = 2
     config.editor.steps = 400
     config.editor.batch_size = 4
-    config.editor.points = 32
     config.editor.checkpoint_every = 50
-    config.editor.layers = 1
-    config.editor.node_width = 8
-    config.editor.edge_width = config.editor.message_width = 4
     config.evaluation.preferences = 3
-    config.evaluation.fractions = (0.3, 0.6)
     return config
 """
 PROGRESS = re.compile(r"^\d\d:\d\d:\d\d ")
@@ -133,7 +124,7 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     assert results["schema"] == 1
     assert (results["task"], results["dataset"], results["seed"]) == ("pruning", "synthetic", 0)
     assert results["reference_point"] == [1.0, 0.1]
-    assert results["models_evaluated"] == 6  # 15% of 12 experiments, three checkpoints each
+    assert results["models_evaluated"] == 6  # 15% of 16 experiments, three checkpoints each
     assert results["samples_evaluated"] == 1200
     assert results["wall_seconds"].keys() == {"population", "GMN - Prune", "evaluation"}
     assert results["command"].startswith("python -m experiments.run --config=")

@@ -5,7 +5,7 @@ import pathlib
 
 from metanet import report
 from metanet.core import atomic_path
-from metanet.report import summary
+from metanet.report import studies, summary
 from metanet.report.claims import CLAIMS, judged
 
 
@@ -73,5 +73,5 @@ def _runs(folder: pathlib.Path, results: dict[str, dict]) -> list[str]:
             lines += [f"On {found['device']}: {seconds}.", ""]
         for picture in sorted((folder / name).glob("*.png")):
             lines += [f"![{name}, {picture.stem}]({name}/{picture.name})", ""]
-        lines += ["```", report.table(found), "```", ""]
+        lines += ["```", report.table(found), "```", "", *studies.tables(name, found)]
     return lines
