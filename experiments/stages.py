@@ -215,12 +215,18 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
         sweeps = [methods.swept(name, study, seed) for seed in by_seed]
         entry = evaluate(study, sweeps[0])
         entry["seeds"] = [summary(entry), *(evaluate_seed(study, swept) for swept in sweeps[1:])]
-        if study.config.targets and name in editors:
+        if study.config.targets and name in editors and _swept(study.config, name):
             entry["targets"] = reached(study, name, by_seed[0])
         return entry
 
     folder = workdir / "evaluation"
     return stored(study, folder, method_names(study.config), measure, should_stop)
+
+
+def _swept(config: ConfigDict, name: str) -> bool:
+    """Whether the editor called `name` has a range of lambda, and not one value."""
+    low, high = editor_settings(config, name)["preference"]
+    return low < high
 
 
 def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should_stop) -> dict:
@@ -257,6 +263,8 @@ def _evaluation_settings(study: Study, name: str) -> dict:
         part |= {f"{where}.{k}": v for k, v in editor_settings(config, editor).items()}
     for key in ("variants", "refined"):
         part |= {f"{key}.{k}": v for k, v in config[key].to_dict().get(name, {}).items()}
+    if name == OPTIMUM:
+        part |= {"preference": config.preference, "balanced": config.editor.balanced}
     part |= {"shifts": config.shifts.to_dict(), "targets": config.targets}
     return study.identity | part | {"requirement": config.requirement, "seed": config.seed}
 

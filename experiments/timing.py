@@ -34,7 +34,8 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see stages.
     """
-    about, results = stages.finished(config, workdir) or about, {}
+    asked, results = json.loads(config.to_json()), {}
+    about = stages.finished(config, workdir) or about
     for task, part in config.parts.items():
         for key in ("seed", "dataset", "group", "population"):
             part[key] = config[key]
@@ -58,7 +59,7 @@ def run(
         results |= {f"{task}: {name}": entry for name, entry in entries.items()}
     everything = {"schema": stages.SCHEMA, "task": "timing", "dataset": config.dataset,
                   "seed": config.seed, "methods": results, **about}  # fmt: skip
-    write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
+    write_json(workdir / "config.json", {"config": asked, **about})
     write_json(workdir / "results.json", everything)
     return everything
 

@@ -4,8 +4,11 @@ import dataclasses
 
 import flax.struct
 import numpy as np
+from scipy.optimize import brentq
 
 from metanet.core import UserError
+
+_STEEPEST = 20.0  # of the exponents that are tried for a shift
 
 
 @flax.struct.dataclass
@@ -115,14 +118,23 @@ def split(raw: Raw, group: str, seed: int) -> TabularData:
 
 
 def tilted(table: Table, column: int, tilt: float, seed: int) -> Table:
-    """As many rows of `table`, drawn with replacement with weight exp(tilt * x[:, column]).
+    """As many rows of `table`, drawn with replacement so that x[:, column] has another mean.
 
-    Covariate shift: p(y, group | x) stays, and a normal feature's mean moves by `tilt` deviations.
+    Weights are exp(c x[:, column]) with the c that moves the mean by `tilt`: covariate shift, in
+    which p(y, group | x) stays.
+
+    Raises:
+      ValueError: no weights move it so far.
     """
+    x = table.x[:, column].astype(np.float64)
+
+    def weights(c):
+        unscaled = np.exp(c * x - (c * x).max())
+        return unscaled / unscaled.sum()
+
+    c = brentq(lambda c: weights(c) @ x - x.mean() - tilt, -_STEEPEST, _STEEPEST)
     rng = np.random.default_rng([seed, 4])
-    logits = tilt * table.x[:, column]
-    weight = np.exp(logits - logits.max())
-    rows = rng.choice(len(table.y), len(table.y), p=weight / weight.sum())
+    rows = rng.choice(len(table.y), len(table.y), p=weights(c))
     return Table(
         *(leaf[rows] for leaf in (table.x, table.y, table.group, table.weight)), table.n_groups
     )
