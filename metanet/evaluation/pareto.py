@@ -32,7 +32,7 @@ def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> flo
     Where a share of the models is edited at one setting and the rest at another, the means lie on
     the line between. Unlike `hypervolume`, it hardly depends on how many settings were tried.
     """
-    inside = points[(points < np.asarray(reference)).all(1)]
+    inside = points[(points <= np.asarray(reference)).all(1)]  # unedited models are on its edge
     if not len(inside):
         return 0.0
     front = inside[pareto_mask(inside)] / np.asarray(reference)
