@@ -17,7 +17,7 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
     if labelled:
         kinds["256 points, unlabelled"] = {"points": 256, "labelled": False}
     config.editors = {name: own | {"probe": common.PROBE | kind} for name, kind in kinds.items()}
-    # Training and edit differ: other points, and points of people who are older, by some deviations.
+    # Training and edit differ: other points, and points of older people.
     shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
     config.variants = {
         f"{name}, {kind}": {"editor": name, "probe": common.PROBE | kinds[name] | change}
