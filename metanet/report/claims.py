@@ -38,6 +38,8 @@ def judged(claim: Claim, results: dict[str, dict]) -> tuple[str, str]:
         return claim.judge(*(results[run] for run in claim.runs))
     except KeyError as method:  # left out of the run
         return ABSENT, f"needs {method.args[0]}"
+    except (ValueError, ZeroDivisionError):
+        return ABSENT, "needs fronts with points"
 
 
 def _verdict(share: float) -> str:
