@@ -38,8 +38,6 @@ def judged(claim: Claim, results: dict[str, dict]) -> tuple[str, str]:
         return claim.judge(*(results[run] for run in claim.runs))
     except KeyError as method:  # left out of the run
         return ABSENT, f"needs {method.args[0]}"
-    except (ValueError, ZeroDivisionError):
-        return ABSENT, "needs fronts with points"
 
 
 def _verdict(share: float) -> str:
@@ -47,21 +45,29 @@ def _verdict(share: float) -> str:
     return HOLDS if share >= 1 else PARTLY if share > 0.5 else FAILS
 
 
+def _counted(found: dict[str, tuple[int, int, int]]) -> tuple[str, str]:
+    """The verdict from every method's points: those below which we are, that we reach, and all."""
+    below, _, total = np.sum([*found.values()] or [(0, 0, 0)], axis=0)
+    if not total:
+        return ABSENT, "needs fronts with points"
+    said = [
+        f"{name} {under} of {points}"
+        + (f" ({points - reached} out of reach)" if reached < points else "")
+        for name, (under, reached, points) in found.items()
+    ]
+    return _verdict(below / total), "points below: " + ", ".join(said)
+
+
 def _below(editor: str, others: tuple[str, ...]):
     """The editor's front is below the others' at every point of theirs; it has to reach it."""
 
     def judge(results):
-        against = results["comparison"][editor]
-        found = [(name, against[name]["below"], against[name]["points"],
-                  len(results["methods"][name]["front"])) for name in others
-                 if name in against]  # fmt: skip
-        _, below, _, points = zip(*found, strict=True)
-        said = [
-            f"{name} {below} of {points}"
-            + (f" ({points - reached} out of reach)" if reached < points else "")
-            for name, below, reached, points in found
-        ]
-        return _verdict(sum(below) / sum(points)), "points below: " + ", ".join(said)
+        against, methods = results["comparison"][editor], results["methods"]
+        return _counted({
+            name: (against[name]["below"], against[name]["points"], len(methods[name]["front"]))
+            for name in others
+            if name in against
+        })  # fmt: skip
 
     return judge
 
@@ -70,18 +76,15 @@ def _decides_closer(editor: str, others: tuple[str, ...]):
     """As `_below`, by divergence between decisions: what outputs labels pays for them in JSD."""
 
     def decided(method):
-        front = [p | {"jsd": p["jsd_label"]} for p in method["front"]]
-        return {"front": front}
+        return {"front": [p | {"jsd": p["jsd_label"]} for p in method["front"]]}
 
     def judge(results):
-        ours, said, below, reached = decided(results["methods"][editor]), [], 0, 0
+        ours, found = decided(results["methods"][editor]), {}
         for name in others:
             levels, values = points(decided(results["methods"][name])["front"]).T
-            found = at_levels(ours, levels)[0]
-            below += int((found < values).sum())
-            reached += len(levels)
-            said.append(f"{name} {(found < values).sum()} of {len(levels)}")
-        return _verdict(below / reached), "points below: " + ", ".join(said)
+            at = at_levels(ours, levels)[0]
+            found[name] = (int((at < values).sum()), int((~np.isnan(at)).sum()), len(levels))
+        return _counted(found)
 
     return judge
 

@@ -60,16 +60,13 @@ def style(index: int, name: str) -> dict:
     }
 
 
-def _drawn(results: dict):
-    """(number, name, method) of what pictures show: not editors for one lambda, whose fronts are
-    points, and which others unite.
-    """
-    shown = [
+def _drawn(results: dict) -> list[tuple[str, dict]]:
+    """What pictures show: not editors for one lambda, which are points that others unite."""
+    return [
         (name, method)
         for name, method in results["methods"].items()
         if len(method["front"]) > 1 or "seeds" not in method
     ]
-    return [(number, *one) for number, one in enumerate(shown)]
 
 
 def _figure(results: dict, panels: int):
@@ -99,7 +96,7 @@ def plot(results: dict, path: pathlib.Path) -> None:
     """
     figure, (front, accuracy) = _figure(results, 2)
     reference = tuple(results["reference_point"])
-    for index, name, method in _drawn(results):
+    for index, (name, method) in enumerate(_drawn(results)):
         look, xy = style(index, name), points(method["front"])
         for other in method.get("seeds", [])[1:]:
             front.plot(*points(other["front"]).T, color="grey", linewidth=0.7)
@@ -134,7 +131,7 @@ def _draw_floor(results, axes):
 def plot_labels(results: dict, path: pathlib.Path) -> None:
     """Divergence between decisions, which no method pays a floor for, beside that of outputs."""
     figure, (label, output) = _figure(results, 2)
-    for index, name, method in _drawn(results):
+    for index, (name, method) in enumerate(_drawn(results)):
         look, xy = style(index, name), points(method["front"])
         label.plot(xy[:, 0], [p["jsd_label"] for p in method["front"]], label=name, **look)
         output.plot(*xy.T, **look)
@@ -149,7 +146,7 @@ def plot_labels(results: dict, path: pathlib.Path) -> None:
 def plot_stages(results: dict, path: pathlib.Path) -> None:
     """The fronts on early, middle and last checkpoints of the models' training."""
     figure, panels = _figure(results, 3)
-    for index, name, method in _drawn(results):
+    for index, (name, method) in enumerate(_drawn(results)):
         for axes, stage in zip(panels, ("early", "middle", "last"), strict=True):
             front = [p["by_stage"][stage] for p in method["front"]]
             xy = points([p for p in front if p["jsd"] is not None])
