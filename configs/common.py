@@ -48,7 +48,6 @@ def base(dataset: str) -> ConfigDict:
     config.editor.edge_width = 8
     config.editor.message_width = 16
     config.editor.layers = 3
-    config.editor.dropout = 0.0
     config.editor.gamma = 0.01
     config.editor.mask_bias = 3.0
     config.editor.mask_limit = 5.0  # of mask logits

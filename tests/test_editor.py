@@ -378,14 +378,14 @@ def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_byt
     assert len(tiles.source) % 3  # the last chunk is padded
     edges = jax.random.normal(jax.random.key(0), (*tiles.exists.shape[:-1], 3))
     nodes = jax.random.normal(jax.random.key(1), (len(graph.nodes["slot"]), 5))
-    layer = layers.Layer(4, 0.0, jnp.dtype("float32"))
-    params = layer.init(jax.random.key(2), (nodes, edges), tiles, True)
+    layer = layers.Layer(4, jnp.dtype("float32"))
+    params = layer.init(jax.random.key(2), (nodes, edges), tiles)
 
     def outcome():
         @jit
         def run(params, nodes, edges):
             def loss(*args):
-                (nodes, edges), _ = layer.apply(args[0], args[1:], tiles, True)
+                (nodes, edges), _ = layer.apply(args[0], args[1:], tiles)
                 return (jnp.sin(nodes)).sum() + jnp.cos(edges).sum(), (nodes, edges)
 
             return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, nodes, edges)
@@ -402,14 +402,14 @@ def test_one_round_reaches_exactly_the_neighbours():
     _, models = fresh(family_of(DEEP))
     graph = jax.tree.map(np.asarray, everyone(models))
     tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
-    layer = layers.Layer(16, 0.0, jnp.dtype("float32"))
+    layer = layers.Layer(16, jnp.dtype("float32"))
     rng = np.random.default_rng(0)
     nodes = rng.normal(size=(n_nodes, 8)).astype(np.float32)
     edges = rng.normal(size=(*tiles.exists.shape[:-1], 4)).astype(np.float32)
 
     @jit
     def one_round(nodes, edges):
-        (state, _), _ = layer.init_with_output(jax.random.key(0), (nodes, edges), tiles, True)
+        (state, _), _ = layer.init_with_output(jax.random.key(0), (nodes, edges), tiles)
         return state
 
     def changes(nodes_after, edges_after):

@@ -113,7 +113,6 @@ def edit_graph(
     graph: jraph.GraphsTuple,
     noise: Masks | None = None,
     temperature: float = 1.0,
-    dropout_key: jax.Array | None = None,
     path: Path | None = None,
 ) -> tuple[jraph.GraphsTuple, Masks]:
     """The edited batch, and its masks.
@@ -122,17 +121,14 @@ def edit_graph(
       graph: from `graphs.convert.gather`, with the preferences in its globals.
       noise: added to the masks' logits; none for a deterministic edit.
       temperature: of the masks' relaxation, which only gradients see.
-      dropout_key: turns the editor's dropout on.
       path: where masks are evaluated; by default at 0 and 1, with gradients.
 
     Returns:
       The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
       its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
-    rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    proposal = Editor(editor.config, editor.template).apply(
-        {"params": editor.params}, graph, editor.scales, dropout_key is None, rngs=rngs
-    )
+    network = Editor(editor.config, editor.template)
+    proposal = network.apply({"params": editor.params}, graph, editor.scales)
     edges = jnp.ones_like(graph.edges["weight"])
     inputs = jnp.ones_like(graph.nodes["bias"])
 

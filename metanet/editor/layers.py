@@ -149,11 +149,10 @@ class Layer(nn.Module):
     """
 
     message: int
-    dropout: float
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, state, tiles: Tiles, deterministic: bool):
+    def __call__(self, state, tiles: Tiles):
         nodes, edges = state
         node_width, edge_width, width = nodes.shape[-1], edges.shape[-1], self.message
 
@@ -185,6 +184,5 @@ class Layer(nn.Module):
             _sum(backward, tiles.source, len(nodes)) / TILE,
         ]
         update = nn.relu(dense(2 * node_width)(jnp.concatenate([normed, *messages], axis=-1)))
-        update = nn.Dropout(self.dropout, deterministic=deterministic)(update)
         nodes = nodes + dense(node_width)(update)
         return (nodes, edges + change + shift[None, None, None]), None

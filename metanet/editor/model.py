@@ -28,7 +28,6 @@ class EditorConfig:
     Attributes:
       node_width, edge_width, message_width: of the states and of the messages' hidden layers.
       layers: rounds of message passing.
-      dropout: in the nodes' update.
       gamma: the residual's first scale, theta' = theta + gamma delta.
       edit: whether parameters are edited; with False there is only a mask.
       mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
@@ -44,7 +43,6 @@ class EditorConfig:
     edge_width: int = 8
     message_width: int = 16
     layers: int = 3
-    dropout: float = 0.0
     gamma: float = 0.01
     edit: bool = True
     mask: str = "edges"
@@ -58,7 +56,6 @@ class EditorConfig:
         for key in ("node_width", "edge_width", "message_width", "layers"):
             value = getattr(self, key)
             require(value >= 1, f"editor.{key}", value, "at least 1")
-        require(0 <= self.dropout < 1, "editor.dropout", self.dropout, "0 <= dropout < 1")
         require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
         limit = f"more than editor.mask_bias, {abs(self.mask_bias)}"
         require(self.mask_limit > abs(self.mask_bias), "editor.mask_limit", self.mask_limit, limit)
@@ -114,20 +111,18 @@ class Editor(nn.Module):
     template: Template
 
     @nn.compact
-    def __call__(
-        self, graph: jraph.GraphsTuple, scales: Scales, deterministic: bool = True
-    ) -> Proposal:
+    def __call__(self, graph: jraph.GraphsTuple, scales: Scales) -> Proposal:
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         tiles = tiles_of(graph)
         nodes, edges = self._initial_states(graph, scales, tiles, dtype)
         rounds = nn.scan(
             Layer,
             variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
             length=config.layers,
-        )(config.message_width, config.dropout, dtype, name="layers")
-        (nodes, edges), _ = rounds((nodes, edges), tiles, deterministic)
+        )(config.message_width, dtype, name="layers")
+        (nodes, edges), _ = rounds((nodes, edges), tiles)
         nodes = nn.LayerNorm(dtype=dtype)(nodes)
         layer, is_input, is_output = roles(self.template, graph)
         keep = input_keep = None

@@ -233,13 +233,8 @@ def _shard_losses(params, problem, step, ramp, static):
     noise = logistic_noise(graph, model_keys[:, 1])
     noise = jax.tree.map(lambda leaf: config.mask_noise * leaf, noise)
     editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
-    dropout_key = None
-    if editor_config.dropout:
-        dropout_key = jax.random.fold_in(
-            stream(problem.seed, "editor dropout", step), jax.lax.axis_index("models")
-        )
     path = _draw_path(config.mask_path, model_keys[:, 1]) if config.mask_path else None
-    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, dropout_key, path)
+    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path)
     edit = as_edit(editor, graph, edited, masks)
 
     points_key = stream(problem.seed, "editor points", step)
