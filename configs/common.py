@@ -57,9 +57,11 @@ def base(dataset: str) -> ConfigDict:
     config.editor.probe = placeholder(dict)
     config.editor.dtype = "float32"
     # Of what editors are trained on: the share of experiments, without specs of a kind (see
-    # experiments.plan.KINDS), and the first rows of the `edit` data; 0 is all.
+    # experiments.plan.KINDS) or, as a control, as few of all kinds, and the first rows of the
+    # `edit` data; 0 is all.
     config.editor.share = 1.0
     config.editor.unseen = placeholder(str)
+    config.editor.control = False
     config.editor.rows = 0
     config.editor.datasets = ()  # some of `dataset` and `others`; () is `dataset` alone
     config.editor.seeds = 3  # editors trained: with `seed`, `seed + 1`, ...

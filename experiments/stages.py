@@ -120,7 +120,7 @@ def train(
         logger.info("editor: %s, seed %d", name, seed)
         shape, training = editor_plan(config, name)
         settings = editor_settings(config, name)
-        chosen = {key: settings[key] for key in ("share", "unseen", "rows")}
+        chosen = {key: settings[key] for key in ("share", "unseen", "control", "rows")}
         sources = settings["datasets"] or (config.dataset,)
         (ids, table), *others = (study.training_part(source, **chosen) for source in sources)
         requirement = settings["requirement"]

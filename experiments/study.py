@@ -79,7 +79,9 @@ class Study:
         rng = np.random.default_rng(self.config.seed)
         return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
 
-    def training_part(self, dataset: str, share: float, unseen: str | None, rows: int):
+    def training_part(
+        self, dataset: str, share: float, unseen: str | None, control: bool, rows: int
+    ):
         """The models that an editor is trained on, and the data, of one dataset.
 
         Online: the validation models, whose parameters give the editor's units.
@@ -89,14 +91,14 @@ class Study:
         table = jax.tree.map(lambda leaf: leaf[: rows or None], self.data.edit)
         if self.online:
             return self.population.ids("validation"), table
-        return self.training_ids(share, unseen), table
+        return self.training_ids(share, unseen, control), table
 
-    def training_ids(self, share: float, unseen: str | None) -> np.ndarray:
+    def training_ids(self, share: float, unseen: str | None, control: bool) -> np.ndarray:
         """The training models of an editor, see plan.training_ids."""
         ids = self.population.ids("train")
         experiment = self.population.table["experiment"].to_numpy()[ids]
         specs = [self.population.stacks[n].spec for n in np.asarray(self.models.spec)[ids]]
-        return training_ids(ids, experiment, specs, share, unseen)
+        return training_ids(ids, experiment, specs, share, unseen, control)
 
     def probed(self, probe: ProbeConfig | None) -> Models:
         """The models with their probe statistics."""

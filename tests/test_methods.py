@@ -26,6 +26,7 @@ from metanet.data.tabular import Table
 from metanet.graphs.convert import pack
 from metanet.mlp import network
 from metanet.mlp.population import Stack
+from metanet.mlp.sampling import PopulationConfig, sample_catalogue
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.data_minimisation import inputs_kept
 
@@ -166,8 +167,8 @@ def test_an_editor_is_trained_on_a_share_of_experiments_without_a_kind_of_specs(
     shapes = [MLPSpec((5, 8, 2)), MLPSpec((5, 8, 32, 2)), MLPSpec((5, 8, 8, 8, 8, 2))]
     specs = [shapes[number % 3] for number in experiment]
 
-    def chosen(share, unseen=None):
-        return plan.training_ids(ids, experiment, specs, share, unseen)
+    def chosen(share, unseen=None, control=False):
+        return plan.training_ids(ids, experiment, specs, share, unseen, control)
 
     np.testing.assert_array_equal(chosen(1.0), ids)
     quarter, half = chosen(0.25), chosen(0.5)
@@ -179,7 +180,15 @@ def test_an_editor_is_trained_on_a_share_of_experiments_without_a_kind_of_specs(
         np.testing.assert_array_equal(
             rest, [i for i, spec in zip(ids, specs, strict=True) if spec != absent]
         )
+        control = chosen(1.0, unseen, control=True)
+        assert len(control) == len(rest) and {specs[i - 10] for i in control} == set(shapes)
     assert len(chosen(0.5, "wide")) == 3 * 6 or len(chosen(0.5, "wide")) == 3 * 7
+
+
+def test_a_fifth_of_the_specs_is_held_out():
+    specs = sample_catalogue(0, PopulationConfig(experiments=600, epochs=1, max_specs=400), 14, 2)
+    share = np.mean([plan.KINDS["held out"](family.spec) for family in specs])
+    assert 0.14 < share < 0.26
 
 
 def test_united_methods_have_all_settings_of_their_parts(study):
@@ -202,10 +211,11 @@ def test_united_methods_have_all_settings_of_their_parts(study):
     ("change", "said"),
     [
         ({"share": 0.0}, r"editor.share: found 0.0, expected a fraction above 0"),
-        ({"unseen": "long"}, r"editor.unseen: found long, expected none, or one of wide"),
+        ({"unseen": "long"}, r"editor.unseen: found long, expected none, or one of held out"),
         ({"requirement": "metanet.none"}, r"requirement: found 'metanet.none'"),
         ({"preference": (0.1, 0.2, 0.3)}, r"preference"),
         ({"seeds": 0}, r"editor.seeds: found 0"),
+        ({"control": True}, r"editor.control: found True, expected editor.unseen"),
     ],
 )
 def test_an_editors_own_settings_are_checked(change, said):
