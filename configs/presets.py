@@ -22,6 +22,8 @@ STUDIES = (
     "transfer:adult",
     "data_points:adult",
     "joint:adult",
+    "online:adult-offline",
+    "online:adult-online",
 )
 
 
@@ -124,6 +126,7 @@ SMALLEST = (
     "whole_front:synthetic-dm",
     "shift:synthetic-fairness",
     "points:synthetic-pruning",
+    "online:synthetic-online",
 )
 PRESETS = {"smoke": (SMALLEST, smoke), "small": (TABLES + STUDIES, small),
            "full": (TABLES + STUDIES, full)}  # fmt: skip

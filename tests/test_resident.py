@@ -59,6 +59,16 @@ def test_the_first_members_leave_one_after_another(first):
     assert len({float(v) for members in first for v in members.drawn["learning_rate"]}) == 8
 
 
+def test_after_the_burn_in_members_are_of_every_age(first, table):
+    train = jax.tree.map(jnp.asarray, table)
+    after = jax.jit(lambda first: resident.burn_in(RESIDENCE, first, train, 0))(first)
+    for members, family in zip(after, FAMILIES, strict=True):
+        full = POPULATION.epochs * (ROWS // family.batch_size)
+        assert (members.horizon == full).all() and (members.generation >= 1).all()
+        assert len(set(members.age.tolist())) > 1
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(members))
+
+
 def test_members_take_the_steps_of_the_trainer(first, advance, table):
     after, snapshots = advance(first, 5)
     key = jax.random.fold_in(stream(0, "resident rows", 5), 1)

@@ -1,7 +1,7 @@
 """A resident population: MLPs in training, each replaced by a fresh one when it is done.
 
-Nothing is stored. Members of a family start at staggered ages, so that at any time some are young
-and some nearly done.
+Nothing is stored. The first members of a family leave at staggered times, so that once a whole life
+has passed (`burn_in`) there are members of every age at any time.
 """
 
 import dataclasses
@@ -103,13 +103,26 @@ def start(residence: Residence, seed: jax.Array) -> tuple[Residents, ...]:
     return tuple(found)
 
 
+def burn_in(
+    residence: Residence, residents: tuple[Residents, ...], train: Table, seed
+) -> tuple[Residents, ...]:
+    """The first members' successors, of every age: the residents after the longest life."""
+    longest = max(_full_horizon(residence, family) for family in range(len(residents)))
+    steps = -(-longest // residence.sgd_steps)
+
+    def body(step, residents):
+        return advance(residence, residents, train, seed, step)[0]
+
+    return jax.lax.fori_loop(-steps, 0, body, residents)  # an editor's own steps count from 0
+
+
 def advance(
     residence: Residence, residents: tuple[Residents, ...], train: Table, seed, step: jax.Array
 ) -> tuple[tuple[Residents, ...], list[tuple[MLPParams, jax.Array]]]:
     """`sgd_steps` steps of all members; those that are done, or diverged, are replaced.
 
     Args:
-      step: [] int32, how often this was done before.
+      step: [] int32, how often this was done before, since the burn-in.
 
     Returns:
       The members after it, and of each family their inference parameters and activations [M].

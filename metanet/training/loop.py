@@ -1,6 +1,7 @@
 """Trains an editor: chunks of steps, checkpoints, curves, stop and resume."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import time
@@ -11,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import Diverged, Stopped, claim, models_mesh, replicate, require, to_host
+from metanet.core import (
+    Diverged,
+    Stopped,
+    claim,
+    models_mesh,
+    over_models,
+    replicate,
+    require,
+    to_host,
+)
 from metanet.data.tabular import Table
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
@@ -105,6 +115,8 @@ def train_editor(
     state = state.replace(residents=residents)
     checkpoints = Checkpoints(folder, editor, models.template)
     state = checkpoints.restore(state, scales)
+    if online is not None and not int(state.step):
+        state = state.replace(residents=_burnt_in(residence, residents, train, seed, mesh))
     writer = Writer(folder, int(state.step))
     try:
         state = _run(
@@ -128,6 +140,15 @@ def _residents(residence: Residence, template: Template, seed: int, mesh: jax.sh
         for family, one in zip(residence.families, residents, strict=True)
     ]
     return residents, pack(stacks, template)
+
+
+def _burnt_in(residence, residents, train, seed, mesh):
+    """The residents, on their devices, when they are of every age."""
+    logger.info("editor: models in training grow to be of every age")
+    step = functools.partial(resident.burn_in, residence)
+    specs = (P("models"), P(), P())
+    mapped = over_models(step, mesh, specs, P("models"))
+    return jax.jit(mapped, donate_argnums=0)(residents, train, jnp.asarray(seed, jnp.int32))
 
 
 def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:

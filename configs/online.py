@@ -1,0 +1,26 @@
+"""Editors of stored models, or of models that train beside them: which is better in equal time.
+
+python -m experiments.run --config=configs/online.py[:DATASET[-online|-offline]]
+
+Both are evaluated on the same test models. experiments.overlay puts the two fronts in one picture.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import pruning
+
+# Long editors see as many batches as online ones, short ones as many as those of configs/pruning.py.
+STEPS = {"offline": {"GMN, short": 16_000, "GMN, long": 64_000}, "online": {"GMN": 64_000}}
+
+
+def get_config(which: str = "adult") -> ConfigDict:
+    dataset, _, mode = which.partition("-")
+    mode = mode or "online"
+    if mode not in STEPS:
+        raise ValueError(f"found :{which}, expected {dataset}-offline or {dataset}-online")
+    config = pruning.get_config(dataset)
+    config.population.mode = mode
+    config.editor.seeds = 1
+    config.editors = {name: {"steps": steps} for name, steps in STEPS[mode].items()}
+    config.refined, config.baselines = {}, ()
+    return config
