@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import pruning
 
-# Long editors see as many batches as online ones, short ones as many as those of configs/pruning.py.
+# Long editors see as many batches as online ones; short ones are those of configs/pruning.py.
 STEPS = {"offline": {"GMN, short": 16_000, "GMN, long": 64_000}, "online": {"GMN": 64_000}}
 
 

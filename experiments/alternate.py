@@ -49,6 +49,19 @@ def _serve(case: Case, cores: Sequence[int], connection) -> None:
         connection.send((time.perf_counter() - start) / units)
 
 
+def _count() -> int:
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    return jax.device_count()
+
+
+def device_count() -> int:
+    """How many devices JAX has here, asked in another process, so that this one holds none."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_count)
+
+
 def measure(cases: Sequence[Case], repeats: int = REPEATS) -> dict[str, np.ndarray]:
     """Seconds per unit of every case, {name: [repeats]}, warm; the cases take turns."""
     spawn, allowed = multiprocessing.get_context("spawn"), sorted(os.sched_getaffinity(0))

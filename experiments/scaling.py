@@ -6,7 +6,6 @@ Every number of devices has processes of its own, which see no others; they take
 """
 
 import dataclasses
-import os
 import pathlib
 import sys
 
@@ -16,10 +15,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import launch
-from experiments.alternate import Case, measure
+from experiments.alternate import Case, device_count, measure
 from experiments.plan import catalogue_of, editor_plan
 from metanet import data as datasets
-from metanet.core import UserError, models_mesh, replicate, stream, write_json
+from metanet.core import UserError, models_mesh, replicate, require, stream, write_json
 from metanet.editor.inputs import scales_of
 from metanet.graphs.batching import stratify
 from metanet.graphs.convert import pack
@@ -108,14 +107,17 @@ def _main(argv: list[str]) -> None:
     if len(flags.FLAGS(argv)) > 1:
         raise UserError("command line: found an argument, expected only flags")
     config, workdir = _CONFIG.value, launch.writable(pathlib.Path(_WORKDIR.value))
-    counts = [count for count in config.devices if count <= len(os.sched_getaffinity(0))]
+    available = device_count()
+    counts = [count for count in config.devices if count <= available]
+    require(counts, "devices", config.devices, f"some number up to the {available} there are")
     results = {
         "task": "scaling",
         "population": _measured(config, population, "members", config.members, counts),
         "editor": _measured(config, editor, "batch_size", config.editor.batch_size, counts),
         "bytes_summed": {"population": 0, "editor": _summed(config)},
-        **launch.about("experiments.scaling"),
     }
+    launch.setup_jax(0)  # only now: the measurements have processes of their own
+    results |= launch.about("experiments.scaling")
     write_json(workdir / "results.json", results)
     print(report.table(results))
     print(f"results: {workdir / 'results.json'}")

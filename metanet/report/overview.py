@@ -8,6 +8,20 @@ from metanet.core import atomic_path
 from metanet.report import studies, summary
 from metanet.report.claims import CLAIMS, judged
 
+# The paper's figures and tables, by the run that makes ours. Of its figures the paper gives no
+# numbers: what it says of them is judged claim by claim.
+PAPER = {
+    "dm_adult": "figure 1",
+    "fairness_adult": "figure 2",
+    "pruning_adult": "figure 3",
+    "sample_efficiency_adult": "figure 4",
+    "dm_bank": "figure 6",
+    "pruning_bank": "figure 7",
+    "compose_adult": "figure 8",
+    "epo_adult": "figure 9",
+    "timing_adult": "table 1",
+}
+
 
 def write(folder: pathlib.Path, about: dict) -> None:
     """README.md in `folder`, from the results.json of every run below it.
@@ -67,7 +81,8 @@ def _claims(results: dict[str, dict]) -> list[str]:
 def _runs(folder: pathlib.Path, results: dict[str, dict]) -> list[str]:
     lines = []
     for name, found in results.items():
-        lines += [f"## {name}", "", f"`{found['command']}`", ""]
+        source = f" ({PAPER[name]} of the paper)" if name in PAPER else ""
+        lines += [f"## {name}{source}", "", f"`{found['command']}`", ""]
         if "wall_seconds" in found:
             seconds = ", ".join(f"{k} {v:.0f} s" for k, v in found["wall_seconds"].items())
             lines += [f"On {found['device']}: {seconds}.", ""]

@@ -1,10 +1,13 @@
-"""What studies report besides fronts, in Markdown: levels asked for, other data, model kinds."""
+"""What runs report besides fronts, in Markdown: levels asked for, other data, kinds, table 1."""
 
+from metanet.report import timing
 from metanet.report.comparison import volumes
 
 
 def tables(name: str, run: dict) -> list[str]:
     """The tables of the run called `name`, each followed by an empty line; none for most runs."""
+    if run["task"] == "timing":
+        return [*timing.beside_paper(run), ""]
     parts = [_targets(run), _shifted(run)]
     if name.startswith("transfer"):
         parts.append(_kinds(run))
