@@ -98,7 +98,8 @@ def prepare(
         others[dataset] = (first + guests.ids("train"), other.edit)
         stacks += guests.stacks
     requirement = resolve(tuples(config.requirement))
-    return Study(config, folder, pack(stacks), population, data, requirement, others)
+    models = pack(stacks)
+    return Study(config, folder, models, population, data, requirement, others, should_stop)
 
 
 def train(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.plan import training_ids
 from metanet.baselines import data_minimisation as dm
+from metanet.core import Stopped
 from metanet.data.tabular import Table, TabularData, tilted
 from metanet.evaluation.postprocess import one_class
 from metanet.evaluation.sweep import map_models
@@ -41,6 +43,12 @@ class Study:
     data: TabularData
     requirement: Objective
     others: dict[str, tuple[np.ndarray, Table]] = dataclasses.field(default_factory=dict)
+    should_stop: Callable[[], bool] = lambda: False
+
+    def go_on(self) -> None:
+        """Raises Stopped if the run is to end; what is under way is not saved."""
+        if self.should_stop():
+            raise Stopped("evaluation: stopped before the next batch of models")
 
     @property
     def identity(self) -> dict:

@@ -76,7 +76,8 @@ def compiled(
         rows, models = groups[number]
         sets = [np.searchsorted(rows, ids[np.isin(ids, rows)]) for ids in splits]
         size = len(values)
-        return Program(recipes[number], context, models, sets, size, seed, batch_size)
+        own = (sets, size, seed, batch_size, study.go_on)
+        return Program(recipes[number], context, models, *own)
 
     def at(ids, table, values):
         order, sweeps = [], []

@@ -20,7 +20,7 @@ from experiments import methods, plan, stages
 from experiments.study import Study
 from experiments.swept import compiled, preferences_of
 from metanet.baselines import data_minimisation as dm
-from metanet.core import UserError
+from metanet.core import Stopped, UserError
 from metanet.data import SOURCES
 from metanet.data.tabular import Table
 from metanet.graphs.convert import pack
@@ -189,6 +189,17 @@ def test_a_fifth_of_the_specs_is_held_out():
     specs = sample_catalogue(0, PopulationConfig(experiments=600, epochs=1, max_specs=400), 14, 2)
     share = np.mean([plan.KINDS["held out"](family.spec) for family in specs])
     assert 0.14 < share < 0.26
+
+
+def test_a_sweep_stops_between_batches_of_models(study):
+    asked = []
+    stopping = dataclasses.replace(study, should_stop=lambda: asked.append(True) or len(asked) > 1)
+    recipe = functools.partial(dm.selection, ranking="global")
+    ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
+    swept = compiled(stopping, recipe, ranking, "features", np.array([1.0]))
+    with pytest.raises(Stopped, match="before the next batch of models"):
+        swept.run(*study.split("test"), np.array([0]))  # six models in batches of four
+    assert len(asked) == 2
 
 
 def test_united_methods_have_all_settings_of_their_parts(study):

@@ -29,7 +29,7 @@ def get_config():
     config.refined = {}
     config.num_cpu_devices = 1
     config.editor.steps = 300
-    config.editor.batch_size = 4
+    config.editor.batch_size = 8
     config.editor.checkpoint_every = 50
     config.evaluation.preferences = 3
     return config
@@ -73,10 +73,10 @@ def free_port():
         return one.getsockname()[1]
 
 
-def start(space, workdir, count):
+def start(space, workdir, count, *arguments):
     """The processes of one run."""
     command = [sys.executable, "-m", "experiments.run", f"--config={space / 'tiny.py'}"]
-    command += [f"--workdir={space / workdir}"]
+    command += [f"--workdir={space / workdir}", *arguments]
     environment = {
         "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -130,6 +130,12 @@ def alone(space):
     """What one process gives."""
     finish(start(space, "alone", 1))
     return results(space, "alone")
+
+
+@pytest.mark.slow
+def test_eight_devices_give_the_results_of_one(alone, space):
+    finish(start(space, "eight", 1, "--config.num_cpu_devices=8"))
+    assert_alike(results(space, "eight"), alone)
 
 
 @pytest.mark.slow

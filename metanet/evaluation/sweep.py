@@ -224,6 +224,7 @@ class Program:
     Args:
       sets: the sets of models that it will run on, rows of `models`.
       size: the most settings.
+      between: called before every batch of models of a sweep; what it raises ends the sweep.
     """
 
     def __init__(
@@ -235,8 +236,9 @@ class Program:
         size: int,
         seed: int,
         batch_size: int = 16,
+        between: Callable[[], None] = lambda: None,
     ):
-        self._models, self._size = models, size
+        self._models, self._size, self._between = models, size, between
         self._batch_size = _whole(batch_size)
         self._mesh = models_mesh(self._batch_size)
         budgets = [self._strata(ids).budget for ids in sets if len(ids)]
@@ -271,10 +273,11 @@ class Program:
     ) -> Sweep:
         """The settings [S] on one of the sets of models, on all rows of `table`."""
         rows, template = jax.tree.map(jnp.asarray, table), self._models.template
-        batches = [
-            to_host(_measured(*one, len(settings), rows, template, requirement, self._mesh))
-            for one in self._edited(ids, settings)
-        ]
+        batches = []
+        for one in self._edited(ids, settings):
+            self._between()
+            measured = _measured(*one, len(settings), rows, template, requirement, self._mesh)
+            batches.append(to_host(measured))
         place = _places(self._strata(ids).table, ids)
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place], *batches)
         return Sweep(**jax.tree.map(lambda leaf: leaf[: len(settings)], joined))
