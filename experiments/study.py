@@ -46,9 +46,9 @@ class Study:
     should_stop: Callable[[], bool] = lambda: False
 
     def go_on(self) -> None:
-        """Raises Stopped if the run is to end; what is under way is not saved."""
+        """Raises Stopped if the run is to end; between batches of models."""
         if self.should_stop():
-            raise Stopped("evaluation: stopped before the next batch of models")
+            raise Stopped("stopped before the next batch of models")
 
     @property
     def identity(self) -> dict:
@@ -120,7 +120,9 @@ class Study:
             settings = {f"probe.{k}": v for k, v in dataclasses.asdict(probe).items()}
             folder = self.folder / "probes" / "-".join(map(str, settings.values())).lower()
             settings |= self.identity | {"seed": self.config.seed}
-            found = probe_population(folder, self.population, self.points(probe), settings)
+            found = probe_population(
+                folder, self.population, self.points(probe), settings, self.go_on
+            )
             self._probes[probe] = found
         return self._probes[probe]
 

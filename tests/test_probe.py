@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metanet.core import UserError
+from metanet.core import Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.editor.edit import edit_stack
 from metanet.editor.inputs import scales_of
@@ -237,6 +237,12 @@ def population_of(stacks):
 
 
 def test_probes_are_computed_once_and_stored(monkeypatch, tmp_path, stacks, points, probes):
+    def stop():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        probe_population(tmp_path, population_of(stacks), points, {"seed": 0}, stop)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["family_000.npz"]
     found = probe_population(tmp_path, population_of(stacks), points, {"seed": 0})
     (tmp_path / "family_000.npz").unlink()
     probed = []

@@ -3,6 +3,7 @@
 import functools
 import pathlib
 import zipfile
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,31 +46,46 @@ def probe_stack(stack: Stack, points: Points, once: bool = False) -> Probe:
 
 
 def probe_population(
-    folder: pathlib.Path, population: Population, points: Points, settings: dict
+    folder: pathlib.Path,
+    population: Population,
+    points: Points,
+    settings: dict,
+    between: Callable[[], None] = lambda: None,
 ) -> list[Probe]:
     """The statistics of every stack, numpy leaves, computed once and stored in `folder`.
 
     Args:
       settings: what the population and the points depend on, flat, for JSON.
+      between: called between stacks, of which those before the last are stored; may raise.
 
     Raises:
       UserError: `folder` holds those of other settings, or a file in it cannot be read.
     """
     claim(folder, settings)
-    missing = {}
-    for number, stack in enumerate(population.stacks):
-        if not (folder / f"family_{number:03d}.npz").exists():
-            missing[number] = probe_stack(stack, points, once=True)  # returns before it is computed
-    for number, probe in missing.items():
-        arrays = {
-            f"{name}_{index}": np.asarray(leaf)
-            for name in ("node", "edge")
-            for index, leaf in enumerate(getattr(probe, name))
-        }
-        with atomic_path(folder / f"family_{number:03d}.npz") as path, open(path, "wb") as file:
-            np.savez(file, graph=np.asarray(probe.graph), **arrays)
+    paths = [folder / f"family_{number:03d}.npz" for number in range(len(population.stacks))]
+    pairs = zip(paths, population.stacks, strict=True)
+    missing = [(path, stack) for path, stack in pairs if not path.exists()]
+    wait_for_all("missing probes")  # the same ones in every process
+    pending = None
+    for path, stack in [*missing, (None, None)]:
+        # Returns before it is computed: the next stack is compiled meanwhile.
+        running = stack and probe_stack(stack, points, once=True)
+        if pending is not None:
+            _save(*pending)
+            between()
+        pending = path, running
     wait_for_all("probes")
-    return [_load(folder / f"family_{n:03d}.npz", s) for n, s in enumerate(population.stacks)]
+    return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
+
+
+def _save(path: pathlib.Path, probe: Probe) -> None:
+    arrays = {
+        f"{name}_{index}": np.asarray(leaf)
+        for name in ("node", "edge")
+        for index, leaf in enumerate(getattr(probe, name))
+    }
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, graph=np.asarray(probe.graph), **arrays)
 
 
 def _load(path: pathlib.Path, stack: Stack) -> Probe:
