@@ -42,19 +42,25 @@ from metanet.training.loop import Online, settings_of, train_editor
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
+_SECONDS = "wall_seconds.json"
 
 
 @contextlib.contextmanager
 def _timed(workdir: pathlib.Path, stage: str) -> Iterator[None]:
     """Adds the block's wall seconds to the stage's in wall_seconds.json, over all resumed runs."""
-    path, start = workdir / "wall_seconds.json", time.monotonic()
+    start = time.monotonic()
     try:
         yield
         logger.info("%s: done, peak memory %.2f GiB", stage, launch.peak_memory())
     finally:
-        seconds = json.loads(path.read_text()) if path.exists() else {}
+        seconds = _wall_seconds(workdir)
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 2)
-        write_json(path, seconds)
+        write_json(workdir / _SECONDS, seconds)
+
+
+def _wall_seconds(workdir: pathlib.Path) -> dict[str, float]:
+    path = workdir / _SECONDS
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def prepare(
@@ -180,14 +186,17 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see the stages.
     """
-    about = finished(config, workdir) or about
+    done, seconds = finished(config, workdir), _wall_seconds(workdir)
     study = prepare(config, workdir, should_stop, store)
     editors = train(study, workdir, should_stop, store)
     with _timed(workdir, "evaluation"):
         entries = _evaluate(study, workdir, editors, should_stop)
         results = _results(study, entries)
     wait_for_all("results")
-    results |= {"wall_seconds": json.loads((workdir / "wall_seconds.json").read_text()), **about}
+    if done:  # nothing was computed but the report
+        about = done
+        write_json(workdir / _SECONDS, seconds)
+    results |= {"wall_seconds": seconds if done else _wall_seconds(workdir), **about}
     write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **about})
     write_json(workdir / "results.json", results)
     report.write(results, workdir)

@@ -40,6 +40,8 @@ def run(
         for key in ("seed", "dataset", "group", "population"):
             part[key] = config[key]
         part.editor.steps, part.editor.seeds = config.editor.steps, 1
+        with part.unlocked():
+            part.evaluation.timed_models = config.timed_models  # the stored seconds depend on it
         study = stages.prepare(part, workdir, should_stop, store)
         folder = workdir / task
         folder.mkdir(exist_ok=True)

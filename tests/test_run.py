@@ -169,10 +169,12 @@ def test_a_run_prints_its_table_and_where_the_results_are(done, space):
 
 
 def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
-    before = numbers(space / "work")
+    before, path = numbers(space / "work"), space / "work" / "results.json"
+    seconds = json.loads(path.read_text())["wall_seconds"]
     began = time.monotonic()
     out, err = finish(start())
     assert time.monotonic() - began < 60
+    assert json.loads(path.read_text())["wall_seconds"] == seconds
     assert "step" not in err and "models/s" not in err  # nothing is trained again
     assert numbers(space / "work") == before
     assert [line.split()[:-1] for line in out.splitlines()[2:4]] == [
