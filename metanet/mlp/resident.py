@@ -1,7 +1,7 @@
 """A resident population: MLPs in training, each replaced by a fresh one when it is done.
 
-Nothing is stored. The first members of a family leave at staggered times, so that once a whole life
-has passed (`burn_in`) there are members of every age at any time.
+Nothing is stored. The first members of a family leave at staggered times, so that after a `burn_in`
+there are members of every age at any time.
 """
 
 import dataclasses
@@ -106,14 +106,18 @@ def start(residence: Residence, seed: jax.Array) -> tuple[Residents, ...]:
 def burn_in(
     residence: Residence, residents: tuple[Residents, ...], train: Table, seed
 ) -> tuple[Residents, ...]:
-    """The first members' successors, of every age: the residents after the longest life."""
-    longest = max(_full_horizon(residence, family) for family in range(len(residents)))
-    steps = -(-longest // residence.sgd_steps)
+    """The residents when they are of every age: when the last but one of each family has left."""
 
-    def body(step, residents):
-        return advance(residence, residents, train, seed, step)[0]
+    def grown(family, members):
+        life = _full_horizon(residence, family) * (residence.members - 1) // residence.members
+        steps = -(-life // residence.sgd_steps)
 
-    return jax.lax.fori_loop(-steps, 0, body, residents)  # an editor's own steps count from 0
+        def body(step, members):
+            return _advance_family(residence, family, members, train, seed, step)[0]
+
+        return jax.lax.fori_loop(-steps, 0, body, members)  # an editor's own steps count from 0
+
+    return tuple(grown(family, members) for family, members in enumerate(residents))
 
 
 def advance(
