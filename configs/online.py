@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from configs import pruning
 
-# Short editors are those of configs/pruning.py. On one core an online one takes, its models' training
-# included, about as long as stored models and a long editor.
+# Short editors are those of configs/pruning.py. On one core an online one takes, with its models,
+# about as long as stored models and a long editor.
 STEPS = {"offline": {"GMN, short": 16_000, "GMN, long": 64_000}, "online": {"GMN": 32_000}}
 
 
