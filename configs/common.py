@@ -40,7 +40,7 @@ def base(dataset: str) -> ConfigDict:
     # in training, `members` of each family, which take `sgd_steps` per step of the editor and are
     # replaced after `epochs`; the training split is not trained.
     config.population.mode = "offline"
-    config.online = ConfigDict({"members": 4, "sgd_steps": 8})
+    config.online = ConfigDict({"members": 4, "sgd_steps": 2})
 
     # The editor and its training (paper A.4).
     config.editor = ConfigDict()

@@ -61,11 +61,14 @@ def test_the_first_members_leave_one_after_another(first):
 
 def test_after_the_burn_in_members_are_of_every_age(first, table):
     train = jax.tree.map(jnp.asarray, table)
-    after = jax.jit(lambda first: resident.burn_in(RESIDENCE, first, train, 0))(first)
-    for members, family in zip(after, FAMILIES, strict=True):
-        full = POPULATION.epochs * (ROWS // family.batch_size)
+    for number, (family, ages) in enumerate(
+        zip(FAMILIES, [(3, 3, 0, 6), (0, 0, 0, 3)], strict=True)
+    ):
+        grow = functools.partial(resident.burn_in, RESIDENCE, number)
+        members = jax.jit(grow)(first[number], train, 0)
+        full = POPULATION.epochs * (ROWS // family.batch_size)  # 8 and 4, in threes
         assert members.generation.tolist() == [1, 1, 1, 0] and (members.horizon <= full).all()
-        assert len(set(members.age.tolist())) > 1 and (members.age < full).all()
+        assert members.age.tolist() == list(ages)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(members))
 
 
@@ -129,7 +132,7 @@ def train(table, monkeypatch):
 
 
 def test_a_stopped_training_goes_on_with_the_same_models(train, tmp_path):
-    calls = iter([False, True])
+    calls = iter([False, False, False, True])
     with pytest.raises(Stopped, match="step 2 of 4"):
         train(tmp_path / "stopped", should_stop=lambda: next(calls))
     resumed, whole = train(tmp_path / "stopped"), train(tmp_path / "whole")
@@ -137,6 +140,17 @@ def test_a_stopped_training_goes_on_with_the_same_models(train, tmp_path):
         jax.tree.leaves(resumed.params), jax.tree.leaves(whole.params), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_stopped_burn_in_starts_again(train, tmp_path):
+    with pytest.raises(Stopped, match="not of every age yet"):
+        train(tmp_path / "stopped", should_stop=lambda: True)
+    assert not list((tmp_path / "stopped" / "steps").iterdir())
+    calls = iter([False, False, True])  # two families, one step
+    with pytest.raises(Stopped, match="step 1 of 4"):
+        train(tmp_path / "stopped", should_stop=lambda: next(calls))
+    resumed, whole = train(tmp_path / "stopped"), train(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
 
 
 def test_the_number_of_devices_does_not_matter(train, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """Parameters of a target MLP and its forward pass, for one model; vmap gives many."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from metanet.mlp.spec import MLPSpec
@@ -61,11 +63,13 @@ def init(spec: MLPSpec, key: jax.Array) -> MLPParams:
     shapes = [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks]
     shapes += [(spec.widths[layer],) for layer in bounds]
     targets = [t for _, t in spec.blocks] + list(bounds)
-    keys = jax.random.split(key, len(shapes))
-    drawn = [
-        jax.random.uniform(k, shape, jnp.float32, -bounds[t], bounds[t])
-        for k, shape, t in zip(keys, shapes, targets, strict=True)
-    ]
+    # A generator takes a second to compile, so there is one for all blocks, which draws as many for
+    # each as the largest has.
+    sizes, reach = [math.prod(shape) for shape in shapes], np.array([bounds[t] for t in targets])
+    drawn = jax.vmap(lambda k, b: jax.random.uniform(k, (max(sizes),), jnp.float32, -b, b))(
+        jax.random.split(key, len(shapes)), reach.astype(np.float32)
+    )
+    drawn = [row[:n].reshape(s) for row, n, s in zip(drawn, sizes, shapes, strict=True)]
     normed = [spec.widths[layer] for layer in spec.hidden if spec.norm != "none"]
     return MLPParams(
         weights=tuple(drawn[: len(spec.blocks)]),

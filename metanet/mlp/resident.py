@@ -68,20 +68,24 @@ def _key(seed, family, number, generation):
 def _fresh(residence: Residence, family: int, seed, number, generation):
     """One member before its first step: (what is drawn, its state)."""
     config = residence.config
-    keys = jax.random.split(_key(seed, family, number, generation), 5)
+    own, initial = jax.random.split(_key(seed, family, number, generation))
+    uniform = jax.random.uniform(own, (4,))  # one generator: each takes a second to compile
     choices = jnp.asarray([ACTIVATIONS.index(name) for name in config.activations], jnp.int32)
 
-    def log_uniform(key, pair):
+    def one_of(values, share):
+        return values[jnp.minimum((share * len(values)).astype(jnp.int32), len(values) - 1)]
+
+    def log_uniform(pair, share):
         low, high = np.log(pair)
-        return jnp.exp(jax.random.uniform(key, (), jnp.float32, low, high))
+        return jnp.exp(low + share * (high - low))
 
     drawn = {
-        "activation": jax.random.choice(keys[0], choices),
-        "dropout": jax.random.choice(keys[1], jnp.asarray(config.dropouts, jnp.float32)),
-        "learning_rate": log_uniform(keys[2], config.learning_rate),
-        "weight_decay": log_uniform(keys[3], config.weight_decay),
+        "activation": one_of(choices, uniform[0]),
+        "dropout": one_of(jnp.asarray(config.dropouts, jnp.float32), uniform[1]),
+        "learning_rate": log_uniform(config.learning_rate, uniform[2]),
+        "weight_decay": log_uniform(config.weight_decay, uniform[3]),
     }
-    return drawn, init_member(residence.families[family].spec, keys[4])
+    return drawn, init_member(residence.families[family].spec, initial)
 
 
 def _full_horizon(residence: Residence, family: int) -> int:
@@ -103,21 +107,18 @@ def start(residence: Residence, seed: jax.Array) -> tuple[Residents, ...]:
     return tuple(found)
 
 
-def burn_in(
-    residence: Residence, residents: tuple[Residents, ...], train: Table, seed
-) -> tuple[Residents, ...]:
-    """The residents when they are of every age: when the last but one of each family has left."""
+def burn_in(residence: Residence, family: int, members: Residents, train: Table, seed) -> Residents:
+    """The members of one family when all but the last of the first ones have left.
 
-    def grown(family, members):
-        life = _full_horizon(residence, family) * (residence.members - 1) // residence.members
-        steps = -(-life // residence.sgd_steps)
+    Then the oldest has lived as long as all but one of M shares of a life, the youngest has begun.
+    """
+    life = _full_horizon(residence, family)
+    steps = -(-life * (residence.members - 1) // (residence.members * residence.sgd_steps))
 
-        def body(step, members):
-            return _advance_family(residence, family, members, train, seed, step)[0]
+    def body(step, members):
+        return _advance_family(residence, family, members, train, seed, step)[0]
 
-        return jax.lax.fori_loop(-steps, 0, body, members)  # an editor's own steps count from 0
-
-    return tuple(grown(family, members) for family, members in enumerate(residents))
+    return jax.lax.fori_loop(-steps, 0, body, members)  # an editor's own steps count from 0
 
 
 def advance(
@@ -155,13 +156,17 @@ def _advance_family(residence, family, members, train, seed, step):
     finite = [jnp.isfinite(x.reshape(len(x), -1)).all(1) for x in jax.tree.leaves(state[0])]
     done = (age >= members.horizon) | ~jnp.stack(finite).all(0)
     generation = members.generation + done
-    fresh = functools.partial(_fresh, residence, family, seed)
-    renewed = jax.vmap(fresh)(members.number, generation)
 
-    def renew(new, old):
-        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
+    def renewed(kept):
+        fresh = jax.vmap(functools.partial(_fresh, residence, family, seed))
 
-    drawn, state = jax.tree.map(renew, renewed, (members.drawn, state))
+        def choose(new, old):
+            return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, fresh(members.number, generation), kept)
+
+    # Most steps replace nobody, and drawing a member's first weights takes a while.
+    drawn, state = jax.lax.cond(done.any(), renewed, lambda kept: kept, (members.drawn, state))
     horizon = jnp.where(done, _full_horizon(residence, family), members.horizon)
     after = Residents(members.number, generation, age * ~done, horizon, drawn, state)
     return after, (jax.vmap(functools.partial(folded, spec))(state), drawn["activation"])

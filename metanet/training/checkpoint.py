@@ -29,11 +29,11 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(folder.absolute() / "steps", options=options)
 
-    def restore(self, state: TrainState, scales: Scales) -> TrainState:
-        """The newest checkpoint in the shape and on the devices of `state`, or `state` itself."""
+    def restore(self, state: TrainState, scales: Scales) -> TrainState | None:
+        """The newest checkpoint in the shape and on the devices of `state`, or None."""
         step = self._manager.latest_step()
         if step is None:
-            return state
+            return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, scales))
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         residents = tree.get("residents", ())

@@ -1,5 +1,6 @@
 """Trains an editor: chunks of steps, checkpoints, curves, stop and resume."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -113,20 +114,19 @@ def train_editor(
     ]
     state = replicate(init_state(editor, config, models, scales, seed), mesh)
     state = state.replace(residents=residents)
-    checkpoints = Checkpoints(folder, editor, models.template)
-    state = checkpoints.restore(state, scales)
-    if online is not None and not int(state.step):
-        state = state.replace(residents=_burnt_in(residence, residents, train, seed, mesh))
-    writer = Writer(folder, int(state.step))
-    try:
-        state = _run(
-            make_chunk(editor, config, objective, budget, mesh, residence),
-            state, problems, config, checkpoint_every, should_stop,
-            save=lambda state: checkpoints.save(state, scales), write=writer.write,
-        )  # fmt: skip
-    finally:
-        checkpoints.close()
-        writer.close()
+    with contextlib.closing(Checkpoints(folder, editor, models.template)) as checkpoints:
+        restored = checkpoints.restore(state, scales)
+        if restored is None and online is not None:
+            grown = _burnt_in(residence, residents, train, seed, mesh, should_stop)
+            state = state.replace(residents=grown)
+            checkpoints.save(state, scales)
+        state = restored or state
+        with contextlib.closing(Writer(folder, int(state.step))) as writer:
+            state = _run(
+                make_chunk(editor, config, objective, budget, mesh, residence),
+                state, problems, config, checkpoint_every, should_stop,
+                save=lambda state: checkpoints.save(state, scales), write=writer.write,
+            )  # fmt: skip
     params, scales = jax.device_get((state.params, scales))
     return TrainedEditor(params, scales, editor, models.template)
 
@@ -142,13 +142,22 @@ def _residents(residence: Residence, template: Template, seed: int, mesh: jax.sh
     return residents, pack(stacks, template)
 
 
-def _burnt_in(residence, residents, train, seed, mesh):
-    """The residents, on their devices, when they are of every age."""
-    logger.info("editor: models in training grow to be of every age")
-    step = functools.partial(resident.burn_in, residence)
-    specs = (P("models"), P(), P())
-    mapped = over_models(step, mesh, specs, P("models"))
-    return jax.jit(mapped, donate_argnums=0)(residents, train, jnp.asarray(seed, jnp.int32))
+def _burnt_in(residence, residents, train, seed, mesh, should_stop):
+    """The residents, on their devices, when they are of every age; one program for each family."""
+    grown = []
+    for family, members in enumerate(residents):
+        function = functools.partial(resident.burn_in, residence, family)
+        mapped = over_models(function, mesh, (P("models"), P(), P()), P("models"))
+        # Returns before it is computed: the next family's program is compiled meanwhile.
+        one = jax.jit(mapped, donate_argnums=0)(members, train, jnp.asarray(seed, jnp.int32))
+        if grown:
+            jax.block_until_ready(grown[-1])
+        grown.append(one)
+        if should_stop():
+            raise Stopped("editor: models in training were not of every age yet")
+        if family % 10 == 9:
+            logger.info("editor: models of %d of %d specs are grown", family + 1, len(residents))
+    return jax.block_until_ready(tuple(grown))
 
 
 def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
