@@ -114,9 +114,9 @@ def _main(argv: list[str]) -> None:
         "task": "scaling",
         "population": _measured(config, population, "members", config.members, counts),
         "editor": _measured(config, editor, "batch_size", config.editor.batch_size, counts),
-        "bytes_summed": {"population": 0, "editor": _summed(config)},
     }
-    launch.setup_jax(0)  # only now: the measurements have processes of their own
+    launch.setup_jax(0)  # only now does this process take hold of devices
+    results |= {"bytes_summed": {"population": 0, "editor": _summed(config)}}
     results |= launch.about("experiments.scaling")
     write_json(workdir / "results.json", results)
     print(report.table(results))

@@ -186,7 +186,8 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see the stages.
     """
-    done, seconds = finished(config, workdir), _wall_seconds(workdir)
+    done = _computed(config, workdir) and finished(config, workdir)
+    seconds = _wall_seconds(workdir)
     study = prepare(config, workdir, should_stop, store)
     editors = train(study, workdir, should_stop, store)
     with _timed(workdir, "evaluation"):
@@ -201,6 +202,12 @@ def run(
     write_json(workdir / "results.json", results)
     report.write(results, workdir)
     return results
+
+
+def _computed(config: ConfigDict, workdir: pathlib.Path) -> bool:
+    """Whether every method's entry is stored."""
+    folder = workdir / "evaluation"
+    return all((folder / slug(name) / "entry.json").exists() for name in method_names(config))
 
 
 def finished(config: ConfigDict, workdir: pathlib.Path) -> dict | None:

@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -37,4 +38,6 @@ def test_a_case_runs_in_a_process_of_its_own_on_its_cores():
     seconds = measure(cases, repeats=3)
     assert list(seconds) == ["one", "all"]
     assert all(values.shape == (3,) and (values >= 0).all() for values in seconds.values())
-    assert device_count() == len(os.sched_getaffinity(0)) >= cores
+    assert len(os.sched_getaffinity(0)) >= cores
+    if jax.default_backend() == "cpu":
+        assert device_count() == len(os.sched_getaffinity(0))

@@ -224,7 +224,7 @@ class Program:
     Args:
       sets: the sets of models that it will run on, rows of `models`.
       size: the most settings.
-      between: called before every batch of models of a sweep; what it raises ends the sweep.
+      between: called before every batch of models; what it raises ends the sweep.
     """
 
     def __init__(
@@ -266,6 +266,7 @@ class Program:
                              f"the sets, and at most {self._size}")  # fmt: skip
         padded = np.resize(np.asarray(settings, np.float32), (self._size, *settings.shape[1:]))
         for batch in strata.table.T:
+            self._between()
             yield self._edits(self._arguments, padded, len(settings), batch)
 
     def sweep(
@@ -273,11 +274,10 @@ class Program:
     ) -> Sweep:
         """The settings [S] on one of the sets of models, on all rows of `table`."""
         rows, template = jax.tree.map(jnp.asarray, table), self._models.template
-        batches = []
-        for one in self._edited(ids, settings):
-            self._between()
-            measured = _measured(*one, len(settings), rows, template, requirement, self._mesh)
-            batches.append(to_host(measured))
+        batches = [
+            to_host(_measured(*one, len(settings), rows, template, requirement, self._mesh))
+            for one in self._edited(ids, settings)
+        ]
         place = _places(self._strata(ids).table, ids)
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place], *batches)
         return Sweep(**jax.tree.map(lambda leaf: leaf[: len(settings)], joined))

@@ -7,8 +7,9 @@ from metanet.report.comparison import volumes
 def tables(name: str, run: dict) -> list[str]:
     """The tables of the run called `name`, each followed by an empty line; none for most runs."""
     if run["task"] == "timing":
-        return [*timing.beside_paper(run), ""]
-    parts = [_targets(run), _shifted(run)]
+        parts = [timing.beside_paper(run)]
+    else:
+        parts = [_targets(run), _shifted(run)]
     if name.startswith("transfer"):
         parts.append(_kinds(run))
     return [line for part in parts if part for line in (*part, "")]

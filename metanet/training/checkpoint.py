@@ -78,14 +78,14 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
             )
             tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
             tree = jax.device_get(tree)
-    except (OSError, ValueError, TypeError) as error:
+        config = dict(shape["config"])
+        if config.get("probe") is not None:
+            config["probe"] = ProbeConfig(**config["probe"])
+        return TrainedEditor(
+            params=tree["params"],
+            scales=Scales(**tree["scales"]),
+            config=EditorConfig(**config),
+            template=Template(**shape["template"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
-    config = dict(shape["config"])
-    if config.get("probe") is not None:
-        config["probe"] = ProbeConfig(**config["probe"])
-    return TrainedEditor(
-        params=tree["params"],
-        scales=Scales(**tree["scales"]),
-        config=EditorConfig(**config),
-        template=Template(**shape["template"]),
-    )
