@@ -22,8 +22,8 @@ SHIFT_ON_PROBE = "Group shift (probe points)"
 # Baselines that take something from an editor: its name, and what.
 BORROWED = {"FS (GMN)": ("GMN", "masks"), SHIFT_ON_PROBE: ("GMN + probe", "points")}
 # Kinds of specs that an editor may be kept from in training: `editor.unseen`. "held out" are about
-# a fifth, by a hash of what they are: how much an editor loses on specs that it has not seen. Stored
-# editors are found by a kind's name, so one that is changed needs another.
+# a fifth, by a hash of what they are: how much an editor loses on specs that it has not seen.
+# Stored editors are found by a kind's name, so one that is changed needs another.
 KINDS = {
     "held out": lambda spec: int(digest(dataclasses.asdict(spec)), 16) % 5 == 0,
     "wide": lambda spec: max(spec.widths[1:-1]) > 16,

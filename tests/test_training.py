@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -208,11 +209,16 @@ def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, mod
     assert np.isfinite(found.jsd).all()
 
 
-@pytest.mark.parametrize("content", ["nothing", "no checkpoint"])
+@pytest.mark.parametrize("content", ["nothing", "no checkpoint", "another version"])
 def test_loading_from_a_folder_without_an_editor_is_a_user_error(content, train, tmp_path):
     if content == "no checkpoint":
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, should_stop=after(1, KeyboardInterrupt()))
+    if content == "another version":
+        train(tmp_path)
+        shape = json.loads((tmp_path / "editor.json").read_text())
+        shape["config"]["warp"] = 9
+        (tmp_path / "editor.json").write_text(json.dumps(shape))
     with pytest.raises(UserError) as caught:
         load_editor(tmp_path)
     assert str(tmp_path) in str(caught.value)

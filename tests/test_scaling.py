@@ -1,0 +1,38 @@
+"""What the measurement of scaling writes; the measuring itself is stubbed."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+SCRIPT = """
+import sys
+import numpy as np
+from experiments import launch, scaling
+
+def measure(cases):  # twice the devices, three quarters of the time
+    return {case.name: np.full(3, 0.75 ** (case.cores - 1)) for case in cases}
+
+if __name__ == "__main__":
+    scaling.measure, scaling.device_count = measure, lambda: 2
+    sys.exit(launch.status(scaling._main, sys.argv))
+"""
+
+
+def test_rates_and_bytes_are_written_for_the_devices_that_there_are(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "script.py", f"--workdir={tmp_path / 'out'}"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=200,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    for part in ("population", "editor"):
+        assert results[part]["weak"].keys() == results[part]["strong"].keys() == {"1", "2"}
+    assert results["bytes_summed"]["population"] == 0 < results["bytes_summed"]["editor"]
+    row = next(line.split() for line in ended.stdout.splitlines() if line.startswith("editor"))
+    assert row == ["editor", "weak", "1", "1", "100%", "0"]
+    assert " 67%" in ended.stdout  # 1 / 0.75 of the rate on two devices
