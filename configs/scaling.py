@@ -10,6 +10,7 @@ from configs import pruning
 
 def get_config(dataset: str = "synthetic") -> ConfigDict:
     config = pruning.get_config(dataset)  # speed does not depend on its values
+    config.population.max_specs = 8  # every process compiles the first weights of each
     config.devices = (1, 2, 4, 8)  # those that there are
     # Weak scaling: so much per device; strong scaling: as much as the most devices have, for all.
     config.members = 16  # MLPs in training
