@@ -72,9 +72,9 @@ def _tiny(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
-    """Fewer models, editors trained shorter at twice the rate; meant for two cores and a night.
+    """Fewer models, editors trained shorter at twice the rate: some 19 hours of one core in all.
 
-    Not timed as a whole yet.
+    Runs were timed one by one; meant for four cores and a night.
     """
     config.population.experiments = 600
     config.population.max_specs = 40
