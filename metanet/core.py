@@ -68,7 +68,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def digest(settings: dict) -> str:
