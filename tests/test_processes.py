@@ -28,10 +28,15 @@ def get_config():
     presets.smoke(config)
     config.refined = {}
     config.num_cpu_devices = 1
-    config.editor.steps = 300
+    config.editor.steps = 150  # rounding grows with every step, and tips decisions in the end
     config.editor.batch_size = 8
     config.editor.checkpoint_every = 50
     config.evaluation.preferences = 3
+    return config
+"""
+ONLINE = """\
+    config.editors = {"GMN": {}}
+    config.population.mode = "online"
     return config
 """
 
@@ -64,6 +69,7 @@ def test_one_process_needs_no_other():
 def space(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     (folder / "tiny.py").write_text(CONFIG)
+    (folder / "online.py").write_text(CONFIG.replace("    return config\n", ONLINE))
     return folder
 
 
@@ -73,9 +79,9 @@ def free_port():
         return one.getsockname()[1]
 
 
-def start(space, workdir, count, *arguments):
+def start(space, workdir, count, *arguments, config="tiny.py"):
     """The processes of one run."""
-    command = [sys.executable, "-m", "experiments.run", f"--config={space / 'tiny.py'}"]
+    command = [sys.executable, "-m", "experiments.run", f"--config={space / config}"]
     command += [f"--workdir={space / workdir}", *arguments]
     environment = {
         "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
@@ -133,11 +139,9 @@ def alone(space):
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_results_of_one(space):
-    for count in (1, 8):  # rounding grows with every step
-        short = f"--config.num_cpu_devices={count}", "--config.editor.steps=20"
-        finish(start(space, f"devices-{count}", 1, *short))
-    assert_alike(results(space, "devices-8"), results(space, "devices-1"))
+def test_eight_devices_give_the_results_of_one(alone, space):
+    finish(start(space, "devices-8", 1, "--config.num_cpu_devices=8"))
+    assert_alike(results(space, "devices-8"), alone)
 
 
 @pytest.mark.slow
@@ -153,21 +157,36 @@ def test_processes_together_give_the_results_of_one(count, alone, space):
     assert not left
 
 
-def once_training(processes, space, workdir):
-    """Waits until the editor has taken some steps."""
-    path = space / workdir / "checkpoints" / "gmn" / "seed-0" / "metrics.csv"
+@pytest.mark.slow
+def test_two_processes_train_models_beside_the_editor_as_one_does(space):
+    for count in (1, 2):
+        finish(start(space, f"online-{count}", count, config="online.py"))
+    assert_alike(results(space, "online-2"), results(space, "online-1"))
+
+
+# What is there first when a stage is at work.
+BEGUN = {
+    "probing": "probes/*/settings.json",
+    "editor": "checkpoints/gmn/seed-0/metrics.csv",
+    "evaluation": "evaluation/gmn/settings.json",
+}
+
+
+def once_at(stage, processes, space, workdir):
+    """Waits until the stage is at work."""
     deadline = time.monotonic() + 300
-    while not (path.exists() and len(path.read_text().splitlines()) > 2):
+    while not list((space / workdir).glob(BEGUN[stage])):
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 @pytest.mark.slow
-def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(alone, space):
-    workdir = "sigterm"
+@pytest.mark.parametrize("stage", BEGUN)
+def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(stage, alone, space):
+    workdir = f"sigterm-{stage}"
     processes = start(space, workdir, 2)
-    once_training(processes, space, workdir)
+    once_at(stage, processes, space, workdir)
     processes[1].send_signal(signal.SIGTERM)
     for _, err in finish(processes):
         assert "the same command continues" in err
@@ -179,7 +198,7 @@ def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(alone, spac
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_and_one_goes_on(alone, space):
     processes = start(space, "killed", 2)
-    once_training(processes, space, "killed")
+    once_at("editor", processes, space, "killed")
     processes[1].kill()
     began = time.monotonic()
     _, err = processes[0].communicate(timeout=120)

@@ -8,8 +8,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
-from metanet.core import UserError, atomic_path, claim, wait_for_all
+from metanet.core import (
+    UserError,
+    atomic_path,
+    claim,
+    models_mesh,
+    over_models,
+    to_host,
+    wait_for_all,
+)
 from metanet.mlp.population import Population, Stack
 from metanet.mlp.probe import Points, Probe, statistics
 
@@ -17,8 +26,12 @@ BATCH = 4  # models
 
 
 @functools.cache
-def _compiled(options: tuple[tuple[str, int], ...]):
-    return jax.jit(_statistics, static_argnums=0, compiler_options=dict(options))
+def _compiled(mesh: jax.sharding.Mesh, options: tuple[tuple[str, int], ...]):
+    def sharded(spec, *arguments):
+        shares = (P("models"), P("models"), P()), P("models")
+        return over_models(functools.partial(_statistics, spec), mesh, *shares)(*arguments)
+
+    return jax.jit(sharded, static_argnums=0, compiler_options=dict(options))
 
 
 def _statistics(spec, params, activation, points):
@@ -34,14 +47,20 @@ def _statistics(spec, params, activation, points):
     return jax.tree.map(lambda leaf: leaf[:count], found)
 
 
-def probe_stack(stack: Stack, points: Points, once: bool = False) -> Probe:
+def probe_stack(
+    stack: Stack, points: Points, once: bool = False, mesh: jax.sharding.Mesh | None = None
+) -> Probe:
     """The statistics of M models of one spec; every leaf has a leading axis [M].
 
     Args:
       once: whether compiling takes longer than running, so that CPU programs are not optimised.
+      mesh: the devices among which the models are divided, which M is a multiple of; by default
+        one of this process.
     """
     cheap = once and jax.default_backend() == "cpu"
-    compiled = _compiled((("xla_backend_optimization_level", 0),) if cheap else ())
+    options = (("xla_backend_optimization_level", 0),) if cheap else ()
+    mesh = mesh or jax.sharding.Mesh(jax.local_devices()[:1], ("models",))
+    compiled = _compiled(mesh, options)
     return compiled(stack.spec, stack.params, jnp.asarray(stack.activation), points)
 
 
@@ -66,26 +85,34 @@ def probe_population(
     pairs = zip(paths, population.stacks, strict=True)
     missing = [(path, stack) for path, stack in pairs if not path.exists()]
     wait_for_all("missing probes")  # the same ones in every process
-    pending = None
+    pending, mesh = None, models_mesh()
     for path, stack in [*missing, (None, None)]:
         # Returns before it is computed: the next stack is compiled meanwhile.
-        running = stack and probe_stack(stack, points, once=True)
+        running = stack and probe_stack(_whole(stack, mesh.size), points, once=True, mesh=mesh)
         if pending is not None:
             _save(*pending)
             between()
-        pending = path, running
+        pending = path, running, stack and len(stack.activation)
     wait_for_all("probes")
     return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
 
 
-def _save(path: pathlib.Path, probe: Probe) -> None:
+def _whole(stack: Stack, size: int) -> Stack:
+    """The stack and, up to a multiple of `size` models, its first ones again."""
+    rows = np.arange(-(-len(stack.activation) // size) * size) % len(stack.activation)
+    params = jax.tree.map(lambda leaf: leaf[rows], stack.params)
+    return Stack(stack.spec, params, stack.activation[rows])
+
+
+def _save(path: pathlib.Path, probe: Probe, count: int) -> None:
+    probe = jax.tree.map(lambda leaf: leaf[:count], to_host(probe))
     arrays = {
-        f"{name}_{index}": np.asarray(leaf)
+        f"{name}_{index}": leaf
         for name in ("node", "edge")
         for index, leaf in enumerate(getattr(probe, name))
     }
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, graph=np.asarray(probe.graph), **arrays)
+        np.savez(file, graph=probe.graph, **arrays)
 
 
 def _load(path: pathlib.Path, stack: Stack) -> Probe:
