@@ -209,7 +209,7 @@ def _postprocessed(study: Study, name: str) -> Swept:
         fit = _labelled(study, ProbeConfig(**study.config.editors[editor].probe))
 
     def run(ids, table, indices):
-        return postprocess(name, study.models, ids, indices, fit, table)
+        return postprocess(name, study.models, ids, indices, fit, table, study.go_on)
 
     def seconds(ids, index):
         return postprocess_seconds(name, study.models, ids, index, fit, study.data.test)

@@ -186,7 +186,8 @@ def run(
     Raises:
       UserError, Stopped, Diverged: see the stages.
     """
-    done = _computed(config, workdir) and finished(config, workdir)
+    names = method_names(config)
+    done = all_stored(workdir / "evaluation", names) and finished(config, workdir)
     seconds = _wall_seconds(workdir)
     study = prepare(config, workdir, should_stop, store)
     editors = train(study, workdir, should_stop, store)
@@ -204,10 +205,9 @@ def run(
     return results
 
 
-def _computed(config: ConfigDict, workdir: pathlib.Path) -> bool:
-    """Whether every method's entry is stored."""
-    folder = workdir / "evaluation"
-    return all((folder / slug(name) / "entry.json").exists() for name in method_names(config))
+def all_stored(folder: pathlib.Path, names: list[str]) -> bool:
+    """Whether `folder` has the entry of every method, see `stored`."""
+    return all((folder / slug(name) / "entry.json").exists() for name in names)
 
 
 def finished(config: ConfigDict, workdir: pathlib.Path) -> dict | None:

@@ -35,7 +35,7 @@ def run(
       UserError, Stopped, Diverged: see stages.
     """
     asked, results = json.loads(config.to_json()), {}
-    about = stages.finished(config, workdir) or about
+    done = stages.finished(config, workdir)
     for task, part in config.parts.items():
         for key in ("seed", "dataset", "group", "population"):
             part[key] = config[key]
@@ -57,8 +57,10 @@ def run(
         def measure(name, study=study, editors=editors):
             return _time(study, name, editors, config.timed_models)
 
+        done = stages.all_stored(folder / "timing", names) and done
         entries = stages.stored(study, folder / "timing", names, measure, should_stop)
         results |= {f"{task}: {name}": entry for name, entry in entries.items()}
+    about = done or about  # of the command that timed them
     everything = {"schema": stages.SCHEMA, "task": "timing", "dataset": config.dataset,
                   "seed": config.seed, "methods": results, **about}  # fmt: skip
     write_json(workdir / "config.json", {"config": asked, **about})

@@ -1,5 +1,7 @@
 """Post-processing of a population's scores, against calls of the methods themselves."""
 
+import multiprocessing
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from metanet.baselines import fairness
 from metanet.baselines.fairness import Infeasible, Scores
+from metanet.core import Stopped
 from metanet.data.tabular import Table
 from metanet.evaluation import postprocess as module
 from metanet.evaluation.postprocess import (
@@ -167,7 +170,18 @@ class Here:
         pass
 
     def map(self, function, tasks, chunksize):
-        return map(function, tasks)
+        yield from map(function, tasks)
+
+
+def test_a_sweep_can_be_stopped_after_any_model(population, tables):
+    def stop():
+        raise Stopped
+
+    fit, test = tables
+    # Of a pool of processes: what had not begun is given up, and none is left.
+    with pytest.raises(Stopped):
+        postprocess("Group shift", population[1], IDS, np.array([0]), fit, test, stop)
+    assert not multiprocessing.active_children()
 
 
 def test_no_settings_give_an_empty_sweep(population, tables, known, monkeypatch):

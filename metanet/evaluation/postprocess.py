@@ -1,8 +1,10 @@
 """Evaluates methods that post-process one model's scores, outside of jit."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -76,19 +78,33 @@ def _one_model(task) -> np.ndarray:
 
 
 def postprocess(
-    name: str, models: Models, ids: np.ndarray, indices: np.ndarray, fit: Table, test: Table
+    name: str,
+    models: Models,
+    ids: np.ndarray,
+    indices: np.ndarray,
+    fit: Table,
+    test: Table,
+    between: Callable[[], None] = lambda: None,
 ) -> Sweep:
     """The settings `indices` of the fairness method `name`, for each model by itself.
 
     Fitted on `fit`, measured on `test`; the requirement is the equalised odds difference of the
     method's label distribution. One process per core.
-    """
 
-    tasks = _tasks(name, models, ids, indices, fit, test)
+    Args:
+      between: called after every model; what it raises ends the sweep.
+    """
+    tasks, found = _tasks(name, models, ids, indices, fit, test), []
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
-    with concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool:
-        measured = np.stack(list(pool.map(_one_model, tasks, chunksize=4)), axis=1)
+    with (
+        concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool,
+        contextlib.closing(pool.map(_one_model, tasks, chunksize=4)) as coming,
+    ):
+        for one in coming:
+            found.append(one)
+            between()
+    measured = np.stack(found, axis=1)
     return Sweep(**{measure: measured[..., i] for i, measure in enumerate(_MEASURES)})
 
 

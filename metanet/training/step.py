@@ -330,7 +330,7 @@ def make_chunk(
         gradient = unravel_params(gradients[0])
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
-        metrics = means | {"gradient_norm": optax.global_norm(gradient)}
+        metrics = means | {"gradient_norm": optax.tree.norm(gradient)}
         by_model = {"model_loss": parts["loss"], "model_id": parts["id"]}
         return TrainState(params, optimiser, state.step + 1, residents), (metrics, by_model)
 
