@@ -185,7 +185,7 @@ def schedules(config: TrainingConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def _direction(config: TrainingConfig) -> optax.GradientTransformation:
     """The update before it is scaled by the learning rate, which is an argument of the program."""
-    # On one vector: a kernel per parameter array and moment would take a fifth of compilation.
+    # On one vector: a kernel per parameter array and moment would take a sixth of compilation.
     return optax.flatten(
         optax.chain(
             optax.clip_by_global_norm(config.clip),
