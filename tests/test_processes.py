@@ -175,7 +175,9 @@ BEGUN = {
 def once_at(stage, processes, space, workdir):
     """Waits until the stage is at work."""
     deadline = time.monotonic() + 300
-    while not list((space / workdir).glob(BEGUN[stage])):
+    while not any(
+        len(path.read_text().splitlines()) > 2 for path in (space / workdir).glob(BEGUN[stage])
+    ):
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.01)
