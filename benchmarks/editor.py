@@ -117,7 +117,7 @@ def reference_of(size: dict, activation: str, edge_norm: bool):
     graph = whole_batch(models)
     inputs = inputs_of(models.template, graph, scales)
     reference = ReferenceEditor(
-        inputs.node.shape[-1], inputs.edge.shape[-1], type_counts(models.template),
+        inputs.node.shape[-1], inputs.edge.shape[-1], type_counts(models.template).values(),
         *size.values(), activation, edge_norm,
     )  # fmt: skip
     if not edge_norm:

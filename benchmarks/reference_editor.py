@@ -14,7 +14,7 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
-from metanet.editor.inputs import Inputs
+from metanet.editor.inputs import TYPES, Inputs
 from metanet.graphs.topology import TILE
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
@@ -61,7 +61,7 @@ class Round(nn.Module):
         return nodes, edges + changed
 
     def load(self, params: dict) -> None:
-        _norm(self.norm, params["LayerNorm_0"])
+        _norm(self.norm, params["norm"])
         width = self.edge[0].out_features
         forward, source, backward, target = params["ends"]["kernel"].chunk(4, 1)
         kernels, biases = params["edge"]["kernel"].chunk(3, 1), params["edge"]["bias"].chunk(3)
@@ -69,13 +69,13 @@ class Round(nn.Module):
         parts = (
             (self.forward_messages.mlp, [forward], identity),
             (self.backward_messages.mlp, [backward], identity),
-            (self.edge, [source, target], params["Dense_2"]),
+            (self.edge, [source, target], params["edge_last"]),
         )
         for (mlp, ends, last), kernel, bias in zip(parts, kernels, biases, strict=True):
             _linear(mlp[0], {"kernel": torch.cat([kernel, *ends]), "bias": bias})
             _linear(mlp[2], last)
-        _linear(self.update[0], params["Dense_0"])
-        _linear(self.update[2], params["Dense_1"])
+        _linear(self.update[0], params["node_hidden"])
+        _linear(self.update[2], params["node_last"])
 
 
 class ReferenceEditor(nn.Module):
@@ -119,19 +119,19 @@ class ReferenceEditor(nn.Module):
         Its messages have no second layer of their own: here it is the identity, divided as ours is.
         """
         params = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), params)
-        _linear(self.node_in, params["Dense_0"])
-        _linear(self.node_out[1], params["Dense_1"])
-        for number, embedding in enumerate(self.types):
-            embedding.weight.data.copy_(params[f"Embed_{number}"]["embedding"])
+        _linear(self.node_in, params["init_nodes_hidden"])
+        _linear(self.node_out[1], params["init_nodes"])
+        for name, embedding in zip(TYPES, self.types, strict=True):
+            embedding.weight.data.copy_(params[name]["embedding"])
         for name in ("init_edges", "keep", "delta"):
             part = params[name]
-            source, target = part["Dense_0"]["kernel"].chunk(2, 1)
-            kernel = torch.cat([part["Dense_1"]["kernel"], source, target])
-            _linear(getattr(self, name)[0], {"kernel": kernel, "bias": part["Dense_1"]["bias"]})
-            _linear(getattr(self, name)[2], part["Dense_2"])
+            source, target = part["ends"]["kernel"].chunk(2, 1)
+            kernel = torch.cat([part["edge"]["kernel"], source, target])
+            _linear(getattr(self, name)[0], {"kernel": kernel, "bias": part["edge"]["bias"]})
+            _linear(getattr(self, name)[2], part["last"])
         for number, one in enumerate(self.rounds):
             one.load(jax.tree.map(lambda leaf, i=number: leaf[i], params["layers"]))
-        _norm(self.norm, params["LayerNorm_0"])
+        _norm(self.norm, params["norm"])
         _linear(self.node_delta, params["node_delta"])
 
 

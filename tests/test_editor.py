@@ -150,7 +150,7 @@ def loud(specs, config=REAL):
     for head, values in (("delta", proposal.weight), ("keep", proposal.keep)):
         mean, deviation = values[exists].mean(), values[exists].std()
         unit = 0.5 if head == "delta" else 1.0
-        last = params[head]["Dense_2"]
+        last = params[head]["last"]
         last["kernel"] = last["kernel"] / deviation
         last["bias"] = (last["bias"] - mean / unit) / deviation
         if head == "keep":  # its mean includes the mask's constant bias
@@ -976,7 +976,7 @@ def test_mask_gradients_are_those_of_its_relaxation():
         _, masks = edit_graph(editor.replace(params=params), graph, Masks(noise, None), 0.5)
         return masks.edges.sum()
 
-    found = gradient(editor.params)["keep"]["Dense_2"]["bias"]
+    found = gradient(editor.params)["keep"]["last"]["bias"]
     logits = outcome_of(editor.replace(config=REAL), graph).proposal.keep + noise
     soft = 1 / (1 + np.exp(-logits.astype(np.float64) / 0.5))
     np.testing.assert_allclose(found, [(soft * (1 - soft) / 0.5).sum()], rtol=1e-4)

@@ -279,7 +279,7 @@ def editor_of(config, stacks, points):
     params = jax.tree.map(
         lambda leaf: leaf + np.float32(0.3 * rng.normal(size=leaf.shape)), params["params"]
     )
-    params["keep"]["Dense_2"]["bias"] = params["keep"]["Dense_2"]["bias"] - config.mask_bias
+    params["keep"]["last"]["bias"] = params["keep"]["last"]["bias"] - config.mask_bias
     return TrainedEditor(params, scales, config, models.template)
 
 
@@ -326,8 +326,8 @@ def test_an_editor_without_probes_has_the_parameters_and_edits_it_always_had(sta
     others = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(probed.params)}
     wider = {name for name in shapes if shapes[name] != others[name]}
     assert shapes.keys() == others.keys()
-    assert wider == {"['Dense_0']['kernel']", "['init_edges']['Dense_1']['kernel']"}
-    assert shapes["['Dense_0']['kernel']"] == (6, 16)
+    assert wider == {"['init_nodes_hidden']['kernel']", "['init_edges']['edge']['kernel']"}
+    assert shapes["['init_nodes_hidden']['kernel']"] == (6, 16)
     assert plain.scales.probe_node is None
 
 
@@ -347,7 +347,7 @@ def test_the_mean_effect_of_removed_weights_goes_into_the_bias(stacks, points, p
     jax.tree.map(np.testing.assert_array_equal, mask, same)
     # All of a neuron's weights before masking: those of an editor that keeps everything.
     everything = jax.tree.map(np.copy, editor.params)
-    everything["keep"]["Dense_2"]["bias"] += 1e3
+    everything["keep"]["last"]["bias"] += 1e3
     edited, _ = edit_stack(dataclasses.replace(plain, params=everything), stacks[1], 0.1, points)
     for layer in (1, 2):
         means = probes[1].node[layer - 1][:, :, MEAN, None]

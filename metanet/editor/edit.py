@@ -104,8 +104,8 @@ def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
     positions = np.arange(own.n_positions)
     hidden = own.n_in + template.depth
     rows = np.concatenate([positions[:hidden], positions[own.n_in + own.depth :]])
-    table = {"embedding": editor.params["Embed_0"]["embedding"][rows]}
-    return editor.replace(params=editor.params | {"Embed_0": table}, template=template)
+    table = {"embedding": editor.params["position"]["embedding"][rows]}
+    return editor.replace(params=editor.params | {"position": table}, template=template)
 
 
 def edit_graph(

@@ -23,6 +23,8 @@ from metanet.mlp.spec import NORMS
 # Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
 # not, consecutive or skip.
 N_KINDS = 8
+# A node's types, in the order of `Inputs.types`; names of their embeddings.
+TYPES = ("position", "activation", "normalisation")
 _SMALL = 1e-2  # in log(x + small): what counts as zero on the scale of a typical weight
 
 
@@ -166,9 +168,10 @@ class Inputs:
     edge: jax.Array
 
 
-def type_counts(template: Template) -> tuple[int, int, int]:
-    """How many types of each kind there are; inputs and outputs have one of their own."""
-    return template.n_positions, len(ACTIVATIONS) + 1, len(NORMS) + 1
+def type_counts(template: Template) -> dict[str, int]:
+    """How many types of each kind (TYPES) there are; inputs and outputs have one of their own."""
+    counts = template.n_positions, len(ACTIVATIONS) + 1, len(NORMS) + 1
+    return dict(zip(TYPES, counts, strict=True))
 
 
 def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> Inputs:

@@ -124,11 +124,11 @@ class EdgeMLP(nn.Module):
 
     @nn.compact
     def __call__(self, edges: jax.Array, nodes: jax.Array, tiles: Tiles) -> jax.Array:
-        at_ends = nn.Dense(2 * self.hidden, use_bias=False, dtype=self.dtype)(nodes)
+        at_ends = nn.Dense(2 * self.hidden, use_bias=False, dtype=self.dtype, name="ends")(nodes)
         source, target = jnp.split(at_ends, 2, axis=-1)
         edges = edges.astype(self.dtype)
-        kernel, bias = Kernel(edges.shape[-1], self.hidden, self.dtype, name="Dense_1")()
-        last, shift = Kernel(self.hidden, self.out, self.dtype, self.last, name="Dense_2")()
+        kernel, bias = Kernel(edges.shape[-1], self.hidden, self.dtype, name="edge")()
+        last, shift = Kernel(self.hidden, self.out, self.dtype, self.last, name="last")()
 
         def mlp(_, edges, source, target):
             return _per_edge(nn.relu(_per_edge(edges, kernel) + source + target), last)
@@ -159,11 +159,11 @@ class Layer(nn.Module):
         def dense(features, **kwargs):
             return nn.Dense(features, dtype=self.dtype, **kwargs)
 
-        normed = nn.LayerNorm(dtype=self.dtype)(nodes)
+        normed = nn.LayerNorm(dtype=self.dtype, name="norm")(nodes)
         at_ends = dense(4 * width, use_bias=False, name="ends")(normed)
         to_forward, source, to_backward, target = jnp.split(at_ends, 4, axis=-1)
         kernel, bias = Kernel(edge_width, 3 * width, self.dtype, name="edge")()
-        last, shift = Kernel(width, edge_width, self.dtype, name="Dense_2")()
+        last, shift = Kernel(width, edge_width, self.dtype, name="edge_last")()
         kernels, biases = jnp.split(kernel, 3, axis=1), jnp.split(bias, 3)
 
         def round_of(exists, edges, to_forward, to_backward, source, target):
@@ -183,6 +183,7 @@ class Layer(nn.Module):
             _sum(forward, tiles.target, len(nodes)) / TILE,
             _sum(backward, tiles.source, len(nodes)) / TILE,
         ]
-        update = nn.relu(dense(2 * node_width)(jnp.concatenate([normed, *messages], axis=-1)))
-        nodes = nodes + dense(node_width)(update)
+        inputs = jnp.concatenate([normed, *messages], axis=-1)
+        update = nn.relu(dense(2 * node_width, name="node_hidden")(inputs))
+        nodes = nodes + dense(node_width, name="node_last")(update)
         return (nodes, edges + change + shift[None, None, None]), None

@@ -9,7 +9,7 @@ import jraph
 from flax import struct
 
 from metanet.core import require
-from metanet.editor.inputs import Scales, inputs_of, kind_of, roles, type_counts
+from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Layer, tiles_of
 from metanet.editor.relax import bounded
 from metanet.graphs.convert import graph_of
@@ -123,7 +123,7 @@ class Editor(nn.Module):
             length=config.layers,
         )(config.message_width, dtype, name="layers")
         (nodes, edges), _ = rounds((nodes, edges), tiles)
-        nodes = nn.LayerNorm(dtype=dtype)(nodes)
+        nodes = nn.LayerNorm(dtype=dtype, name="norm")(nodes)
         layer, is_input, is_output = roles(self.template, graph)
         keep = input_keep = None
         if config.mask in ("edges", "both"):
@@ -166,9 +166,10 @@ class Editor(nn.Module):
         """INIT_v and INIT_e of eq. 20."""
         config = self.config
         inputs = inputs_of(self.template, graph, scales)
-        first = nn.Dense(2 * config.node_width, dtype=dtype)(inputs.node)
-        for index, count in zip(inputs.types.T, type_counts(self.template), strict=True):
-            first = first + nn.Embed(count, 2 * config.node_width, dtype=dtype)(index)
-        nodes = nn.Dense(config.node_width, dtype=dtype)(nn.relu(first))
+        first = nn.Dense(2 * config.node_width, dtype=dtype, name="init_nodes_hidden")(inputs.node)
+        for name, index in zip(TYPES, inputs.types.T, strict=True):
+            count = type_counts(self.template)[name]
+            first = first + nn.Embed(count, 2 * config.node_width, dtype=dtype, name=name)(index)
+        nodes = nn.Dense(config.node_width, dtype=dtype, name="init_nodes")(nn.relu(first))
         init_edges = EdgeMLP(config.message_width, config.edge_width, dtype, name="init_edges")
         return nodes, init_edges(inputs.edge, nodes, tiles)
