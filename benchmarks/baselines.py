@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from metanet.baselines import data_minimisation, pruning
 from torch.nn import functional as F
 
 from benchmarks.harness import Comparison, report
@@ -21,11 +22,11 @@ from benchmarks.torch_mlp import DEVICE, MLP, finish, places
 from configs import dm as dm_config
 from configs import pruning as pruning_config
 from experiments.alternate import Case, measure
-from metanet.baselines import data_minimisation, pruning
-from metanet.baselines.distil import RetrainConfig
 from metanet.data.tabular import Table
-from metanet.graphs.convert import gather, pack
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack
 from metanet.graphs.topology import Template
+from metanet.methods.retrain import RetrainConfig
 from metanet.mlp.network import ACTIVATIONS, init
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec

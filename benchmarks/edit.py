@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.editor import SIZES, problem
 from benchmarks.harness import Comparison, report
 from experiments.alternate import Case, measure
-from metanet.editor.edit import edit_stack
+from metanet.editor.api import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.mlp.network import init
 from metanet.mlp.population import Stack
@@ -33,7 +33,7 @@ def ours(count: int):
     stack = Stack(SPEC, leaves, np.zeros(count, np.int32))
 
     def run():
-        jax.block_until_ready(edit_stack(editor, stack, preference=0.02))
+        jax.block_until_ready(edit_stack(editor, stack, lam=0.02))
         return count
 
     return run

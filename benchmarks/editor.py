@@ -14,11 +14,12 @@ from jax.sharding import PartitionSpec as P
 
 from benchmarks.harness import Comparison, report
 from experiments.alternate import Case, measure
-from metanet.core import models_mesh, over_models
+from metanet.devices import models_mesh, over_models
 from metanet.editor.inputs import N_KINDS, Scales, inputs_of, type_counts
 from metanet.editor.model import Editor, EditorConfig
-from metanet.graphs.batching import stratify
-from metanet.graphs.convert import gather, pack
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack
+from metanet.graphs.strata import stratify
 from metanet.mlp.network import init
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import PopulationConfig, sample_catalogue
@@ -77,10 +78,10 @@ def ours(size: dict, train: bool, inner: int):
     mesh = models_mesh()
     editor, params, scales, models, strata = problem(EditorConfig(**size), mesh.size)
     optimiser = optax.adam(1e-3)
-    preference = jnp.full((BATCH // mesh.size, 1), -2.0)
+    log10_lambda = jnp.full((BATCH // mesh.size, 1), -2.0)
 
     def loss(params, ids):
-        graph = gather(models, ids, preference, strata.budget)
+        graph = gather(models, ids, log10_lambda, strata.budget)
         return squares(editor.apply({"params": params}, graph, scales), graph)
 
     def train_step(ids, state, _):

@@ -10,10 +10,10 @@ from benchmarks.editor import SIZES, problem
 from benchmarks.harness import Comparison, report
 from benchmarks.population import table
 from experiments.alternate import Case, measure
-from metanet.core import each_model
+from metanet.devices import each_model
 from metanet.editor.model import EditorConfig
-from metanet.graphs.convert import gather, to_template
-from metanet.graphs.template import apply_padded, apply_rows
+from metanet.graphs.batch import gather, to_template
+from metanet.graphs.padded import apply_padded, apply_rows
 
 BATCH = 16
 TEST_ROWS, POINTS = 9_769, (128, 256, 1024)  # of UCI Adult; of a step of training

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metanet.core import device_name, versions, write_json
+from metanet.core import versions, write_json
+from metanet.devices import device_name
 
 RESULTS = pathlib.Path("results/benchmarks")
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torch-geometric", "numpy")

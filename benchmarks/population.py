@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.harness import Comparison, report
 from benchmarks.torch_mlp import DEVICE, MLP, finish, places
 from experiments.alternate import Case, measure
-from metanet.core import models_mesh, over_models, stream
+from metanet.core import stream
 from metanet.data.tabular import Table
+from metanet.devices import models_mesh, over_models
 from metanet.mlp.network import init
 from metanet.mlp.sampling import Family, PopulationConfig, sample_members
 from metanet.mlp.spec import MLPSpec

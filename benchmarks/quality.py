@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.editor import SIZES
 from configs import pruning
 from experiments import methods, stages
-from metanet.core import device_name, write_json
+from metanet.core import write_json
+from metanet.devices import device_name
 from metanet.evaluation.pareto import hypervolume
 
 WORKDIR = pathlib.Path("runs/pruning_adult")  # whose population is used, or trained

@@ -83,9 +83,9 @@ def base(dataset: str) -> ConfigDict:
 
     # lambda is drawn log-uniformly from (low, high); equal ends make it one point. With several
     # requirements, a tuple of such pairs.
-    config.preference = (0.001, 0.5)
+    config.lambda_range = (0.001, 0.5)
     config.editor.scalarisation = "linear"  # or "epo": exact Pareto optimal search
-    config.editor.preference_power = 0.3  # a model's loss counts (lambda / high)^-power
+    config.editor.lambda_power = 0.3  # a model's loss counts (lambda / high)^-power
 
     # Editors used in another way than `editors`: method name, its editor, and the "probe" whose
     # points it is shown, or how many "preferences" it is swept over.
@@ -108,9 +108,7 @@ def base(dataset: str) -> ConfigDict:
     config.shifts = ConfigDict()
 
     config.evaluation = ConfigDict()
-    config.evaluation.preferences = (
-        20  # settings of an editor: lambda, log-spaced over `preference`
-    )
+    config.evaluation.n_lambdas = 20  # settings of an editor: lambda, log-spaced over `preference`
     # The same for editors that are followed by descent, and of how many of their seeds at most; and
     # for the per-model optimum.
     config.evaluation.refinements = 20

@@ -13,21 +13,21 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.task = "compose"
     features, weights = dm.get_config(dataset), pruning.get_config(dataset)
     config.requirement = (features.requirement, weights.requirement)
-    config.preference = (features.preference, weights.preference)
+    config.lambda_range = (features.lambda_range, weights.lambda_range)
     config.editor.steps = features.editor.steps
     config.editor.seeds = 1
     # Each by the recipe of its own task; the last serves both requirements.
     config.editors = {
         "GMN - Features": {
             "requirement": features.requirement,
-            "preference": features.preference,
+            "lambda_range": features.lambda_range,
             "mask": features.editor.mask,
             "mask_path": features.editor.mask_path,
             "steps": features.editor.steps,
         },
         "GMN - Weights": {
             "requirement": weights.requirement,
-            "preference": weights.preference,
+            "lambda_range": weights.lambda_range,
             "mask": weights.editor.mask,
             "steps": weights.editor.steps,
         },
@@ -42,7 +42,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         config.evaluation[key] = features.evaluation[key]
     config.evaluation.distil = weights.evaluation.distil
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
-    config.evaluation.preferences = 8  # per requirement: 64 pairs
+    config.evaluation.n_lambdas = 8  # per requirement: 64 pairs
     # (features, weights, JSD in nats)
     config.evaluation.reference_point = (1.0, 1.0, 0.1)
     return config

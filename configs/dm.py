@@ -17,7 +17,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editor.mask = "inputs"
     config.editor.mask_path = 0.5
     config.editor.steps = 16_000
-    config.preference = (0.0005, 0.5)
+    config.lambda_range = (0.0005, 0.5)
     config.baselines = (
         "FS",
         "FS (per model)",

@@ -17,14 +17,14 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     # For the search lambda is what JSD is to be in units of the requirement.
     whole = {
         "GMN - LS": {},
-        "GMN - EPO": {"scalarisation": "epo", "preference": (0.001, 1.0)},
+        "GMN - EPO": {"scalarisation": "epo", "lambda_range": (0.001, 1.0)},
     }
     # As in the paper, an editor for every preference vector.
     separate = {
         name: {
-            f"{name}, vector {number}": own | {"preference": (weight, weight)}
+            f"{name}, vector {number}": own | {"lambda_range": (weight, weight)}
             for number, weight in enumerate(
-                np.geomspace(*own.get("preference", config.preference), EDITORS).tolist()
+                np.geomspace(*own.get("lambda_range", config.lambda_range), EDITORS).tolist()
             )
         }
         for name, own in whole.items()
@@ -33,7 +33,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.united = {f"{name}, {EDITORS} editors": tuple(group) for name, group in separate.items()}
     # How many preference vectors each needs.
     config.variants = {
-        f"{editor}, {count} preferences": {"editor": editor, "preferences": count}
+        f"{editor}, {count} preferences": {"editor": editor, "n_lambdas": count}
         for editor in whole
         for count in (3, 5, 10)
     }

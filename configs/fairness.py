@@ -15,7 +15,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     rows = common.PROBE | {"points": 256, "labelled": True}
     config.editors = {
         "GMN": {},
-        "GMN + probe": {"probe": rows, "preference": (0.005, 1.5)},
+        "GMN + probe": {"probe": rows, "lambda_range": (0.005, 1.5)},
     }
     config.refined = common.refined("GMN + probe", {10: 3e-4, 100: 2e-3, 300: 2e-3}, points=1024)
     config.editor.mask = "none"
@@ -23,7 +23,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editor.gamma = 0.1
     config.editor.points = 1024
     config.editor.balanced = True
-    config.preference = (0.005, 0.8)
+    config.lambda_range = (0.005, 0.8)
     config.baselines = (
         "ThresholdOpt",
         "CalEqOdds",

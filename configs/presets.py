@@ -60,7 +60,7 @@ def _tiny(config: ConfigDict) -> None:
     config.refined = dict(list(config.refined.items())[:1])
     for settings in config.refined.values():
         settings.steps = 2
-    config.evaluation.preferences = 2
+    config.evaluation.n_lambdas = 2
     config.evaluation.refinements = config.evaluation.descents = 2
     for key in ("optimum", "retrain", "retrain_original", "distil", "lottery"):
         if key in config.evaluation:

@@ -21,7 +21,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.refined = common.refined("GMN + probe", {10: 3e-3, 100: 5e-3, 300: 5e-3})
     config.editor.mask = "edges"
     config.editor.steps = 16_000
-    config.preference = (0.0005, 0.5)
+    config.lambda_range = (0.0005, 0.5)
     config.baselines = (
         "Random",
         "Magnitude",

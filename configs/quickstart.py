@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config.baselines = ("Random", "Magnitude", "Magnitude (layer-normalised)", "SNIP & Distil")
     config.editor.seeds = 1
     config.editor.steps = 800
-    config.evaluation.preferences = config.evaluation.refinements = 10
+    config.evaluation.n_lambdas = config.evaluation.refinements = 10
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     return config

@@ -17,9 +17,9 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
     steps = {"each": config.editor.steps, "together": config.editor.steps // EDITORS}
     config.editor.seeds = 1
     config.editors = {"GMN": {}} | {
-        f"GMN, lambda {number}, {cost}": {"preference": (weight, weight), "steps": count}
+        f"GMN, lambda {number}, {cost}": {"lambda_range": (weight, weight), "steps": count}
         for cost, count in steps.items()
-        for number, weight in enumerate(np.geomspace(*config.preference, EDITORS).tolist())
+        for number, weight in enumerate(np.geomspace(*config.lambda_range, EDITORS).tolist())
     }
     # In training, as much as one editor for each of them, or for all of them together.
     config.united = {

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import jax
 from absl import flags
 
-from metanet.core import Diverged, Stopped, UserError, any_process, device_name, versions
+from metanet.core import Diverged, Stopped, UserError, versions
+from metanet.devices import any_process, device_name
 
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes, which a TPU pod or SLURM tells about."

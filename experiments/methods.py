@@ -7,24 +7,25 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from metanet.baselines import data_minimisation as dm
+from metanet.baselines import fairness, pruning
 
 from experiments.plan import BORROWED, OPTIMUM, SHIFT_ON_PROBE
 from experiments.study import Study
-from experiments.swept import Swept, compiled, everyone, grid, preferences_of, probing
-from metanet.baselines import data_minimisation as dm
-from metanet.baselines import fairness, pruning
-from metanet.baselines.composition import selected_pruned
-from metanet.baselines.distil import RetrainConfig
+from experiments.swept import Swept, all_models, compiled, grid, lambdas_of, probing
 from metanet.core import stream
 from metanet.data.tabular import Table
-from metanet.editor.edit import Method, with_template
+from metanet.editor.apply import with_template
+from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.postprocess import postprocess, postprocess_seconds
 from metanet.evaluation.sweep import Sweep, composed_method, editor_method, masked_method
 from metanet.graphs.topology import Template
-from metanet.mlp.probe import ProbeConfig
-from metanet.training.refine import RefineConfig, Sample, refined, unedited
-from metanet.training.step import sampling_pool
+from metanet.methods.composition import selected_pruned
+from metanet.methods.refine import RefineConfig, Sample, refined, unedited
+from metanet.methods.retrain import RetrainConfig
+from metanet.probes.rows import ProbeConfig
+from metanet.training.inputs import sampling_pool
 
 BASELINES = {
     "pruning": (
@@ -68,7 +69,7 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
     if name in config.composed:
         return _composed(study, [editors[one] for one in config.composed[name]], name)
     if name in config.united:
-        return _united([swept(one, study, editors) for one in config.united[name]])
+        return _front_union([swept(one, study, editors) for one in config.united[name]])
     if name in config.refined:
         return _refined(study, editors, **config.refined[name].to_dict())
     if name == "FS (GMN)":
@@ -84,7 +85,7 @@ def swept(name: str, study: Study, editors: dict[str, TrainedEditor]) -> Swept:
             return compiled(study, recipe, table, "fraction", fractions)
         probe = ProbeConfig(points=len(table.y))
         models = study.probed(probe)
-        damage = compiled(study, recipe, table, "fraction", fractions, [everyone(models)])
+        damage = compiled(study, recipe, table, "fraction", fractions, [all_models(models)])
         return probing(study, probe, damage)
     counts = np.arange(1.0, study.data.n_features)
     if config.task == "compose":
@@ -109,20 +110,20 @@ def edited(
     editors: dict[str, TrainedEditor],
     editor: str,
     probe: dict | None = None,
-    preferences: int | None = None,
+    n_lambdas: int | None = None,
     values: Sequence[float] | None = None,
-    method: Method = editor_method,
+    method: EditFn = editor_method,
 ) -> Swept:
     """A method that applies one of `editors`, which is its context.
 
     It looks at the points of `probe`, by default at those that it was trained with, and is swept
-    over `values` of lambda, by default `preferences`, or the config's number, of its own range.
+    over `values` of lambda, by default `n_lambdas`, or the config's number, of its own range.
     """
     trained = editors[editor]
     shown = ProbeConfig(**probe) if probe else trained.config.probe
     if values is None:
-        values = preferences_of(study.config, preferences, editor)
-    groups = [everyone(study.probed(shown))]
+        values = lambdas_of(study.config, n_lambdas, editor)
+    groups = [all_models(study.probed(shown))]
     swept = compiled(study, lambda _: method, trained, "lambda", np.asarray(values), groups)
     return probing(study, shown, swept)
 
@@ -130,12 +131,12 @@ def edited(
 def _composed(study: Study, editors: list[TrainedEditor], name: str) -> Swept:
     """Editors one after another, at every combination of their preferences."""
     config = study.config
-    axes = [preferences_of(config, None, editor) for editor in config.composed[name]]
+    axes = [lambdas_of(config, None, editor) for editor in config.composed[name]]
     context = tuple(editors)
     return compiled(study, lambda _: composed_method, context, "lambda", grid(*axes))
 
 
-def _united(parts: list[Swept]) -> Swept:
+def _front_union(parts: list[Swept]) -> Swept:
     """Several methods as one whose settings are all of theirs."""
     first = np.cumsum([0, *(len(part.settings) for part in parts)])
 
@@ -165,7 +166,7 @@ def _refined(study: Study, editors: dict, editor: str, **settings) -> Swept:
 
         return refined(edit, template, study.requirement, RefineConfig(**settings))
 
-    preferences = preferences_of(study.config, study.config.evaluation.refinements, editor)
+    preferences = lambdas_of(study.config, study.config.evaluation.refinements, editor)
     probe = editors[editor].config.probe
     swept = _descended(study, recipe, editors[editor], preferences, probe)
     return probing(study, probe, swept)
@@ -178,7 +179,7 @@ def _optimum(study: Study) -> Swept:
     def recipe(template):
         return refined(unedited(template), template, study.requirement, config)
 
-    preferences = preferences_of(study.config, study.config.evaluation.descents)
+    preferences = lambdas_of(study.config, study.config.evaluation.descents)
     return _descended(study, recipe, None, preferences, None)
 
 
@@ -194,7 +195,7 @@ def _descended(study: Study, recipe, start, preferences, probe: ProbeConfig | No
     return compiled(study, recipe, (start, sample), "lambda", preferences, groups)
 
 
-def _retrained(name: str, config, template: Template) -> Method:
+def _retrained(name: str, config, template: Template) -> EditFn:
     fresh = name == "FS & Retrain"
     settings = config.evaluation.retrain if fresh else config.evaluation.retrain_original
     start = "fresh" if fresh else "original"

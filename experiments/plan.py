@@ -6,16 +6,16 @@ import importlib.util
 import numpy as np
 from ml_collections import ConfigDict
 
-from metanet.baselines.fairness import LIBRARIES
 from metanet.core import UserError, digest, require
 from metanet.editor.model import EditorConfig
-from metanet.mlp.probe import ProbeConfig
+from metanet.methods.fairness.table import LIBRARIES
+from metanet.methods.refine import RefineConfig
 from metanet.mlp.sampling import Family, PopulationConfig, sample_catalogue
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import resolve
-from metanet.training.loop import check_preference
-from metanet.training.refine import RefineConfig
-from metanet.training.step import TrainingConfig
+from metanet.probes.rows import ProbeConfig
+from metanet.training.config import TrainingConfig
+from metanet.training.loop import check_lambda_range
 
 OPTIMUM = "Per-model optimum"
 SHIFT_ON_PROBE = "Group shift (probe points)"
@@ -56,7 +56,7 @@ def slug(name: str) -> str:
 
 def editor_settings(config: ConfigDict, name: str) -> dict:
     """The keys of `config.editor`, with what the editor called `name` changes."""
-    general = {key: tuples(config[key]) for key in ("preference", "requirement")}
+    general = {key: tuples(config[key]) for key in ("lambda_range", "requirement")}
     own = {key: tuples(value) for key, value in config.editors[name].to_dict().items()}
     return config.editor.to_dict() | general | own
 
@@ -132,7 +132,7 @@ def check(config: ConfigDict, baselines: dict[str, tuple[str, ...]]) -> None:
             f"config key baselines: they need {', '.join(missing)}, which is not installed; "
             "pip install 'metanet[baselines]'"
         )
-    counts = ("preferences", "refinements", "refined_seeds", "descents")
+    counts = ("n_lambdas", "refinements", "refined_seeds", "descents")
     for key in (*counts, "validation_models", "test_models"):
         count = config.evaluation[key]
         require(count >= 1, f"evaluation.{key}", count, "at least 1")
@@ -158,7 +158,7 @@ def check(config: ConfigDict, baselines: dict[str, tuple[str, ...]]) -> None:
 def _check_editor(config: ConfigDict, name: str) -> None:
     settings = editor_settings(config, name)
     resolve(settings["requirement"])
-    check_preference(settings["requirement"], editor_plan(config, name)[1])
+    check_lambda_range(settings["requirement"], editor_plan(config, name)[1])
     require(settings["seeds"] >= 1, "editor.seeds", settings["seeds"], "at least 1")
     share = settings["share"]
     require(0 < share <= 1, "editor.share", share, "a fraction above 0, at most 1")

@@ -18,17 +18,19 @@ from experiments import launch
 from experiments.alternate import Case, device_count, measure
 from experiments.plan import catalogue_of, editor_plan
 from metanet import data as datasets
-from metanet.core import UserError, models_mesh, replicate, require, stream, write_json
+from metanet.core import UserError, require, stream, write_json
+from metanet.devices import models_mesh, replicate
 from metanet.editor.inputs import scales_of
-from metanet.graphs.batching import stratify
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
+from metanet.graphs.strata import stratify
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import sample_members
 from metanet.mlp.trainer import folded, init_member, member_arrays, program
 from metanet.objectives.base import resolve
 from metanet.report import scaling as report
-from metanet.training.step import init_state, make_chunk, problem_of, schedules
+from metanet.training.inputs import problem_of, schedules
+from metanet.training.step import init_state, make_chunk
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scaling.py", "Sizes.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/scaling", "Output folder.")

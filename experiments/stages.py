@@ -28,12 +28,13 @@ from experiments.study import Study
 from experiments.targets import reached
 from metanet import data as datasets
 from metanet import report
-from metanet.core import Stopped, claim, digest, wait_for_all, write_json
+from metanet.core import Stopped, digest, match_settings, write_json
+from metanet.devices import wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.postprocess import one_hot_floor
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
 from metanet.mlp import population as populations
-from metanet.mlp.resident import Residence
+from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
 from metanet.report.comparison import by_budget, compare
@@ -167,7 +168,7 @@ def _online(study: Study) -> Online:
     drawn, catalogue = catalogue_of(config, data)
     families = tuple(catalogue[number] for number in study.population.table["family"].unique())
     members, steps = config.online.members, config.online.sgd_steps
-    return Online(Residence(families, drawn, members, steps, len(data.train.y)), data.train)
+    return Online(OnlinePopulation(families, drawn, members, steps, len(data.train.y)), data.train)
 
 
 def run(
@@ -242,7 +243,7 @@ def _evaluate(study: Study, workdir, editors: dict[str, list[TrainedEditor]], sh
 
 def _swept(config: ConfigDict, name: str) -> bool:
     """Whether the editor called `name` has a range of lambda, and not one value."""
-    low, high = editor_settings(config, name)["preference"]
+    low, high = editor_settings(config, name)["lambda_range"]
     return low < high
 
 
@@ -255,7 +256,7 @@ def stored(study: Study, folder: pathlib.Path, names: list[str], measure, should
     """
     entries = {}
     for name in names:
-        claim(folder / slug(name), _evaluation_settings(study, name))
+        match_settings(folder / slug(name), _evaluation_settings(study, name))
         path = folder / slug(name) / "entry.json"
         if not path.exists():
             if should_stop():
@@ -281,7 +282,7 @@ def _evaluation_settings(study: Study, name: str) -> dict:
     for key in ("variants", "refined"):
         part |= {f"{key}.{k}": v for k, v in config[key].to_dict().get(name, {}).items()}
     if name == OPTIMUM:
-        part |= {"preference": config.preference, "balanced": config.editor.balanced}
+        part |= {"lambda_range": config.lambda_range, "balanced": config.editor.balanced}
     part |= {"shifts": config.shifts.to_dict(), "targets": config.targets}
     return study.identity | part | {"requirement": config.requirement, "seed": config.seed}
 

@@ -8,20 +8,20 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from metanet.baselines import data_minimisation as dm
 from ml_collections import ConfigDict
 
 from experiments.plan import training_ids
-from metanet.baselines import data_minimisation as dm
 from metanet.core import Stopped
-from metanet.data.tabular import Table, TabularData, tilted
+from metanet.data.tabular import Table, TabularData, covariate_shift
 from metanet.evaluation.postprocess import one_class
 from metanet.evaluation.sweep import map_models
-from metanet.graphs.convert import Models, pack
-from metanet.graphs.probes import pack_probes
+from metanet.graphs.packing import Models, pack, pack_probes
 from metanet.mlp.population import Population
-from metanet.mlp.probe import Points, Probe, ProbeConfig, points_of
-from metanet.mlp.probing import probe_population
 from metanet.objectives.base import Objective
+from metanet.probes.rows import Points, ProbeConfig, points_of
+from metanet.probes.statistics import Probe
+from metanet.probes.store import probe_population
 
 RANKING_MODELS = 200  # models whose mean importance ranks the features of a dataset
 
@@ -80,7 +80,7 @@ class Study:
             return ids, self.data.test
         shift = self.config.shifts[name]
         column = self.data.features.index(shift.feature)
-        return ids, tilted(self.data.test, column, shift.tilt, self.config.seed)
+        return ids, covariate_shift(self.data.test, column, shift.tilt, self.config.seed)
 
     def _some(self, ids: np.ndarray, size: int) -> np.ndarray:
         """At most `size` of the models `ids`, the same ones in every run."""

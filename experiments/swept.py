@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from experiments.plan import editor_settings, tuples
 from experiments.study import Study
 from metanet.data.tabular import Table
-from metanet.editor.edit import Method
+from metanet.editor.edits import EditFn
 from metanet.evaluation.sweep import Program, Sweep, timed
-from metanet.graphs.convert import Models
+from metanet.graphs.packing import Models
 from metanet.graphs.topology import Template
-from metanet.mlp.probe import Points, ProbeConfig
-from metanet.mlp.probing import probe_stack
-from metanet.training.step import preference_pairs
+from metanet.probes.rows import Points, ProbeConfig
+from metanet.probes.store import probe_stack
+from metanet.training.config import lambda_pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Swept:
     at: Callable[[np.ndarray, Table, np.ndarray], Sweep] | None = None
 
 
-def everyone(models: Models) -> tuple[np.ndarray, Models]:
+def all_models(models: Models) -> tuple[np.ndarray, Models]:
     """All models as one group, see `compiled`."""
     return np.arange(len(models.spec)), models
 
 
 def compiled(
     study: Study,
-    recipe: Callable[[Template], Method],
+    recipe: Callable[[Template], EditFn],
     context,
     label: str,
     values: np.ndarray,
@@ -60,7 +60,7 @@ def compiled(
         all models; by default one group.
     """
     seed, batch_size = study.config.seed, study.config.evaluation.batch_size
-    groups = groups or [everyone(study.models)]
+    groups = groups or [all_models(study.models)]
     splits = [study.split(name)[0] for name in ("validation", "test")]
     recipes = [recipe(models.template) for _, models in groups]
 
@@ -101,16 +101,18 @@ def compiled(
     return Swept(settings, lambda ids, table, i: at(ids, table, values[i]), seconds, at)
 
 
-def preferences_of(config: ConfigDict, count: int | None, editor: str = "") -> np.ndarray:
+def lambdas_of(config: ConfigDict, count: int | None, editor: str = "") -> np.ndarray:
     """`count` values of lambda: [S], or [S, requirements], a grid, where there are several.
 
     Over the range that the editor called `editor` was trained on; by default the config's range and
     number.
     """
-    count = count or config.evaluation.preferences
-    pairs = editor_settings(config, editor)["preference"] if editor else tuples(config.preference)
+    count = count or config.evaluation.n_lambdas
+    pairs = (
+        editor_settings(config, editor)["lambda_range"] if editor else tuples(config.lambda_range)
+    )
     axes = [np.geomspace(*pair, 1 if pair[0] == pair[1] else count)
-            for pair in preference_pairs(pairs)]  # fmt: skip
+            for pair in lambda_pairs(pairs)]  # fmt: skip
     return axes[0] if len(axes) == 1 else grid(*axes)
 
 

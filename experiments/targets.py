@@ -1,4 +1,4 @@
-"""What editors reach when a level of the requirement is asked for instead of a preference."""
+"""What editors reach when a level of the requirement is asked for instead of a lambda."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from experiments import methods
 from experiments.plan import editor_settings
 from experiments.study import Study
 from metanet.editor.model import TrainedEditor
+from metanet.evaluation.levels import best, solve
 from metanet.evaluation.sweep import Sweep
-from metanet.evaluation.target import best, solve
 
 
 def reached(study: Study, name: str, editors: dict[str, TrainedEditor]) -> list[dict]:
@@ -18,9 +18,9 @@ def reached(study: Study, name: str, editors: dict[str, TrainedEditor]) -> list[
       share of models that `meet` it: of the "family", one lambda found on validation models, and
       of the "model", a lambda for each, found on the same models and the `select` data.
     """
-    preference = editor_settings(study.config, name)["preference"]
+    lambda_range = editor_settings(study.config, name)["lambda_range"]
 
-    grid = np.geomspace(*preference, study.config.evaluation.preferences)
+    grid = np.geomspace(*lambda_range, study.config.evaluation.n_lambdas)
     sweep = methods.edited(study, editors, name, values=grid).at
 
     def on_validation(values):
@@ -31,7 +31,7 @@ def reached(study: Study, name: str, editors: dict[str, TrainedEditor]) -> list[
     chosen, reported = (sweep(ids, data, grid) for data in (study.data.select, table))
     found = []
     for target in study.config.targets:
-        weight = solve(on_validation, preference, target, len(grid))
+        weight = solve(on_validation, lambda_range, target, len(grid))
         own = best(np.stack([chosen.requirement, chosen.jsd], axis=-1), target)[kept]
         family = _said(sweep(ids, table, np.array([weight])), target, kept, 0)
         found.append(

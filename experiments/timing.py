@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from experiments import methods, stages
 from experiments.study import Study
-from metanet.baselines.fairness import reject_option_by_aif360
 from metanet.core import write_json
 from metanet.evaluation.postprocess import scores_of
 from metanet.evaluation.sweep import timed
+from metanet.methods.fairness.reject_option import reject_option_by_aif360
 
 REJECT_OPTION = "RejectOption (aif360)"  # the library itself; ours tabulates its grid
 

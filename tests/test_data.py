@@ -260,7 +260,7 @@ def test_synthetic_has_its_documented_structure():
 def test_tilting_moves_one_feature_and_what_goes_with_it():
     table = data.load("synthetic", None, 0).test
     for tilt in (-1.0, 1.0):
-        moved = tabular.tilted(table, 3, tilt, seed=0)
+        moved = tabular.covariate_shift(table, 3, tilt, seed=0)
         assert moved.x.shape == table.x.shape and moved.n_groups == table.n_groups
         np.testing.assert_allclose(moved.x[:, 3].mean() - table.x[:, 3].mean(), tilt, atol=0.1)
         rows = {x.tobytes(): row for row, x in enumerate(table.x)}
@@ -268,9 +268,10 @@ def test_tilting_moves_one_feature_and_what_goes_with_it():
         for name in ("y", "group", "weight"):
             np.testing.assert_array_equal(getattr(moved, name), getattr(table, name)[drawn])
     np.testing.assert_array_equal(
-        tabular.tilted(table, 3, 1.0, seed=0).x, tabular.tilted(table, 3, 1.0, seed=0).x
+        tabular.covariate_shift(table, 3, 1.0, seed=0).x,
+        tabular.covariate_shift(table, 3, 1.0, seed=0).x,
     )
     with pytest.raises(ValueError):
-        tabular.tilted(table, 3, 100.0, seed=0)
-    unmoved = tabular.tilted(table, 3, 0.0, seed=0)
+        tabular.covariate_shift(table, 3, 100.0, seed=0)
+    unmoved = tabular.covariate_shift(table, 3, 0.0, seed=0)
     np.testing.assert_allclose(unmoved.x.mean(0), table.x.mean(0), atol=0.15)

@@ -13,15 +13,9 @@ from scipy import stats
 
 from configs import pruning
 from metanet.editor import layers
-from metanet.editor.edit import (
-    Edit,
-    Masks,
-    as_edit,
-    edit_graph,
-    edit_stack,
-    logistic_noise,
-    with_template,
-)
+from metanet.editor.api import edit_stack
+from metanet.editor.apply import as_edit, edit_graph, logistic_noise, with_template
+from metanet.editor.edits import Edit, Masks
 from metanet.editor.inputs import N_KINDS, Scales, scales_of
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
 from metanet.editor.relax import (
@@ -31,8 +25,9 @@ from metanet.editor.relax import (
     soft_decisions,
     straight_through,
 )
-from metanet.graphs.convert import edge_matrix, gather, pack, to_template, unpack
-from metanet.graphs.template import apply_padded
+from metanet.graphs.batch import edge_matrix, gather, to_template
+from metanet.graphs.packing import pack, unpack
+from metanet.graphs.padded import apply_padded
 from metanet.graphs.topology import TILE
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
@@ -75,23 +70,23 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 
 @functools.partial(jit, static_argnames="budget")
-def _gathered(models, ids, preference, budget):
-    return gather(models, ids, preference, budget)
+def _gathered(models, ids, log10_lambda, budget):
+    return gather(models, ids, log10_lambda, budget)
 
 
-def gathered(models, ids, budget=None, preference=-1.0):
-    """A batch, exactly budgeted by default; `preference` is log10 lambda, one or one per graph."""
+def gathered(models, ids, budget=None, log10_lambda=-1.0):
+    """A batch, exactly budgeted by default; log10_lambda: one, or one per graph."""
     if budget is None:
         spec = np.asarray(models.spec)[list(ids)]
         sizes = (models.topologies.n_nodes, models.topologies.n_edges)
         budget = tuple(int(np.asarray(size)[spec].sum()) for size in sizes)
-    preferences = np.resize(np.float32(preference), (len(ids), 1))
-    return _gathered(models, np.asarray(ids), preferences, budget)
+    asked = np.resize(np.float32(log10_lambda), (len(ids), 1))
+    return _gathered(models, np.asarray(ids), asked, budget)
 
 
-def everyone(models, preference=-1.0):
+def all_models(models, log10_lambda=-1.0):
     """The batch of all 9 models and an absent one, with some padding."""
-    return gathered(models, [*range(9), -1], (80, 200), preference)
+    return gathered(models, [*range(9), -1], (80, 200), log10_lambda)
 
 
 @struct.dataclass
@@ -129,7 +124,7 @@ def fresh(specs, config=REAL):
     models = pack([random_stack(spec, seed=seed) for seed, spec in enumerate(specs)])
     editor = Editor(config, models.template)
     scales = scales_of(models, np.arange(len(models.spec)))
-    params = jit(editor.init)(jax.random.key(3), everyone(models), scales)["params"]
+    params = jit(editor.init)(jax.random.key(3), all_models(models), scales)["params"]
     return TrainedEditor(params, scales, config, models.template), models
 
 
@@ -143,7 +138,7 @@ def loud(specs, config=REAL):
     params = jax.tree.unflatten(structure, leaves)
     params["node_delta"] = jax.tree.map(lambda leaf: 3 * leaf, params["node_delta"])
     params["gamma"] = jnp.float32(1.0)
-    graph = everyone(models)
+    graph = all_models(models)
     proposal = outcome_of(editor.replace(params=params), graph).proposal
     exists = np.asarray(graph.edges["exists"])
     # The heads' last layers, such that deltas and logits have mean 0 and a deviation of 1.
@@ -308,7 +303,7 @@ noise_of = jit(logistic_noise)
 
 def test_noise_is_standard_logistic_and_never_repeats():
     _, models = fresh(family_of(NORMED))
-    graph = everyone(models)
+    graph = all_models(models)
     drawn = noise_of(graph, jax.random.split(jax.random.key(0), 10))
     everything = []
     for noise, like, sizes in (
@@ -352,7 +347,7 @@ def test_noise_depends_on_the_graphs_key_alone(part):
 
 def test_messages_are_sums_over_edges():
     _, models = fresh(family_of(DEEP))
-    graph = everyone(models)
+    graph = all_models(models)
     tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     rng = np.random.default_rng(0)
@@ -373,7 +368,7 @@ def test_messages_are_sums_over_edges():
 @pytest.mark.parametrize("n_bytes", [1, 3 * 4 * 4 * TILE**2])  # chunks of one tile, of three
 def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_bytes):
     _, models = fresh(family_of(DEEP))
-    graph = everyone(models)
+    graph = all_models(models)
     tiles = layers.tiles_of(graph)
     assert len(tiles.source) % 3  # the last chunk is padded
     edges = jax.random.normal(jax.random.key(0), (*tiles.exists.shape[:-1], 3))
@@ -400,7 +395,7 @@ def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_byt
 
 def test_one_round_reaches_exactly_the_neighbours():
     _, models = fresh(family_of(DEEP))
-    graph = jax.tree.map(np.asarray, everyone(models))
+    graph = jax.tree.map(np.asarray, all_models(models))
     tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
     layer = layers.Layer(16, jnp.dtype("float32"))
     rng = np.random.default_rng(0)
@@ -548,7 +543,7 @@ def test_an_edit_does_not_depend_on_the_batch(spec, ids, budget):
 def test_edits_depend_on_the_preference():
     editor, models = loud(family_of(NORMED))
     one, other = (
-        in_template(outcome_of(editor, gathered(models, [1], preference=value)), 0)
+        in_template(outcome_of(editor, gathered(models, [1], log10_lambda=value)), 0)
         for value in (-1.0, -2.0)
     )
     for name in ("logits", "weight", "bias", "scale", "shift"):
@@ -560,7 +555,7 @@ def test_edits_depend_on_the_preference():
 )
 def test_edit_stack_agrees_with_edit_graph(specs, numbers):
     editor, models = loud(tuple(specs))
-    batch = outcome_of(editor, everyone(models, np.log10(0.03))).edit
+    batch = outcome_of(editor, all_models(models, np.log10(0.03))).edit
     assert 0.2 < batch.keep.sum() / batch.before.edge.sum() < 0.8
     for number in numbers:
         stack = random_stack(specs[number], seed=number)
@@ -595,7 +590,7 @@ def test_edit_stack_refuses_models_that_do_not_fit():
 @pytest.mark.parametrize("specs", [TWO_OUTPUTS, THREE_OUTPUTS], ids=["2", "3"])
 def test_deltas_lie_on_parameters_that_exist(specs):
     editor, models = loud(tuple(specs))
-    graph = jax.tree.map(np.asarray, everyone(models))
+    graph = jax.tree.map(np.asarray, all_models(models))
     proposal = outcome_of(editor, graph).proposal
     owner = np.repeat(np.arange(11), graph.n_node)
     layer = editor.template.layer_of_slot[graph.nodes["slot"] // TILE]
@@ -622,10 +617,10 @@ def test_a_fresh_editor_changes_parameters_by_the_order_of_gamma():
     editor, models = fresh(family_of(NORMED))
     gamma = REAL.gamma
     assert 0 < gamma <= 0.1
-    changes = in_units(editor, outcome_of(editor, everyone(models)).proposal)
+    changes = in_units(editor, outcome_of(editor, all_models(models)).proposal)
     assert all(0.01 * gamma < change < 10 * gamma for change in changes.values()), changes
     other = editor.replace(params=editor.params | {"gamma": jnp.float32(gamma / 2)})
-    halves = in_units(other, outcome_of(other, everyone(models)).proposal)
+    halves = in_units(other, outcome_of(other, all_models(models)).proposal)
     assert halves == pytest.approx({name: change / 2 for name, change in changes.items()})
 
 
@@ -636,7 +631,7 @@ def test_an_editor_without_edits_changes_no_bit(how):
         editor = editor.replace(params=editor.params | {"gamma": jnp.float32(0.0)})
     else:
         editor = editor.replace(config=ONLY_MASK)
-    graph = jax.tree.map(np.asarray, everyone(models))
+    graph = jax.tree.map(np.asarray, all_models(models))
     outcome = outcome_of(editor, graph)
     for name, leaf in graph.nodes.items():
         assert outcome.edited.nodes[name].tobytes() == leaf.tobytes()
@@ -649,7 +644,7 @@ def test_an_editor_without_edits_changes_no_bit(how):
 
 def test_an_editor_without_mask_keeps_every_weight():
     editor, models = loud(family_of(NORMED))
-    outcome = outcome_of(editor.replace(config=ONLY_EDIT), everyone(models))
+    outcome = outcome_of(editor.replace(config=ONLY_EDIT), all_models(models))
     assert outcome.proposal.keep is None
     assert outcome.proposal.input_keep is None
     np.testing.assert_array_equal(outcome.masks.edges, 1.0)
@@ -661,11 +656,11 @@ def test_an_editor_without_mask_keeps_every_weight():
 def test_a_fresh_editor_keeps_every_weight_and_input():
     """The mask's logits are all the configured bias, whatever the model and the key."""
     editor, models = fresh(family_of(NORMED))
-    proposal = outcome_of(editor, everyone(models)).proposal
+    proposal = outcome_of(editor, all_models(models)).proposal
     assert REAL.mask_bias == 3.0
     np.testing.assert_array_equal(proposal.keep, REAL.mask_bias)
     editor, models = fresh(family_of(NORMED), BOTH)
-    outcome = outcome_of(editor, everyone(models))
+    outcome = outcome_of(editor, all_models(models))
     np.testing.assert_array_equal(outcome.proposal.keep, REAL.mask_bias)
     assert set(np.unique(outcome.proposal.input_keep)) == {REAL.mask_bias, np.inf}
     np.testing.assert_array_equal(outcome.edit.input_keep[:9], 1.0)
@@ -691,7 +686,7 @@ def test_proposals_are_float32_whatever_computes_them(config):
     editor, models = fresh(family_of(NORMED))
     network = Editor(dataclasses.replace(config, dtype="bfloat16"), editor.template)
     proposal, variables = jax.eval_shape(
-        network.init_with_output, jax.random.key(0), everyone(models), editor.scales
+        network.init_with_output, jax.random.key(0), all_models(models), editor.scales
     )
     leaves = jax.tree.leaves((proposal, variables))
     assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
@@ -728,7 +723,7 @@ def test_the_mask_of_an_input_drops_all_edges_that_leave_it_and_nothing_else(spe
     editor, models = loud(specs, BOTH)
     by_mask = {
         mask: outcome_of(
-            editor.replace(config=dataclasses.replace(BOTH, mask=mask)), everyone(models)
+            editor.replace(config=dataclasses.replace(BOTH, mask=mask)), all_models(models)
         )
         for mask in ("none", "edges", "inputs", "both")
     }
@@ -755,7 +750,7 @@ def test_the_mask_of_an_input_drops_all_edges_that_leave_it_and_nothing_else(spe
 def test_masks_of_inputs_are_in_the_order_of_features(specs, mask):
     editor, models = loud(specs, BOTH)
     editor = editor.replace(config=dataclasses.replace(BOTH, mask=mask))
-    graph = jax.tree.map(np.asarray, everyone(models, np.log10(0.03)))
+    graph = jax.tree.map(np.asarray, all_models(models, np.log10(0.03)))
     outcome = outcome_of(editor, graph)
     first, n_in = np.cumsum(graph.n_node) - graph.n_node, specs[0].widths[0]
     for number in range(9):
@@ -823,7 +818,7 @@ def test_masks_of_inputs_do_not_depend_on_the_batch(mask):
 def test_an_edited_model_does_not_read_dropped_features(specs, mask):
     editor, models = loud(specs, BOTH)
     editor = editor.replace(config=dataclasses.replace(BOTH, mask=mask))
-    edit = outcome_of(editor, everyone(models)).edit
+    edit = outcome_of(editor, all_models(models)).edit
     x = np.random.default_rng(2).normal(size=(7, specs[0].widths[0])).astype(np.float32)
 
     @jit

@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from metanet.baselines import pruning
 from scipy.spatial.distance import jensenshannon
 
-from metanet.baselines import pruning
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit, edit_stack
+from metanet.editor.api import edit_stack
+from metanet.editor.edits import Edit
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, mixed_hypervolume, pareto_mask
 from metanet.evaluation.sweep import Program, Sweep, composed_method, editor_method, evaluate
-from metanet.graphs.convert import gather, pack, to_template
+from metanet.graphs.batch import gather, to_template
+from metanet.graphs.packing import pack
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("fairlearn")
 pytest.importorskip("aif360")
 
-from metanet import data
 from metanet.baselines import fairness
-from metanet.baselines.fairness import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
+
+from metanet import data
 from metanet.core import UserError
+from metanet.methods.fairness.scores import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
 
 
 def scores_of(model, table) -> Scores:

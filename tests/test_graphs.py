@@ -9,9 +9,10 @@ import jraph
 import numpy as np
 import pytest
 
-from metanet.graphs.batching import draw, stratify
-from metanet.graphs.convert import gather, graph_of, pack, to_template, unpack
-from metanet.graphs.template import apply_padded
+from metanet.graphs.batch import gather, graph_of, to_template
+from metanet.graphs.packing import pack, unpack
+from metanet.graphs.padded import apply_padded
+from metanet.graphs.strata import draw, stratify
 from metanet.graphs.topology import TILE, Template, template_of, tiles
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
@@ -79,12 +80,12 @@ padded = jax.jit(to_template, static_argnums=0)
 draw_steps = jax.jit(jax.vmap(draw, (None, None, None, None, 0)))
 
 
-def preferences_of(ids):
+def lambdas_of(ids):
     return jnp.zeros((len(ids), 1), jnp.float32)
 
 
 def gathered(models, ids, budget):
-    return gather_jitted(models, jnp.asarray(ids), preferences_of(ids), budget)
+    return gather_jitted(models, jnp.asarray(ids), lambdas_of(ids), budget)
 
 
 def exact_budget(models, ids):
@@ -281,7 +282,7 @@ def test_globals_are_the_models_types_and_preferences():
     per_spec = len(ACTIVATIONS)
     np.testing.assert_array_equal(found["activation"][:-1], ids % per_spec)
     np.testing.assert_array_equal(found["norm"][:-1], [norms[i // per_spec] for i in ids])
-    np.testing.assert_array_equal(found["preference"][:-1], preference)
+    np.testing.assert_array_equal(found["log10_lambda"][:-1], preference)
 
 
 @pytest.mark.parametrize("ids", [[0, -1, 30, 12], [-1, 7, -1, -1], [-1, -1, -1, -1]], ids=str)
@@ -344,7 +345,7 @@ def test_gather_is_traced_once_for_all_specs():
 
     seen = set()
     for ids in ([0, 1], [5, 39], [20, 11], [-1, 30]):
-        graph = counted(models, jnp.asarray(ids), preferences_of(ids), (30, 80))
+        graph = counted(models, jnp.asarray(ids), lambdas_of(ids), (30, 80))
         seen.add(tuple(graph.n_edge.tolist()))
     assert len(traces) == 1
     assert len(seen) == 4

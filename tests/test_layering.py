@@ -14,7 +14,7 @@ LEVELS = {
     "metanet.mlp.trainer": 1.5,
     "metanet.mlp.population": 1.5,
     "metanet.mlp.probing": 1.5,
-    "metanet.mlp.resident": 1.5,
+    "metanet.mlp.online": 1.5,
     "metanet.graphs": 2,
     "metanet.editor": 3,
     "metanet.objectives": 4,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from metanet.evaluation.levels import best, solve
 from metanet.evaluation.sweep import Sweep
-from metanet.evaluation.target import best, solve
 
 
 def a_sweep(requirement, jsd):

@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from metanet.baselines import data_minimisation as dm
 
 import configs
 from configs import fairness, joint, presets, pruning
 from configs.tasks import TASKS
 from experiments import methods, plan, stages
 from experiments.study import Study
-from experiments.swept import compiled, preferences_of
-from metanet.baselines import data_minimisation as dm
+from experiments.swept import compiled, lambdas_of
 from metanet.core import Stopped, UserError
 from metanet.data import SOURCES
 from metanet.data.tabular import Table
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import PopulationConfig, sample_catalogue
@@ -86,10 +86,10 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(study):
 @pytest.mark.parametrize("size", [3, 100])
 def test_settings_are_chosen_on_some_validation_models_that_are_not_set_apart(size, study):
     study.config.evaluation.validation_models = size
-    everyone, test = study.population.ids("validation"), study.population.ids("test")
+    all_models, test = study.population.ids("validation"), study.population.ids("test")
     ids, table = study.split("validation")
     assert table is study.data.select
-    assert len(ids) == min(size, len(everyone)) and set(ids) <= set(everyone)
+    assert len(ids) == min(size, len(all_models)) and set(ids) <= set(all_models)
     np.testing.assert_array_equal(ids, study.split("validation")[0])
     np.testing.assert_array_equal(study.split("test")[0], test)
     study.config.evaluation.test_models = 4
@@ -105,14 +105,14 @@ def test_settings_are_chosen_on_some_validation_models_that_are_not_set_apart(si
 
 def test_several_requirements_are_swept_over_a_grid():
     config = joint.get_config("synthetic")
-    config.preference = ((0.01, 1.0), (0.1, 0.1), (0.001, 0.1))
-    grid = preferences_of(config, 3)
+    config.lambda_range = ((0.01, 1.0), (0.1, 0.1), (0.001, 0.1))
+    grid = lambdas_of(config, 3)
     assert grid.shape == (9, 3)
     np.testing.assert_allclose(np.unique(grid[:, 0]), [0.01, 0.1, 1.0])
     np.testing.assert_allclose(grid[:, 1], 0.1)
     assert len(np.unique(grid, axis=0)) == 9
-    config.preference = (0.01, 1.0)
-    np.testing.assert_allclose(preferences_of(config, 3), [0.01, 0.1, 1.0])
+    config.lambda_range = (0.01, 1.0)
+    np.testing.assert_allclose(lambdas_of(config, 3), [0.01, 0.1, 1.0])
 
 
 def test_a_missing_library_is_said_before_anything_is_trained(monkeypatch, tmp_path):
@@ -209,7 +209,7 @@ def test_united_methods_have_all_settings_of_their_parts(study):
         compiled(study, recipe, ranking, "features", np.array(counts))
         for counts in ([1.0, 4.0], [2.0])
     ]
-    both = methods._united(parts)
+    both = methods._front_union(parts)
     assert both.settings == ({"features": 1.0}, {"features": 4.0}, {"features": 2.0})
     found = both.run(*study.split("test"), np.array([2, 0]))
     for row, (part, index) in enumerate([(parts[1], 0), (parts[0], 0)]):
@@ -224,7 +224,7 @@ def test_united_methods_have_all_settings_of_their_parts(study):
         ({"share": 0.0}, r"editor.share: found 0.0, expected a fraction above 0"),
         ({"unseen": "long"}, r"editor.unseen: found long, expected none, or one of held out"),
         ({"requirement": "metanet.none"}, r"requirement: found 'metanet.none'"),
-        ({"preference": (0.1, 0.2, 0.3)}, r"preference"),
+        ({"lambda_range": (0.1, 0.2, 0.3)}, r"lambda_range"),
         ({"seeds": 0}, r"editor.seeds: found 0"),
         ({"control": True}, r"editor.control: found True, expected editor.unseen"),
     ],

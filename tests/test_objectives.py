@@ -10,9 +10,10 @@ from scipy.spatial.distance import jensenshannon
 
 from metanet.core import UserError
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit
+from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions, soft_decisions
-from metanet.graphs.convert import gather, pack, to_template
+from metanet.graphs.batch import gather, to_template
+from metanet.graphs.packing import pack
 from metanet.mlp import network
 from metanet.mlp.network import js_divergence
 from metanet.mlp.population import Stack
@@ -72,8 +73,8 @@ def oracle_equal_opportunity(view):
 
 
 def oracle_demographic_parity(view):
-    everyone = np.ones(len(view.batch.y), bool)
-    return max(gap(view, c, everyone) for c in range(view.decisions.shape[1]))
+    all_models = np.ones(len(view.batch.y), bool)
+    return max(gap(view, c, all_models) for c in range(view.decisions.shape[1]))
 
 
 ORACLES = {

@@ -7,20 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metanet.core import Stopped, UserError, models_mesh, stream
+from metanet.core import Stopped, UserError, stream
 from metanet.data.tabular import Table
+from metanet.devices import models_mesh
 from metanet.editor.model import EditorConfig
-from metanet.graphs.convert import pack
-from metanet.mlp import resident
+from metanet.graphs.packing import pack
+from metanet.mlp import online
 from metanet.mlp.network import init
+from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.population import Stack
-from metanet.mlp.resident import Residence
 from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.spec import MLPSpec
 from metanet.mlp.trainer import folded, member_step
 from metanet.training import loop
-from metanet.training.loop import Online, train_editor
-from metanet.training.step import TrainingConfig
+from metanet.training.config import TrainingConfig
+from metanet.training.loop import OnlineTraining, train_editor
 
 ROWS = 64
 FAMILIES = (
@@ -28,7 +29,7 @@ FAMILIES = (
     Family(MLPSpec((5, 4, 8, 2), ((0, 2),), "layer"), 32),
 )
 POPULATION = PopulationConfig(experiments=2, max_specs=2, epochs=2, batch_sizes=(16, 32))
-RESIDENCE = Residence(FAMILIES, POPULATION, members=4, sgd_steps=3, rows=ROWS)
+RESIDENCE = OnlinePopulation(FAMILIES, POPULATION, members=4, sgd_steps=3, rows=ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,14 @@ def table():
 
 @pytest.fixture(scope="module")
 def advance(table):
-    """advance(residents, step), compiled."""
+    """advance(members, step), compiled."""
     train = jax.tree.map(jnp.asarray, table)
-    return jax.jit(lambda residents, step: resident.advance(RESIDENCE, residents, train, 0, step))
+    return jax.jit(lambda members, step: online.advance(RESIDENCE, members, train, 0, step))
 
 
 @pytest.fixture(scope="module")
 def first():
-    return jax.jit(lambda: resident.start(RESIDENCE, 0))()
+    return jax.jit(lambda: online.start(RESIDENCE, 0))()
 
 
 def test_the_first_members_leave_one_after_another(first):
@@ -64,7 +65,7 @@ def test_after_the_burn_in_members_are_of_every_age(first, table):
     for number, (family, ages) in enumerate(
         zip(FAMILIES, [(3, 3, 0, 6), (0, 0, 0, 3)], strict=True)
     ):
-        grow = functools.partial(resident.burn_in, RESIDENCE, number)
+        grow = functools.partial(online.burn_in, RESIDENCE, number)
         members = jax.jit(grow)(first[number], train, 0)
         full = POPULATION.epochs * (ROWS // family.batch_size)  # 8 and 4, in threes
         assert members.generation.tolist() == [1, 1, 1, 0] and (members.horizon <= full).all()
@@ -122,10 +123,11 @@ def train(table, monkeypatch):
     ] + [Stack(MLPSpec((5, 8, 2)), jax.vmap(lambda key: init(MLPSpec((5, 8, 2)), key))(keys),
                np.arange(3))])  # fmt: skip
 
-    def train(folder, residence=RESIDENCE, **kwargs):
+    def train(folder, population=RESIDENCE, **kwargs):
         return train_editor(
             folder, EDITOR, CONFIG, "metanet.objectives.pruning.weights_kept", held_out,
-            np.arange(6), table, seed=0, identity={}, online=Online(residence, table), **kwargs,
+            np.arange(6), table, seed=0, identity={}, online=OnlineTraining(population, table),
+            **kwargs,
         )  # fmt: skip
 
     return train
@@ -163,6 +165,6 @@ def test_the_number_of_devices_does_not_matter(train, tmp_path, monkeypatch):
 
 def test_members_that_devices_cannot_share_are_refused(train, tmp_path):
     with pytest.raises(UserError, match=r"online\.members: found 3, expected a multiple of the 4"):
-        train(tmp_path, Residence(FAMILIES, POPULATION, members=3, sgd_steps=1, rows=ROWS))
+        train(tmp_path, OnlinePopulation(FAMILIES, POPULATION, members=3, sgd_steps=1, rows=ROWS))
     with pytest.raises(UserError, match=r"online\.sgd_steps: found 0, expected at least 1"):
-        Residence(FAMILIES, POPULATION, members=3, sgd_steps=0, rows=ROWS)
+        OnlinePopulation(FAMILIES, POPULATION, members=3, sgd_steps=0, rows=ROWS)

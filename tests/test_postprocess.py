@@ -5,10 +5,9 @@ import multiprocessing
 import jax
 import numpy as np
 import pytest
+from metanet.baselines import fairness
 from scipy.spatial.distance import jensenshannon
 
-from metanet.baselines import fairness
-from metanet.baselines.fairness import Infeasible, Scores
 from metanet.core import Stopped
 from metanet.data.tabular import Table
 from metanet.evaluation import postprocess as module
@@ -19,7 +18,8 @@ from metanet.evaluation.postprocess import (
     postprocess_seconds,
     probabilities,
 )
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
+from metanet.methods.fairness.scores import Infeasible, Scores
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec

@@ -11,17 +11,18 @@ import pytest
 
 from metanet.core import Stopped, UserError
 from metanet.data.tabular import Table
-from metanet.editor.edit import edit_stack
+from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
-from metanet.graphs.convert import gather, pack
-from metanet.graphs.probes import pack_probes
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack, pack_probes
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
 from metanet.mlp.population import Stack
-from metanet.mlp.probe import MEAN, SALIENCY, Points, ProbeConfig, points_of, statistics
-from metanet.mlp.probing import probe_population, probe_stack
 from metanet.mlp.spec import MLPSpec
+from metanet.probes.rows import Points, ProbeConfig, points_of
+from metanet.probes.statistics import MEAN, SALIENCY, statistics
+from metanet.probes.store import probe_population, probe_stack
 
 NORMED = MLPSpec((5, 8, 12, 3), ((0, 2),), "layer")
 PLAIN = MLPSpec((5, 9, 3))

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from metanet.core import UserError, any_process, models_mesh, to_host
+from metanet.core import UserError
+from metanet.devices import any_process, models_mesh, to_host
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = """\
@@ -31,7 +32,7 @@ def get_config():
     config.editor.steps = 150  # rounding grows with every step, and tips decisions in the end
     config.editor.batch_size = 8
     config.editor.checkpoint_every = 50
-    config.evaluation.preferences = 3
+    config.evaluation.n_lambdas = 3
     return config
 """
 ONLINE = """\

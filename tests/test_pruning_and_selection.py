@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from metanet.baselines import data_minimisation as dm
 from metanet.baselines import distil, pruning
-from metanet.baselines.composition import selected_pruned
-from metanet.baselines.distil import RetrainConfig, fresh, jsd_loss, label_loss, retrain
+
 from metanet.data.tabular import Table
 from metanet.evaluation.sweep import map_models
-from metanet.graphs.convert import gather, pack, to_template
-from metanet.graphs.probes import pack_probes
-from metanet.graphs.template import apply_padded
+from metanet.graphs.batch import gather, to_template
+from metanet.graphs.packing import pack, pack_probes
+from metanet.graphs.padded import apply_padded
+from metanet.methods.composition import selected_pruned
+from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
 from metanet.mlp.population import Stack
-from metanet.mlp.probe import Points
-from metanet.mlp.probing import probe_stack
 from metanet.mlp.spec import MLPSpec
+from metanet.probes.rows import Points
+from metanet.probes.store import probe_stack
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
 PER_STACK = 2

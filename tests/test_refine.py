@@ -9,10 +9,12 @@ import pytest
 
 from metanet.core import UserError
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit
+from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
-from metanet.graphs.convert import gather, pack
-from metanet.graphs.template import apply_padded
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack
+from metanet.graphs.padded import apply_padded
+from metanet.methods.refine import RefineConfig, Sample, refine, refined, unedited
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -21,7 +23,6 @@ from metanet.objectives.data_minimisation import inputs_kept
 from metanet.objectives.fairness import equalised_odds
 from metanet.objectives.preservation import mean_jsd
 from metanet.objectives.pruning import weights_kept
-from metanet.training.refine import RefineConfig, Sample, refine, refined, unedited
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
 COUNT = 4

@@ -86,8 +86,8 @@ def test_every_run_publishes_all_its_methods(run, done):
         assert len(results["methods"]["GMN"]["targets"]) == len(config.targets)
     for variant, settings in config.variants.items():
         method, own = (results["methods"][name] for name in (variant, settings.editor))
-        if "preferences" in settings:
-            assert method["points_evaluated"] == settings["preferences"]
+        if "n_lambdas" in settings:
+            assert method["points_evaluated"] == settings["n_lambdas"]
         else:
             assert method["front"] != own["front"]  # it is shown other points
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")

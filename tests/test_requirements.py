@@ -6,17 +6,17 @@ import pytest
 
 from metanet import data
 from metanet.data import synthetic
-from metanet.editor.edit import edit_stack
+from metanet.editor.api import edit_stack
 from metanet.editor.model import EditorConfig
 from metanet.evaluation.postprocess import scores_of
 from metanet.evaluation.sweep import editor_method, evaluate
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
 from metanet.mlp import population
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import PopulationConfig
 from metanet.objectives.base import resolve
+from metanet.training.config import TrainingConfig
 from metanet.training.loop import train_editor
-from metanet.training.step import TrainingConfig
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def held_out(targets):
 def editors(trained):
     pruning = "metanet.objectives.pruning.weights_kept"
     inputs = "metanet.objectives.data_minimisation.inputs_kept"
-    training = TrainingConfig(steps=300, batch_size=8, preference=(0.003, 0.3))
+    training = TrainingConfig(steps=300, batch_size=8, lambda_range=(0.003, 0.3))
     return {
         "edges": trained(pruning, EditorConfig(), training),
         "inputs": trained(inputs, EditorConfig(mask="inputs"), training),
@@ -100,7 +100,7 @@ def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):
     # Not equalised odds: on 600 rows an editor learns the noise of its rates.
     requirement = "metanet.objectives.fairness.demographic_parity"
     training = TrainingConfig(
-        steps=300, batch_size=8, points=512, balanced=True, preference=(0.03, 0.8)
+        steps=300, batch_size=8, points=512, balanced=True, lambda_range=(0.03, 0.8)
     )
     editor = trained(requirement, EditorConfig(mask="none", gamma=0.1), training)
     models = pack(list(targets.stacks))

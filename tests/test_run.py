@@ -31,7 +31,7 @@ def get_config():
     config.editor.steps = 400
     config.editor.batch_size = 4
     config.editor.checkpoint_every = 50
-    config.evaluation.preferences = 3
+    config.evaluation.n_lambdas = 3
     return config
 """
 PROGRESS = re.compile(r"^\d\d:\d\d:\d\d ")
@@ -202,10 +202,10 @@ UNUSABLE = {
     "unknown key": (["--config.editor.stepz=3"], {}, "stepz"),
     "unknown flag": (["--nonsense=3"], {}, "nonsense"),
     "bad type": (["--config.editor.steps=many"], {}, "editor.steps"),
-    "bad preference": (["--config.preference=3"], {}, "preference"),
+    "bad preference": (["--config.lambda_range=3"], {}, "lambda_range"),
     "bad value": (["--config.editor.points=0"], {}, "editor.points"),
     "no steps": (["--config.editor.steps=0"], {}, "editor.steps"),
-    "no settings": (["--config.evaluation.preferences=0"], {"workdir": "fresh"}, "preferences"),
+    "no settings": (["--config.evaluation.n_lambdas=0"], {"workdir": "fresh"}, "n_lambdas"),
     "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, "editor.seeds"),
     "no config": ([], {"config": None}, "--config"),
     "absent config": ([], {"config": "configs/absent.py"}, "configs/absent.py"),

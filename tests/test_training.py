@@ -13,12 +13,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
-from metanet.editor.edit import edit_stack
+from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.sweep import editor_method, evaluate
-from metanet.graphs.batching import stratify
-from metanet.graphs.convert import pack
+from metanet.graphs.packing import pack
+from metanet.graphs.strata import stratify
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -27,7 +27,9 @@ from metanet.objectives.base import EditView
 from metanet.objectives.pruning import weights_kept
 from metanet.training import loop
 from metanet.training.checkpoint import load_editor
-from metanet.training.step import TrainingConfig, init_state, make_chunk, problem_of, schedules
+from metanet.training.config import TrainingConfig
+from metanet.training.inputs import problem_of, schedules
+from metanet.training.step import init_state, make_chunk
 
 SPECS = (
     MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"),
@@ -76,7 +78,7 @@ def program():
 
     def program(editor, config, *others):
         # What belongs to the arguments of the program, not to the program.
-        values = {key: getattr(CONFIG, key) for key in ("preference", "steps", "learning_rate")}
+        values = {key: getattr(CONFIG, key) for key in ("lambda_range", "steps", "learning_rate")}
         return cached(editor, dataclasses.replace(config, **values), *others)
 
     return program
@@ -229,7 +231,7 @@ def test_loading_from_a_folder_without_an_editor_is_a_user_error(content, train,
     ("change", "key"),
     [
         ({"config": dataclasses.replace(CONFIG, learning_rate=0.5)}, "learning_rate"),
-        ({"config": dataclasses.replace(CONFIG, preference=(0.1, 0.2))}, "preference"),
+        ({"config": dataclasses.replace(CONFIG, lambda_range=(0.1, 0.2))}, "lambda_range"),
         ({"seed": 3}, "seed"),
     ],
 )
@@ -286,7 +288,7 @@ def scheduled_metrics(folder, config):
 
 
 def test_equal_ends_of_the_preference_are_one_lambda(train, tmp_path):
-    config = dataclasses.replace(CONFIG, preference=(0.3, 0.3))
+    config = dataclasses.replace(CONFIG, lambda_range=(0.3, 0.3))
     train(tmp_path, config)
     rows, ramp = scheduled_metrics(tmp_path, config)
     expected = rows["jsd"] + 0.3 * ramp * rows["requirement"]
@@ -300,7 +302,7 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     models, uneven, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(loop, "CHUNK", 1)
-    config = dataclasses.replace(CONFIG, steps=3, preference=((0.3, 0.3), (0.02, 0.02)), ramp=0.0)
+    config = dataclasses.replace(CONFIG, steps=3, lambda_range=((0.3, 0.3), (0.02, 0.02)), ramp=0.0)
     loop.train_editor(tmp_path, EDITOR, config, TWO, models, IDS, uneven, 0, {})
     rows = pd.read_csv(tmp_path / "metrics.csv")
     expected = rows["jsd"] + 0.3 * rows["requirement_0"] + 0.02 * rows["requirement_1"]
@@ -325,13 +327,13 @@ def test_datasets_take_turns(train, models, table, uneven, tmp_path):
 
 
 def test_requirements_without_a_preference_each_are_a_user_error(train, tmp_path):
-    config = dataclasses.replace(CONFIG, preference=((0.3, 0.3), (0.02, 0.02)))
+    config = dataclasses.replace(CONFIG, lambda_range=((0.3, 0.3), (0.02, 0.02)))
     with pytest.raises(UserError, match=r"preference: found .* expected 1 of"):
         train(tmp_path, config)
 
 
 def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
-    config = dataclasses.replace(CONFIG, preference=(0.01, 1.0))
+    config = dataclasses.replace(CONFIG, lambda_range=(0.01, 1.0))
     train(tmp_path, config)
     rows, ramp = scheduled_metrics(tmp_path, config)
     weight = (rows["loss"] - rows["jsd"]) / (ramp * rows["requirement"])
@@ -341,10 +343,10 @@ def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
 
 def test_a_power_of_lambda_scales_the_gradient_of_a_model(models, table, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK", 1)
-    plain = dataclasses.replace(CONFIG, steps=1, batch_size=1, preference=(0.01, 1.0), ramp=0.0)
+    plain = dataclasses.replace(CONFIG, steps=1, batch_size=1, lambda_range=(0.01, 1.0), ramp=0.0)
     first = []
     for power in (0.0, 0.5):
-        folder, config = tmp_path / str(power), dataclasses.replace(plain, preference_power=power)
+        folder, config = tmp_path / str(power), dataclasses.replace(plain, lambda_power=power)
         loop.train_editor(folder, EDITOR, config, REQUIREMENT, models, IDS, table, 0, {})
         first.append(pd.read_csv(folder / "metrics.csv").iloc[0])
     assert first[0]["loss"] == first[1]["loss"]  # reported as it is
@@ -434,7 +436,7 @@ def test_exact_pareto_search_leads_to_the_preferred_ratio(ratio, models, tmp_pat
     ones = np.ones(256, np.float32)
     table = Table(x.astype(np.float32), np.zeros(256, np.int32), group, ones, n_groups=2)
     config = dataclasses.replace(
-        EPO, steps=300, learning_rate=1e-2, preference=(ratio, ratio), points=256, ramp=0.1
+        EPO, steps=300, learning_rate=1e-2, lambda_range=(ratio, ratio), points=256, ramp=0.1
     )
     editor = dataclasses.replace(EDITOR, mask="none", gamma=0.1)
     parity = "metanet.objectives.fairness.demographic_parity"
@@ -479,10 +481,10 @@ def test_short_trainings_have_finite_schedules(steps):
         ("editor.clip", {"clip": 0.0}),
         ("editor.mask_temperature", {"mask_temperature": -1.0}),
         ("editor.decision_temperature", {"decision_temperature": 0.0}),
-        ("preference", {"preference": (0.0, 0.1)}),
-        ("preference", {"preference": (0.2, 0.1)}),
-        ("preference", {"preference": (0.2,)}),
-        ("preference", {"preference": ((0.1, 0.2), (0.2, 0.1))}),
+        ("lambda_range", {"lambda_range": (0.0, 0.1)}),
+        ("lambda_range", {"lambda_range": (0.2, 0.1)}),
+        ("lambda_range", {"lambda_range": (0.2,)}),
+        ("lambda_range", {"lambda_range": ((0.1, 0.2), (0.2, 0.1))}),
     ],
 )
 def test_an_impossible_setting_is_a_user_error_that_names_its_key(key, values):
@@ -547,7 +549,9 @@ def largest_excess_of_a_cell(view):
 def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_data(models, uneven):
     points = 8192
     editor = dataclasses.replace(EDITOR, mask="none", gamma=1.0, layers=1)
-    config = dataclasses.replace(BALANCED, points=points, preference=(0.1, 0.1), learning_rate=0.0)
+    config = dataclasses.replace(
+        BALANCED, points=points, lambda_range=(0.1, 0.1), learning_rate=0.0
+    )
     scales = scales_of(models, IDS)
     strata = stratify(models, IDS, config.batch_size, 1)
     problem = problem_of(config, models, scales, strata, uneven, 0)
@@ -560,10 +564,10 @@ def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_da
     excess = np.asarray(metrics["requirement"])
     assert (np.abs(excess) < 5 * np.sqrt(1 / 7 / points)).all()
     ids = np.unique(by_model["model_id"])
-    everyone = evaluate(
+    all_models = evaluate(
         editor_method, trained, models, ids, np.array([0.1]), uneven, weights_kept, 0
     ).jsd[0]
-    expected = [everyone[np.searchsorted(ids, batch)].mean() for batch in by_model["model_id"]]
+    expected = [all_models[np.searchsorted(ids, batch)].mean() for batch in by_model["model_id"]]
     assert np.min(expected) > 0.01
     np.testing.assert_allclose(metrics["jsd"], expected, rtol=0.05)
 

@@ -117,7 +117,7 @@ def split(raw: Raw, group: str, seed: int) -> TabularData:
     )
 
 
-def tilted(table: Table, column: int, tilt: float, seed: int) -> Table:
+def covariate_shift(table: Table, column: int, tilt: float, seed: int) -> Table:
     """As many rows of `table`, drawn with replacement so that x[:, column] has another mean.
 
     Weights are exp(c x[:, column]) with the c that moves the mean by `tilt`: covariate shift, in

@@ -1,4 +1,4 @@
-"""What the editor sees of a batch: parameters in several normalisations, types, preferences."""
+"""What the editor sees of a batch: parameters in several normalisations, types, lambda."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from metanet.editor.layers import (
     sum_at_targets,
     tiles_of,
 )
-from metanet.graphs.convert import Models, graph_of
+from metanet.graphs.batch import graph_of
+from metanet.graphs.packing import Models
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.network import ACTIVATIONS
-from metanet.mlp.probe import DEVIATION, VALUE_DEVIATION
 from metanet.mlp.spec import NORMS
+from metanet.probes.statistics import DEVIATION, VALUE_DEVIATION
 
 # Kinds of blocks, each with a scale of its own: leaves the inputs or not, enters the outputs or
 # not, consecutive or skip.
@@ -156,7 +157,7 @@ class Inputs:
     """What the editor sees of a batch with V nodes and T edge tiles.
 
     Attributes:
-      node: [V, 5 + requirements] float32, parameters in several normalisations and preferences;
+      node: [V, 5 + requirements] float32, parameters in several normalisations and log10 of lambda;
         then probe statistics of the node and of the graph, if any.
       types: [V, 3] int32, positional type, activation and normalisation (see `type_counts`).
       edge: [T, TILE, TILE, 5] float32, weights in several normalisations; then probe statistics,
@@ -194,7 +195,7 @@ def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> I
         ((graph.nodes["scale"] - 1.0) / scales.scale)[:, None],
         (graph.nodes["shift"] / scales.shift)[:, None],
         *[jnp.log(jnp.sqrt(total) + _SMALL) for total in ends],
-        graph.globals["preference"][owner] + 2.0,  # around 0 for the usual lambdas
+        graph.globals["log10_lambda"][owner] + 2.0,  # around 0 for the usual lambdas
     ]
     if "probe" in graph.nodes:
         of_nodes, of_edges = _probe_inputs(graph, scales, tiles, weight, layer, is_output)

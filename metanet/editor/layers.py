@@ -26,7 +26,7 @@ class Tiles:
 
 
 def tiles_of(graph: jraph.GraphsTuple) -> Tiles:
-    """The tiles of a batch from `graphs.convert.gather`."""
+    """The tiles of a batch from `graphs.batch.gather`."""
     exists = graph.edges["exists"].reshape(-1, TILE, TILE, 1)
     first = (0, 0)
     return Tiles(

@@ -12,10 +12,10 @@ from metanet.core import require
 from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Layer, tiles_of
 from metanet.editor.relax import bounded
-from metanet.graphs.convert import graph_of
+from metanet.graphs.batch import graph_of
 from metanet.graphs.topology import TILE, Template
-from metanet.mlp.probe import ProbeConfig
 from metanet.mlp.spec import NORMS
+from metanet.probes.rows import ProbeConfig
 
 MASKS = ("none", "edges", "inputs", "both")
 DTYPES = ("float32", "bfloat16")
@@ -102,7 +102,7 @@ class Editor(nn.Module):
     """Proposes an edit for every graph of a batch; equivariant to permutations of hidden neurons.
 
     Inputs are the parameters in several normalisations, positional and functional types, and the
-    preference (log10 lambda) at every node; with `EditorConfig.probe` also probe statistics. All
+    log10 of lambda at every node; with `EditorConfig.probe` also probe statistics. All
     normalisations are functions of the graph and of `scales`, so an edited model can be edited
     again.
     """

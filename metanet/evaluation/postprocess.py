@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet.baselines import fairness
-from metanet.baselines.fairness import Infeasible, Scores
-from metanet.core import each_model
 from metanet.data.tabular import Table
+from metanet.devices import each_model
 from metanet.evaluation.sweep import Sweep, map_models, timed
-from metanet.graphs.convert import Models, to_template
-from metanet.graphs.template import apply_rows
+from metanet.graphs.batch import to_template
+from metanet.graphs.packing import Models
+from metanet.graphs.padded import apply_rows
+from metanet.methods.fairness.scores import Infeasible, Scores
 
 _MEASURES = ("requirement", "jsd", "jsd_label", "accuracy", "accuracy_original")
 

@@ -13,15 +13,18 @@ import jraph
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import each_model, models_mesh, over_models, stream, to_host
+from metanet.core import stream
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit, Masks, Method, as_edit, edit_graph
+from metanet.devices import each_model, models_mesh, over_models, to_host
+from metanet.editor.apply import as_edit, edit_graph
+from metanet.editor.edits import Edit, EditFn, Masks
 from metanet.editor.model import TrainedEditor
 from metanet.editor.relax import hard_decisions
 from metanet.evaluation.pareto import pareto_mask
-from metanet.graphs.batching import stratify
-from metanet.graphs.convert import Models, gather, to_template
-from metanet.graphs.template import apply_rows
+from metanet.graphs.batch import gather, to_template
+from metanet.graphs.packing import Models
+from metanet.graphs.padded import apply_rows
+from metanet.graphs.strata import stratify
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 
@@ -86,10 +89,10 @@ def editor_method(
 
 
 def _asked(graph: jraph.GraphsTuple, setting: jax.Array) -> jraph.GraphsTuple:
-    """The batch with lambda, [] or [requirements], as the preference of every graph."""
-    weights = jnp.log10(jnp.atleast_1d(setting))[None]
-    preference = jnp.broadcast_to(weights, (len(graph.n_node), weights.shape[1]))
-    return graph._replace(globals=graph.globals | {"preference": preference})
+    """The batch with lambda, [] or [requirements], in the globals of every graph."""
+    exponents = jnp.log10(jnp.atleast_1d(setting))[None]
+    log10_lambda = jnp.broadcast_to(exponents, (len(graph.n_node), exponents.shape[1]))
+    return graph._replace(globals=graph.globals | {"log10_lambda": log10_lambda})
 
 
 def composed_method(
@@ -229,7 +232,7 @@ class Program:
 
     def __init__(
         self,
-        method: Method,
+        method: EditFn,
         context,
         models: Models,
         sets: Sequence[np.ndarray],
@@ -292,7 +295,7 @@ class Program:
 
 
 def evaluate(
-    method: Method,
+    method: EditFn,
     context,
     models: Models,
     ids: np.ndarray,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from metanet.core import Stopped, UserError, atomic_path, claim, require, to_host, wait_for_all
+from metanet.core import Stopped, UserError, atomic_path, match_settings, require
+from metanet.devices import to_host, wait_for_all
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams
 from metanet.mlp.sampling import Family, Members, PopulationConfig
@@ -143,14 +144,14 @@ def build(
       UserError: `folder` holds another population, or a file in it cannot be read.
       Stopped: `should_stop()` became true; finished families are stored.
     """
-    claim(folder, settings_of(config, data, seed, splits))
+    match_settings(folder, settings_of(config, data, seed, splits))
     rows = len(data.train.y)
     enough = f"at most the {rows} rows that models are trained on"
     require(max(config.batch_sizes) <= rows, "population.batch_sizes", config.batch_sizes, enough)
     catalogue = sampling.sample_catalogue(seed, config, data.n_features, data.n_classes)
-    everyone = sampling.sample_members(seed, config, len(catalogue))
+    all_models = sampling.sample_members(seed, config, len(catalogue))
     wanted = np.isin(np.array(SPLITS)[sampling.split_experiments(seed, config)], splits)
-    members = [sampling.select(one, wanted[one.experiment]) for one in everyone]
+    members = [sampling.select(one, wanted[one.experiment]) for one in all_models]
     numbers = [number for number, one in enumerate(members) if len(one.experiment)]
     paths = {number: folder / f"family_{number:03d}.npz" for number in numbers}
     missing = [number for number, path in paths.items() if not path.exists()]

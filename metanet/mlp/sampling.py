@@ -110,7 +110,7 @@ def sample_members(seed: int, config: PopulationConfig, n_families: int) -> tupl
     early = rng.integers(1, max(config.epochs // 5, 1) + 1, count)
     middle, last = np.full(count, max(config.epochs // 2, 1)), np.full(count, config.epochs)
     snapshots = np.stack([early, middle, last], axis=1).astype(np.int32)
-    everyone = Members(
+    all_models = Members(
         np.arange(count, dtype=np.int32),
         activation,
         dropout,
@@ -118,7 +118,9 @@ def sample_members(seed: int, config: PopulationConfig, n_families: int) -> tupl
         weight_decay,
         snapshots,
     )
-    return tuple(select(everyone, slice(family, None, n_families)) for family in range(n_families))
+    return tuple(
+        select(all_models, slice(family, None, n_families)) for family in range(n_families)
+    )
 
 
 def select(members: Members, index) -> Members:

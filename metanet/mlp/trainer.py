@@ -8,7 +8,8 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import models_mesh, over_models, stream
+from metanet.core import stream
+from metanet.devices import models_mesh, over_models
 from metanet.mlp.network import NORM_EPSILON, MLPParams, apply, fold, forward, init, layer_norm
 from metanet.mlp.sampling import Family, Members, select
 from metanet.mlp.spec import MLPSpec

@@ -3,7 +3,7 @@
 An objective is a pure function `objective(view: EditView) -> scalar`, to be minimised. Write it for
 one edit; vmap, batching and sharding happen outside. Hyperparameters are keyword arguments that a
 config binds with functools.partial. Nothing has to be registered: a config names any importable
-function by its dotted path.
+function by its dotted path. Its attribute `label`, if it has one, names its axis in pictures.
 """
 
 import importlib
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import struct
 
 import metanet.objectives
-from metanet.core import UserError
+from metanet import dotted
 from metanet.data.tabular import Table
-from metanet.editor.edit import Edit
-from metanet.graphs.template import PaddedMLP, apply_rows
+from metanet.editor.edits import Edit
+from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 
 
@@ -94,12 +94,12 @@ def known_objectives() -> list[str]:
     return sorted(names)
 
 
-def requirement_count(path: str | tuple[str, ...]) -> int:
-    """How many requirements a config's `requirement` names."""
-    return 1 if isinstance(path, str) else len(path)
+def paths_of(requirement: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The dotted paths that a config's `requirement` names, one or several."""
+    return (requirement,) if isinstance(requirement, str) else tuple(requirement)
 
 
-def resolve(path: str | tuple[str, ...]) -> Objective:
+def resolve(requirement: str | tuple[str, ...]) -> Objective:
     """The function that a config names as `package.module.function`.
 
     Several paths make one objective whose value is the vector of theirs, [requirements].
@@ -107,23 +107,24 @@ def resolve(path: str | tuple[str, ...]) -> Objective:
     Raises:
       UserError: there is no such function; the message lists metanet's own.
     """
-    if isinstance(path, str):
-        return _resolve_one(path)
-    objectives = [_resolve_one(one) for one in path]
+    if isinstance(requirement, str):
+        return _resolve_one(requirement)
+    objectives = [_resolve_one(path) for path in requirement]
     return lambda view: jnp.stack([objective(view) for objective in objectives])
 
 
-def _resolve_one(path):
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        found, reason = None, f" ({error})"
-    else:
-        reason = f", a {type(found).__name__}"
-    if not callable(found):
-        raise UserError(
-            f"config key requirement: found {path!r}{reason}, expected the dotted path of a "
-            f"function, for example one of {', '.join(known_objectives())}"
-        )
-    return found
+def labels_of(requirement: str | tuple[str, ...]) -> tuple[str, ...]:
+    """What the axes of a requirement's values say, one label for each path.
+
+    An objective carries its own as the attribute `label`; without one it is the function's name.
+    """
+    found = []
+    for path in paths_of(requirement):
+        name = path.rpartition(".")[2].replace("_", " ")
+        found.append(str(getattr(_resolve_one(path), "label", name)))
+    return tuple(found)
+
+
+def _resolve_one(path: str) -> Objective:
+    known = f"a function of an EditView, for example one of {', '.join(known_objectives())}"
+    return dotted.resolve(path, "requirement", known)

@@ -8,3 +8,6 @@ from metanet.objectives.base import EditView
 def inputs_kept(view: EditView) -> jax.Array:
     """The fraction of input features that the edited model may read."""
     return view.input_keep.mean()
+
+
+inputs_kept.label = "input features kept (fraction of all features)"

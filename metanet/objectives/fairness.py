@@ -38,12 +38,21 @@ def equalised_odds(view: EditView) -> jax.Array:
     return jnp.maximum(true_positive, false_positive).max()
 
 
+equalised_odds.label = "equalised odds difference (0 to 1)"
+
+
 def equal_opportunity(view: EditView) -> jax.Array:
     """The largest gap of the last class's true positive rate (Hardt, Price and Srebro 2016)."""
     label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])
     return _gap(view.decisions, label, view)[-1]
 
 
+equal_opportunity.label = "equal opportunity difference (0 to 1)"
+
+
 def demographic_parity(view: EditView) -> jax.Array:
     """The largest gap between groups in how often a class is decided on, over all classes."""
     return _gap(view.decisions, jnp.ones_like(view.decisions), view).max()
+
+
+demographic_parity.label = "demographic parity difference (0 to 1)"

@@ -11,8 +11,8 @@ from metanet.core import UserError, write_json
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import Template
-from metanet.mlp.probe import ProbeConfig
-from metanet.training.step import TrainState
+from metanet.probes.rows import ProbeConfig
+from metanet.training.inputs import TrainState
 
 
 class Checkpoints:
@@ -36,8 +36,8 @@ class Checkpoints:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, scales))
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        residents = tree.get("residents", ())
-        return TrainState(tree["params"], tree["optimiser"], tree["step"], residents)
+        members = tree.get("members", ())
+        return TrainState(tree["params"], tree["optimiser"], tree["step"], members)
 
     def save(self, state: TrainState, scales: Scales) -> None:
         """Writes a checkpoint, on disk when this returns; a no-op if this step is there."""
@@ -51,8 +51,8 @@ class Checkpoints:
 
 def _tree(state, scales):
     rest = {"optimiser": state.optimiser, "step": state.step}
-    if state.residents:
-        rest["residents"] = state.residents
+    if state.members:
+        rest["members"] = state.members
     known = {name: leaf for name, leaf in vars(scales).items() if leaf is not None}
     return {"params": state.params, "scales": known} | rest
 

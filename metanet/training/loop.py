@@ -13,35 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import (
-    Diverged,
-    Stopped,
-    claim,
-    models_mesh,
-    over_models,
-    replicate,
-    require,
-    to_host,
-)
+from metanet.core import Diverged, Stopped, match_settings, require
 from metanet.data.tabular import Table
+from metanet.devices import models_mesh, over_models, replicate, to_host
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
-from metanet.graphs.batching import stratify
-from metanet.graphs.convert import Models, pack
+from metanet.graphs.packing import Models, pack
+from metanet.graphs.strata import stratify
 from metanet.graphs.topology import Template
-from metanet.mlp import resident
+from metanet.mlp import online
+from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.population import Stack
-from metanet.mlp.resident import Residence
 from metanet.objectives.base import requirement_count, resolve
 from metanet.training.checkpoint import Checkpoints
-from metanet.training.step import (
-    TrainingConfig,
-    init_state,
-    make_chunk,
-    preference_pairs,
-    problem_of,
-    schedules,
-)
+from metanet.training.config import TrainingConfig, lambda_pairs
+from metanet.training.inputs import problem_of, schedules
+from metanet.training.step import init_state, make_chunk
 from metanet.training.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -50,10 +37,10 @@ CHUNK = 50  # steps per call of the compiled program, and per row of metrics.csv
 
 
 @dataclasses.dataclass(frozen=True)
-class Online:
+class OnlineTraining:
     """Models that train beside the editor; train: the data that they train on."""
 
-    residence: Residence
+    population: OnlinePopulation
     train: Table
 
 
@@ -68,7 +55,7 @@ def train_editor(
     seed: int,
     identity: dict,
     others: Sequence[tuple[np.ndarray, Table]] = (),
-    online: Online | None = None,
+    online: OnlineTraining | None = None,
     checkpoint_every: int = 500,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedEditor:
@@ -90,21 +77,21 @@ def train_editor(
     parts = [(ids, table), *others]
     mesh = models_mesh(config.batch_size)
     if online is not None:
-        members, whole = online.residence.members, f"a multiple of the {mesh.size} devices"
-        require(members % mesh.size == 0, "online.members", members, whole)
-        fewest = members * len(online.residence.families)
+        each, whole = online.population.members, f"a multiple of the {mesh.size} devices"
+        require(each % mesh.size == 0, "online.members", each, whole)
+        fewest = each * len(online.population.families)
     else:
         fewest = min(len(ids) for ids, _ in parts)
     enough = f"at most the {fewest} models that it is trained on"
     require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
-    check_preference(requirement, config)
-    claim(folder, settings_of(editor, config, requirement, seed, identity))
+    check_lambda_range(requirement, config)
+    match_settings(folder, settings_of(editor, config, requirement, seed, identity))
     scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
-    residence, residents, train = None, (), None
+    population, members, train = None, (), None
     if online is not None:
-        residence, train = online.residence, jax.tree.map(jnp.asarray, online.train)
-        residents, models = _residents(residence, models.template, seed, mesh)
+        population, train = online.population, jax.tree.map(jnp.asarray, online.train)
+        members, models = _first_members(population, models.template, seed, mesh)
         parts = [(np.arange(len(models.spec)), table)]
     strata = [stratify(models, ids, config.batch_size, mesh.size) for ids, _ in parts]
     budget = tuple(max(sizes) for sizes in zip(*(one.budget for one in strata), strict=True))
@@ -113,17 +100,17 @@ def train_editor(
         for drawn, (_, table) in zip(strata, parts, strict=True)
     ]
     state = replicate(init_state(editor, config, models, scales, seed), mesh)
-    state = state.replace(residents=residents)
+    state = state.replace(members=members)
     with contextlib.closing(Checkpoints(folder, editor, models.template)) as checkpoints:
         restored = checkpoints.restore(state, scales)
         if restored is None and online is not None:
-            grown = _burnt_in(residence, residents, train, seed, mesh, should_stop)
-            state = state.replace(residents=grown)
+            grown = _burnt_in(population, members, train, seed, mesh, should_stop)
+            state = state.replace(members=grown)
             checkpoints.save(state, scales)
         state = restored or state
         with contextlib.closing(Writer(folder, int(state.step))) as writer:
             state = _run(
-                make_chunk(editor, config, objective, budget, mesh, residence),
+                make_chunk(editor, config, objective, budget, mesh, population),
                 state, problems, config, checkpoint_every, should_stop,
                 save=lambda state: checkpoints.save(state, scales), write=writer.write,
             )  # fmt: skip
@@ -131,40 +118,42 @@ def train_editor(
     return TrainedEditor(params, scales, editor, models.template)
 
 
-def _residents(residence: Residence, template: Template, seed: int, mesh: jax.sharding.Mesh):
-    """The first residents, on the devices of the mesh, and the graphs that hold them."""
+def _first_members(
+    population: OnlinePopulation, template: Template, seed: int, mesh: jax.sharding.Mesh
+):
+    """The first members, on the devices of the mesh, and the graphs that hold them."""
     where = jax.sharding.NamedSharding(mesh, P("models"))
-    residents = jax.jit(lambda: resident.start(residence, seed), out_shardings=where)()
+    members = jax.jit(lambda: online.start(population, seed), out_shardings=where)()
     stacks = [
         Stack(family.spec, *to_host((one.state[0], one.drawn["activation"])))
-        for family, one in zip(residence.families, residents, strict=True)
+        for family, one in zip(population.families, members, strict=True)
     ]
-    return residents, pack(stacks, template)
+    return members, pack(stacks, template)
 
 
-def _burnt_in(residence, residents, train, seed, mesh, should_stop):
-    """The residents, on their devices, when they are of every age; one program for each family."""
+def _burnt_in(population, members, train, seed, mesh, should_stop):
+    """The members, on their devices, when they are of every age; one program for each family."""
     grown = []
-    for family, members in enumerate(residents):
-        function = functools.partial(resident.burn_in, residence, family)
+    for family, own in enumerate(members):
+        function = functools.partial(online.burn_in, population, family)
         mapped = over_models(function, mesh, (P("models"), P(), P()), P("models"))
         # Returns before it is computed: the next family's program is compiled meanwhile.
-        one = jax.jit(mapped, donate_argnums=0)(members, train, jnp.asarray(seed, jnp.int32))
+        one = jax.jit(mapped, donate_argnums=0)(own, train, jnp.asarray(seed, jnp.int32))
         if grown:
             jax.block_until_ready(grown[-1])
         grown.append(one)
         if should_stop():
             raise Stopped("editor: models in training were not of every age yet")
         if family % 10 == 9:
-            logger.info("editor: models of %d of %d specs are grown", family + 1, len(residents))
+            logger.info("editor: models of %d of %d specs are grown", family + 1, len(members))
     return jax.block_until_ready(tuple(grown))
 
 
-def check_preference(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
+def check_lambda_range(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
     """Raises UserError unless there is a range of lambda for every requirement."""
     count = requirement_count(requirement)
-    ok = len(preference_pairs(config.preference)) == count
-    require(ok, "preference", config.preference, f"{count} of (low, high)")
+    ok = len(lambda_pairs(config.lambda_range)) == count
+    require(ok, "lambda_range", config.lambda_range, f"{count} of (low, high)")
 
 
 def settings_of(
@@ -176,9 +165,9 @@ def settings_of(
 ) -> dict:
     """Everything that determines a trained editor, flat, for JSON; see `train_editor`."""
     shape, training = dataclasses.asdict(editor), dataclasses.asdict(config)
-    preference = training.pop("preference")
+    lambda_range = training.pop("lambda_range")
     flat = {f"editor.{key}": value for key, value in (shape | training).items()}
-    own = {"preference": preference, "requirement": requirement, "seed": seed}
+    own = {"lambda_range": lambda_range, "requirement": requirement, "seed": seed}
     return flat | own | identity
 
 

@@ -1,0 +1,96 @@
+"""Devices and processes: one mesh axis, `models`, over all there are."""
+
+import pathlib
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from metanet.core import require
+
+
+def device_name() -> str:
+    """How many devices and what they are; of a CPU its model too, where the system tells."""
+    devices, model = jax.devices(), ""
+    info = pathlib.Path("/proc/cpuinfo")
+    if devices[0].platform == "cpu" and info.exists():
+        names = [s.partition(":")[2].strip() for s in info.read_text().splitlines()
+                 if s.startswith("model name")]  # fmt: skip
+        model = f" ({names[0]})" if names else ""
+    return f"{len(devices)} x {devices[0].device_kind}{model}"
+
+
+def models_mesh(batch: int | None = None) -> jax.sharding.Mesh:
+    """One axis, `models`, on which the population and the editor's batch lie.
+
+    Over all devices or, given the size of a batch, over the largest number of every process's
+    devices that divides it.
+
+    Raises:
+      UserError: the batch cannot be divided among the processes.
+    """
+    processes = jax.process_count()
+    size = jax.local_device_count()
+    if batch is not None:
+        fits = [n for n in range(1, size + 1) if batch % (n * processes) == 0]
+        require(bool(fits), "batch_size", batch, f"a multiple of the {processes} processes")
+        size = fits[-1]
+    devices = [
+        device
+        for process in range(processes)
+        for device in [d for d in jax.devices() if d.process_index == process][:size]
+    ]
+    return jax.sharding.Mesh(devices, ("models",))
+
+
+def replicate(tree, mesh: jax.sharding.Mesh):
+    """The tree on every device of the mesh; its values are the same in every process."""
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(lambda tree: tree, out_shardings=everywhere)(tree)
+
+
+def to_host(tree):
+    """The tree with numpy leaves, in every process, wherever its arrays lie."""
+
+    def one(leaf):
+        elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        if elsewhere and not leaf.is_fully_replicated:
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(one, tree)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all of them have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def wait_for_all(name: str) -> None:
+    """Returns once every process is here: what the first one wrote before can be read."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def each_model(function):
+    """jax.vmap(function), for what runs networks.
+
+    On CPU the models are taken one after another: the activations of one stay in the cache, those
+    of a batch do not.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)
+    return lambda *args: jax.lax.map(lambda one: function(*one), args)
+
+
+def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):
+    """`function` run on every device's share of the `models` axis.
+
+    Values without that axis (`PartitionSpec()`) are replicated; reductions over it are written out
+    in `function` (`jax.lax.psum(..., "models")`).
+    """
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )

@@ -1,0 +1,57 @@
+"""Edit a stack of models with a trained editor."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metanet.editor.apply import edit_graph
+from metanet.editor.model import TrainedEditor
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack, pack_probes, unpack
+from metanet.graphs.topology import TILE
+from metanet.mlp.population import Stack
+from metanet.probes.rows import Points
+from metanet.probes.store import probe_stack
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def _edit_packed(editor, models, ids, log10_lambda, budget):
+    graph = gather(models, ids, log10_lambda, budget)
+    edited, masks = edit_graph(editor, graph)
+    nodes = {k: edited.nodes[k].reshape(-1, TILE)[:-1] for k in ("bias", "scale", "shift")}
+    weight = edited.edges["weight"].reshape(-1, TILE, TILE)
+    keep = masks.edges.reshape(-1, TILE, TILE)
+    return models.replace(weight=weight, **nodes), models.replace(weight=keep)
+
+
+def edit_stack(
+    editor: TrainedEditor, stack: Stack, lam, points: Points | None = None
+) -> tuple[Stack, tuple]:
+    """Edits M models of one spec.
+
+    Args:
+      lam: lambda, the requirement's weight; [requirements] where there are several.
+      points: the probe table, if the editor was trained with one: any table of such cells.
+
+    Returns:
+      The edited models, and the mask: one [M, n_source, n_target] float32 0/1 array per block.
+
+    Raises:
+      ValueError: the spec does not fit the editor's template, or the editor needs probe points.
+    """
+    models = pack([stack], editor.template)
+    if editor.config.probe is not None:
+        if points is None:
+            raise ValueError("points: found None, expected the probe table that the editor reads")
+        models = models.replace(probe=pack_probes([probe_stack(stack, points)]))
+    count = len(stack.activation)
+    budget = tuple(
+        count * int(n[0]) for n in (models.topologies.n_nodes, models.topologies.n_edges)
+    )
+    exponents = np.log10(np.atleast_1d(lam)).astype(np.float32)
+    log10_lambda = jnp.broadcast_to(exponents[None], (count, len(exponents)))
+    edited, keep = _edit_packed(editor, models, jnp.arange(count), log10_lambda, budget)
+    (edited,), (mask,) = unpack(edited, [stack.spec]), unpack(keep, [stack.spec])
+    return edited, mask.params.weights

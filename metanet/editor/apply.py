@@ -1,0 +1,115 @@
+"""Apply an editor inside jit: theta' = mask * (theta + gamma * delta), in one forward pass."""
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+from metanet.editor.edits import Edit, MaskPath, Masks
+from metanet.editor.layers import at_sources, sum_at_targets, tiles_of
+from metanet.editor.model import Editor, TrainedEditor
+from metanet.editor.relax import keep_mask
+from metanet.graphs.batch import edge_matrix, graph_of, input_vector, to_template
+from metanet.graphs.topology import TILE, Template
+from metanet.probes.statistics import MEAN
+
+
+def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
+    """Standard logistic noise for every edge and node.
+
+    A value depends on its graph's key ([G]) and its place in that graph alone, so neither padding
+    nor the number of devices changes it.
+    """
+
+    def draw(keys, sizes, total, size):
+        owner = graph_of(sizes, total)
+        local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[owner]
+        tile_keys = jax.vmap(jax.random.fold_in)(keys[jnp.minimum(owner, len(keys) - 1)], local)
+        return jax.vmap(lambda key: jax.random.logistic(key, (size,)))(tile_keys).reshape(-1)
+
+    n_edges, n_nodes = len(graph.senders) // TILE**2, len(graph.nodes["slot"]) // TILE
+    node_keys = jax.vmap(lambda key: jax.random.split(key)[1])(keys)
+    return Masks(
+        edges=draw(keys, graph.n_edge // TILE**2, n_edges, TILE**2),
+        inputs=draw(node_keys, graph.n_node // TILE, n_nodes, TILE),
+    )
+
+
+def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
+    """The same editor for models in a template of fewer hidden layers: it proposes the same edits.
+
+    What trains models in a template is faster in a small one.
+    """
+    own = editor.template
+    positions = np.arange(own.n_positions)
+    hidden = own.n_in + template.depth
+    rows = np.concatenate([positions[:hidden], positions[own.n_in + own.depth :]])
+    table = {"embedding": editor.params["position"]["embedding"][rows]}
+    return editor.replace(params=editor.params | {"position": table}, template=template)
+
+
+def edit_graph(
+    editor: TrainedEditor,
+    graph: jraph.GraphsTuple,
+    noise: Masks | None = None,
+    temperature: float = 1.0,
+    path: MaskPath | None = None,
+) -> tuple[jraph.GraphsTuple, Masks]:
+    """The edited batch, and its masks.
+
+    Args:
+      graph: from `graphs.batch.gather`, with log10 of lambda in its globals.
+      noise: added to the masks' logits; none for a deterministic edit.
+      temperature: of the masks' relaxation, which only gradients see.
+      path: where masks are evaluated; by default at 0 and 1, with gradients.
+
+    Returns:
+      The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
+      its own mask and that of the input it leaves, where there are such masks, both are 1.
+    """
+    network = Editor(editor.config, editor.template)
+    proposal = network.apply({"params": editor.params}, graph, editor.scales)
+    edges = jnp.ones_like(graph.edges["weight"])
+    inputs = jnp.ones_like(graph.nodes["bias"])
+
+    def masked(logits, sizes):
+        if path is None:
+            return keep_mask(logits, temperature)
+        owner = graph_of(sizes, len(logits))
+        return keep_mask(logits, temperature, path.alpha[owner], path.learns[owner])
+
+    if proposal.keep is not None:
+        edges = masked(proposal.keep + (0.0 if noise is None else noise.edges), graph.n_edge)
+    if proposal.input_keep is not None:
+        logits = proposal.input_keep + (0.0 if noise is None else noise.inputs)
+        inputs = masked(logits, graph.n_node)
+        leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]
+        edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
+    weight = graph.edges["weight"] + proposal.weight
+    deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
+    if editor.config.mean_replacement:
+        deltas["bias"] = deltas["bias"] + _mean_effect(graph, weight * (1.0 - edges))
+    weight = weight * edges
+    nodes = graph.nodes | {name: graph.nodes[name] + delta for name, delta in deltas.items()}
+    edited = graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight})
+    return edited, Masks(edges, inputs)
+
+
+def _mean_effect(graph: jraph.GraphsTuple, weight: jax.Array) -> jax.Array:
+    """What weights [E] add to their targets in the mean over the probe table: [V]."""
+    tiles, mean = tiles_of(graph), graph.nodes["probe"][:, MEAN, None]
+    effect = weight.reshape(-1, TILE, TILE, 1) * at_sources(tiles, mean)
+    return sum_at_targets(tiles, effect, len(mean))[:, 0]
+
+
+def as_edit(
+    editor: TrainedEditor, graph: jraph.GraphsTuple, edited: jraph.GraphsTuple, masks: Masks
+) -> Edit:
+    """A batch before and after editing, in its template."""
+    before = to_template(editor.template, graph)
+    return Edit(
+        before=before,
+        after=to_template(editor.template, edited),
+        keep=edge_matrix(editor.template, graph, masks.edges) * before.edge,
+        input_keep=input_vector(editor.template, graph, masks.inputs),
+    )

@@ -1,0 +1,54 @@
+"""Edits, and the functions that propose them."""
+
+from collections.abc import Callable
+
+import jax
+import jraph
+from flax import struct
+
+from metanet.graphs.padded import PaddedMLP
+
+
+@struct.dataclass
+class Edit:
+    """The edits of G models in their template; every leaf has a leading axis [G].
+
+    Masks are 0 or 1; straight-through in training.
+
+    Attributes:
+      before, after: the models; weights of `after` that are not kept are 0.
+      keep: [G, sources, targets] float32, 1 where a weight is kept, 0 where there is none.
+      input_keep: [G, features] float32, 1 where an input feature may be read.
+    """
+
+    before: PaddedMLP
+    after: PaddedMLP
+    keep: jax.Array
+    input_keep: jax.Array
+
+
+# method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`
+# is any pytree, `setting` the number that a front is swept over; what does not depend on it is
+# computed once.
+EditFn = Callable[[object, jraph.GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
+
+
+@struct.dataclass
+class Masks:
+    """Values per edge [E] and per node [V] of a batch: masks, or noise on their logits."""
+
+    edges: jax.Array
+    inputs: jax.Array
+
+
+@struct.dataclass
+class MaskPath:
+    """Where the masks of each graph of a batch are evaluated (see relax.keep_mask): [G + 1].
+
+    Attributes:
+      place: float32, what stands for 0.
+      learns: bool, whether the masks have gradients.
+    """
+
+    place: jax.Array
+    learns: jax.Array

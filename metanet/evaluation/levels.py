@@ -1,0 +1,45 @@
+"""lambda for a level of the requirement: so much of it at most, at the least divergence."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from metanet.evaluation.sweep import Sweep
+
+
+def best(points: np.ndarray, target: float) -> np.ndarray:
+    """The setting of least divergence among those that meet the target, per model or family.
+
+    Args:
+      points: (requirement, jsd) of S settings, [S, ..., 2]; NaN where there is no result.
+
+    Returns:
+      [...] int; where no setting meets the target, that of the least requirement.
+    """
+    requirement, jsd = np.moveaxis(np.where(np.isnan(points), np.inf, points), -1, 0)
+    meets = requirement <= target
+    least = np.where(meets, jsd, np.inf).argmin(0)
+    return np.where(meets.any(0), least, requirement.argmin(0))
+
+
+def solve(
+    sweep: Callable[[np.ndarray], Sweep],
+    lambda_range: tuple[float, float],
+    target: float,
+    count: int = 16,
+    rounds: int = 3,
+) -> float:
+    """lambda of the least mean JSD at which the mean requirement is at most `target`.
+
+    A log-spaced grid over `lambda_range`, then grids between the neighbours of what was best: the
+    requirement need not fall evenly, nor JSD rise, with lambda.
+
+    Args:
+      sweep: lambdas [count] -> what an editor makes of models that are not reported on.
+    """
+    low, high = lambda_range
+    for _ in range(rounds):
+        grid = np.geomspace(low, high, count)
+        found = int(best(sweep(grid).points, target))
+        low, high = grid[max(found - 1, 0)], grid[min(found + 1, count - 1)]
+    return float(grid[found])

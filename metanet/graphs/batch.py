@@ -1,0 +1,167 @@
+"""Packed models as padded jraph.GraphsTuples and as adjacency matrices, inside jit."""
+
+import jax
+import jax.numpy as jnp
+import jraph
+
+from metanet.graphs.packing import Models
+from metanet.graphs.padded import PaddedMLP
+from metanet.graphs.topology import TILE, Template, tiles
+
+
+def _place(counts: jax.Array, budget: int) -> tuple[jax.Array, jax.Array]:
+    """Which graph, and which of its tiles, lies at each of `budget` places: [budget] int32 each.
+
+    Places past the last graph belong to graph number len(counts).
+    """
+    ends = jnp.cumsum(counts)
+    place = jnp.arange(budget)
+    graph = jnp.searchsorted(ends, place, side="right", method="compare_all")
+    begins = jnp.concatenate([ends - counts, ends[-1:]])
+    return graph, place - begins[graph]
+
+
+def gather(
+    models: Models, ids: jax.Array, log10_lambda: jax.Array, budget: tuple[int, int]
+) -> jraph.GraphsTuple:
+    """A padded batch of models as graphs.
+
+    Args:
+      ids: [G] int32 rows of `models`; -1 for none (an empty graph).
+      log10_lambda: [G, requirements] float32, log10 of each requirement's weight lambda.
+      budget: (node tiles, edge tiles) that hold any G graphs that will be asked for.
+
+    Returns:
+      G + 1 graphs, the last of which is padding, with V = (node tiles + 1) * TILE nodes and
+      E = edge tiles * TILE^2 edges in tiles (TILE sources by TILE targets), by jraph's conventions:
+        nodes: bias, scale, shift [V] float32; slot [V] int32, the node's place in the template;
+          exists [V] bool.
+        edges: weight [E] float32; skip [E] bool; exists [E] bool.
+        globals: activation, norm [G + 1] int32; log10_lambda [G + 1, requirements].
+      With `models.probe`, nodes, edges and globals have its statistics under "probe": [V, ...],
+      [E, ...] and [G + 1, ...].
+    """
+    table, spec = models.topologies, models.spec[ids]
+    present = ids >= 0
+    n_nodes = jnp.where(present, table.n_nodes[spec], 0)
+    n_edges = jnp.where(present, table.n_edges[spec], 0)
+    node_budget, edge_budget = budget
+
+    def lookup(graph, local, model_start, spec_start):
+        real = graph < len(ids)
+        graph = jnp.minimum(graph, len(ids) - 1)
+        return real, model_start[ids[graph]] + local, spec_start[spec[graph]] + local
+
+    graph, local = _place(n_nodes, node_budget + 1)
+    real, row, static = lookup(graph, local, models.node_start, table.node_start)
+    offsets = jnp.concatenate([jnp.cumsum(n_nodes) - n_nodes, n_nodes.sum()[None]])
+    exists = table.exists[static] & real[:, None]
+    slot = (table.slot[static] * TILE)[:, None] + jnp.arange(TILE)[None]
+    nodes = {
+        "bias": jnp.where(real[:, None], models.bias[row], 0.0),
+        "scale": jnp.where(real[:, None], models.scale[row], 1.0),
+        "shift": jnp.where(real[:, None], models.shift[row], 0.0),
+        "slot": jnp.where(real[:, None], slot, 0),
+        "exists": exists,
+    }
+    probe = models.probe
+    if probe is not None:
+        nodes["probe"] = jnp.where(real[:, None, None], probe.node[row], 0.0)
+    graph, local = _place(n_edges, edge_budget)
+    real, row, static = lookup(graph, local, models.edge_start, table.edge_start)
+    source = jnp.where(real, offsets[graph] + table.source[static], node_budget)
+    target = jnp.where(real, offsets[graph] + table.target[static], node_budget)
+    weight = jnp.where(real[:, None, None], models.weight[row], 0.0)
+    edges = {
+        "weight": weight,
+        "skip": jnp.broadcast_to((table.skip[static] & real)[:, None, None], weight.shape),
+        "exists": exists[source][:, :, None] & exists[target][:, None, :],
+    }
+    of_graph = {
+        "activation": jnp.where(present, models.activation[ids], 0),
+        "norm": jnp.where(present, table.norm[spec], 0),
+        "log10_lambda": log10_lambda,
+    }
+    if probe is not None:
+        edges["probe"] = jnp.where(real[:, None, None, None], probe.edge[row], 0.0)
+        of_graph["probe"] = jnp.where(present[:, None], probe.graph[ids], 0.0)
+    ends = jnp.arange(TILE)
+    senders = (source * TILE)[:, None, None] + ends[None, :, None] + 0 * ends[None, None, :]
+    receivers = (target * TILE)[:, None, None] + 0 * ends[None, :, None] + ends[None, None, :]
+
+    def with_padding(values, last):
+        return jnp.concatenate([values, last])
+
+    def flat(tree, axes):  # the first `axes` become one
+        return {k: leaf.reshape(-1, *leaf.shape[axes:]) for k, leaf in tree.items()}
+
+    return jraph.GraphsTuple(
+        nodes=flat(nodes, 2),
+        edges=flat(edges, 3),
+        senders=senders.reshape(-1),
+        receivers=receivers.reshape(-1),
+        n_node=TILE * with_padding(n_nodes, (node_budget + 1 - n_nodes.sum())[None]),
+        n_edge=TILE**2 * with_padding(n_edges, (edge_budget - n_edges.sum())[None]),
+        globals={
+            k: jnp.pad(leaf, ((0, 1), *[(0, 0)] * (leaf.ndim - 1))) for k, leaf in of_graph.items()
+        },
+    )
+
+
+def graph_of(sizes: jax.Array, total: int) -> jax.Array:
+    """The graph that each node (or edge) belongs to: [total] int32 from [graphs] sizes."""
+    return jnp.repeat(jnp.arange(len(sizes)), sizes, total_repeat_length=total)
+
+
+def edge_matrix(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Edge values [E] as adjacency matrices [G, sources, targets] of the G real graphs."""
+    n_graphs = len(graph.n_node) - 1
+    grid = values.reshape(-1, TILE, TILE)
+    owner = graph_of(graph.n_edge // TILE**2, len(grid))
+    first = graph.senders.reshape(-1, TILE**2)[:, 0]
+    last = graph.receivers.reshape(-1, TILE**2)[:, 0]
+    source = graph.nodes["slot"][first] // TILE
+    target = graph.nodes["slot"][last] // TILE - tiles(template.n_in)
+    shape = (n_graphs, template.n_sources, template.n_targets, TILE, TILE)
+    # Padding has owner n_graphs, which is out of range and dropped.
+    matrix = jnp.zeros(shape, values.dtype).at[owner, source, target].set(grid, mode="drop")
+    matrix = matrix.transpose(0, 1, 3, 2, 4)
+    return matrix.reshape(n_graphs, template.n_sources * TILE, template.n_targets * TILE)
+
+
+def _by_slot(template, graph, values):
+    """Node values [V] by template node: [G, slots * TILE]."""
+    n_graphs = len(graph.n_node) - 1
+    grid = values.reshape(-1, TILE)
+    owner = graph_of(graph.n_node // TILE, len(grid))
+    slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
+    shape = (n_graphs, template.n_slots, TILE)
+    vector = jnp.zeros(shape, values.dtype).at[owner, slot].set(grid, mode="drop")
+    return vector.reshape(n_graphs, -1)
+
+
+def node_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] as vectors [G, targets] of the G real graphs; inputs are left out."""
+    return _by_slot(template, graph, values)[:, tiles(template.n_in) * TILE :]
+
+
+def input_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] of the inputs as vectors [G, features] of the G real graphs."""
+    return _by_slot(template, graph, values)[:, : template.n_in]
+
+
+def source_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+    """Node values [V] as vectors [G, sources] of the G real graphs; outputs are left out."""
+    return _by_slot(template, graph, values)[:, : template.n_sources * TILE]
+
+
+def to_template(template: Template, graph: jraph.GraphsTuple) -> PaddedMLP:
+    """The G real graphs of a batch in their template: every leaf has a leading axis [G]."""
+    return PaddedMLP(
+        weight=edge_matrix(template, graph, graph.edges["weight"]),
+        edge=edge_matrix(template, graph, graph.edges["exists"]),
+        **{k: node_vector(template, graph, graph.nodes[k]) for k in ("bias", "scale", "shift")},
+        node=node_vector(template, graph, graph.nodes["exists"]),
+        activation=graph.globals["activation"][:-1],
+        norm=graph.globals["norm"][:-1],
+    )

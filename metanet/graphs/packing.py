@@ -1,0 +1,189 @@
+"""Models of many specs in flat arrays of tiles, and back, bit for bit; on the host."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from metanet.graphs.tiling import from_tiles, layer_tiles, to_tiles
+from metanet.graphs.topology import TILE, Template, template_of, tiles, topology_of
+from metanet.mlp.network import MLPParams
+from metanet.mlp.population import Stack
+from metanet.mlp.spec import MLPSpec
+from metanet.probes.statistics import Probe
+
+
+@struct.dataclass
+class ProbeTiles:
+    """The statistics of probes.statistics.Probe, one model after the other; 0 for padding.
+
+    Attributes:
+      node: [node tiles, TILE, features] float32.
+      edge: [edge tiles, TILE, TILE, features] float32.
+      graph: [M, features] float32.
+    """
+
+    node: jax.Array
+    edge: jax.Array
+    graph: jax.Array
+
+
+@struct.dataclass
+class Topologies:
+    """The topologies of S specs, one after the other; fields as in topology.Topology.
+
+    Attributes:
+      n_edges, n_nodes: [S] int32, in tiles.
+      edge_start, node_start: [S] int32, where a spec's tiles begin.
+      source, target: [edge tiles] int32;  skip: [edge tiles] bool.
+      slot: [node tiles] int32;  exists: [node tiles, TILE] bool.
+      norm: [S] int32.
+    """
+
+    n_edges: jax.Array
+    n_nodes: jax.Array
+    edge_start: jax.Array
+    node_start: jax.Array
+    source: jax.Array
+    target: jax.Array
+    skip: jax.Array
+    slot: jax.Array
+    exists: jax.Array
+    norm: jax.Array
+
+
+@struct.dataclass
+class Models:
+    """The parameters of M models of S specs, one model after the other.
+
+    Attributes:
+      weight: [edge tiles, TILE, TILE] float32, source by target.
+      bias, scale, shift: [node tiles, TILE] float32; scale is 1 and shift 0 without a layer norm.
+      spec: [M] int32, into `topologies`.
+      activation: [M] int32.
+      edge_start, node_start: [M] int32, where a model's tiles begin.
+      probe: what the models do on a probe table, or None.
+    """
+
+    weight: jax.Array
+    bias: jax.Array
+    scale: jax.Array
+    shift: jax.Array
+    spec: jax.Array
+    activation: jax.Array
+    edge_start: jax.Array
+    node_start: jax.Array
+    topologies: Topologies
+    template: Template = struct.field(pytree_node=False)
+    probe: ProbeTiles | None = None
+
+
+def pack(stacks: list[Stack], template: Template | None = None) -> Models:
+    """All models of `stacks`, in their order; the template is theirs unless one is given.
+
+    Raises:
+      ValueError: the stacks do not share outputs, or do not fit `template`.
+    """
+    needed = template_of([stack.spec for stack in stacks])
+    template = template or needed
+    larger = [getattr(needed, k) > getattr(template, k) for k in ("n_in", "depth", "width")]
+    if needed.n_out != template.n_out or any(larger):
+        raise ValueError(f"stacks: found models that need {needed}, expected to fit {template}")
+    topologies = [topology_of(stack.spec, template) for stack in stacks]
+    parts = [parameter_tiles(s.spec, jax.tree.map(np.asarray, s.params)) for s in stacks]
+    n_edges = np.array([len(t.source) for t in topologies], np.int32)
+    n_nodes = np.array([len(t.slot) for t in topologies], np.int32)
+    spec_of = np.repeat(np.arange(len(stacks)), [len(s.activation) for s in stacks])
+
+    def starts(sizes):
+        return (np.cumsum(sizes) - sizes).astype(np.int32)
+
+    def joined(name):
+        return jnp.asarray(np.concatenate([getattr(t, name) for t in topologies]))
+
+    return Models(
+        **{k: jnp.asarray(np.concatenate([part[k] for part in parts])) for k in parts[0]},
+        spec=jnp.asarray(spec_of.astype(np.int32)),
+        activation=jnp.asarray(np.concatenate([s.activation for s in stacks]).astype(np.int32)),
+        edge_start=jnp.asarray(starts(n_edges[spec_of])),
+        node_start=jnp.asarray(starts(n_nodes[spec_of])),
+        topologies=Topologies(
+            n_edges=jnp.asarray(n_edges),
+            n_nodes=jnp.asarray(n_nodes),
+            edge_start=jnp.asarray(starts(n_edges)),
+            node_start=jnp.asarray(starts(n_nodes)),
+            **{k: joined(k) for k in ("source", "target", "skip", "slot", "exists")},
+            norm=jnp.asarray(np.array([t.norm for t in topologies], np.int32)),
+        ),
+        template=template,
+    )
+
+
+def parameter_tiles(spec: MLPSpec, params: MLPParams) -> dict[str, jax.Array]:
+    """`weight`, `bias`, `scale` and `shift` of Models for M models of one spec; may be traced."""
+    xp, count = params.weights[0].__array_namespace__(), len(params.weights[0])
+    blocks = [to_tiles(leaf) for leaf in params.weights]
+    found = {"weight": xp.concatenate(blocks, axis=1).reshape(-1, TILE, TILE)}
+    for name, leaves, fill in (
+        ("bias", params.biases, 0.0),
+        ("scale", params.scales, 1.0),
+        ("shift", params.shifts, 0.0),
+    ):
+        by_layer = dict(zip(range(1, spec.n_layers + 1), leaves, strict=False))
+        parts = [
+            layer_tiles(by_layer.get(k, xp.full((count, width), fill)), fill)
+            for k, width in enumerate(spec.widths)
+        ]
+        found[name] = xp.concatenate(parts, axis=1).reshape(-1, TILE)
+    return found
+
+
+def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
+    """The inverse of `pack`; `specs` in the order of the stacks that were packed."""
+    arrays = {k: np.asarray(getattr(models, k)) for k in ("weight", "bias", "scale", "shift")}
+    spec_of, activation = np.asarray(models.spec), np.asarray(models.activation)
+    stacks, edge, node = [], 0, 0
+    for number, spec in enumerate(specs):
+        count = int((spec_of == number).sum())
+        n_edges = int(models.topologies.n_edges[number])
+        n_nodes = int(models.topologies.n_nodes[number])
+        grid = arrays["weight"][edge : edge + count * n_edges]
+        grid = grid.reshape(count, n_edges, TILE, TILE)
+        weights, position = [], 0
+        for s, t in spec.blocks:
+            rows, columns = spec.widths[s], spec.widths[t]
+            size = tiles(rows) * tiles(columns)
+            weights.append(from_tiles(grid[:, position : position + size], rows, columns))
+            position += size
+
+        def by_layer(name, layers, node=node, count=count, n_nodes=n_nodes, spec=spec):
+            flat = arrays[name][node : node + count * n_nodes].reshape(count, -1)
+            first = np.cumsum([0, *[tiles(width) * TILE for width in spec.widths]])
+            return tuple(flat[:, first[k] : first[k] + spec.widths[k]] for k in layers)
+
+        normed = spec.hidden if spec.norm == "layer" else ()
+        params = MLPParams(
+            weights=tuple(weights),
+            biases=by_layer("bias", range(1, spec.n_layers + 1)),
+            scales=by_layer("scale", normed),
+            shifts=by_layer("shift", normed),
+        )
+        stacks.append(Stack(spec, params, activation[spec_of == number]))
+        edge, node = edge + count * n_edges, node + count * n_nodes
+    return stacks
+
+
+def pack_probes(probes: list[Probe]) -> ProbeTiles:
+    """The statistics of stacks, in the order in which `convert.pack` gets them."""
+    node, edge = [], []
+    for probe in probes:
+        layers = [layer_tiles(np.asarray(leaf)) for leaf in probe.node]
+        blocks = [to_tiles(np.asarray(leaf)) for leaf in probe.edge]
+        for parts, out in ((layers, node), (blocks, edge)):
+            joined = np.concatenate(parts, axis=1)
+            out.append(joined.reshape(-1, *joined.shape[2:]))
+    return ProbeTiles(
+        node=jnp.asarray(np.concatenate(node)),
+        edge=jnp.asarray(np.concatenate(edge)),
+        graph=jnp.asarray(np.concatenate([np.asarray(probe.graph) for probe in probes])),
+    )

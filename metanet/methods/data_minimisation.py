@@ -1,0 +1,150 @@
+"""Data minimisation without an editor: rank the features, keep the best (paper A.4.1)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+from metanet.data.tabular import Table
+from metanet.devices import each_model
+from metanet.editor.edits import Edit, EditFn
+from metanet.graphs.batch import to_template
+from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.topology import Template
+from metanet.methods.retrain import RetrainConfig, fresh, input_edges, jsd_loss, retrain
+from metanet.mlp.network import js_divergence
+
+# Importance(context, models [G], keys [G]) -> [G, features], higher is kept longer.
+Importance = Callable[[object, PaddedMLP, jax.Array], jax.Array]
+
+
+def permutation_importance(
+    template: Template, model: PaddedMLP, table: Table, key: jax.Array, repeats: int = 5
+) -> jax.Array:
+    """Permutation feature importance (Breiman 2001): [features] float32.
+
+    The mean drop of accuracy on `table` over `repeats` random permutations of one feature's column;
+    what sklearn.inspection.permutation_importance estimates.
+    """
+
+    def accuracy(x):
+        return (apply_rows(template, model, x).argmax(-1) == table.y).mean()
+
+    def drop(feature):
+        def once(repeat_key):
+            column = jax.random.permutation(repeat_key, table.x[:, feature])
+            return accuracy(table.x.at[:, feature].set(column))
+
+        feature_keys = jax.random.split(jax.random.fold_in(key, feature), repeats)
+        # The mean of differences, so that a feature without influence has exactly 0.
+        return (accuracy(table.x) - jax.lax.map(once, feature_keys)).mean()
+
+    return jax.lax.map(drop, jnp.arange(template.n_in))
+
+
+def greedy_importance(
+    template: Template, model: PaddedMLP, table: Table, rows: int = 1024
+) -> jax.Array:
+    """Greedy backward selection: [features] float32, how long a feature is kept, from 0.
+
+    The feature whose removal, besides those removed before it, moves the outputs least by JS
+    divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
+    """
+    x = table.x[:rows]
+    logits = apply_rows(template, model, x)
+
+    def remove(kept, number):
+        def cost(feature):
+            without = kept * (jnp.arange(template.n_in) != feature)
+            after = apply_rows(template, model, x * without[None])
+            return js_divergence(logits, after).mean()
+
+        costs = jax.lax.map(cost, jnp.arange(template.n_in))
+        worst = jnp.where(kept > 0, costs, jnp.inf).argmin()
+        return kept.at[worst].set(0.0), worst
+
+    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), jnp.arange(template.n_in))
+    return jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
+
+
+def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
+    """1 for the `count` features of highest importance [features]; ties go to the first."""
+    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)
+    return (rank < count).astype(jnp.float32)
+
+
+def importances(template: Template) -> Callable:
+    """For evaluation.sweep.map_models: every model's permutation importance on the context."""
+
+    def of_batch(table, graph: jraph.GraphsTuple, keys):
+        models = to_template(template, graph)
+        return each_model(lambda m, k: permutation_importance(template, m, table, k))(models, keys)
+
+    return of_batch
+
+
+def selection(template: Template, ranking: str) -> EditFn:
+    """FS: the original model without the features of least importance.
+
+    The setting is the number of features to keep. ranking: "global" (the context is one importance
+    [features] for all models, as in the paper), "model" or "greedy" (the context is the table on
+    which each model's own permutation importance, or order of greedy backward selection, is found).
+    """
+
+    def select(context, graph, keys):
+        before = to_template(template, graph)
+        importance = _importance(template, ranking, context, before, keys)
+
+        def at(count):
+            input_keep = jax.vmap(ranked_mask, in_axes=(0, None))(importance, count)
+            keep = jax.vmap(lambda m, i: input_edges(template, m, i))(before, input_keep)
+            return Edit(before, before.replace(weight=before.weight * keep), keep, input_keep)
+
+        return at
+
+    return select
+
+
+def selection_retrained(
+    template: Template, ranking: str, config: RetrainConfig, start: str
+) -> EditFn:
+    """FS & Retrain: a student on the kept features, distilled from the original by JSD.
+
+    The context is (what `selection` takes, the table to distil on). start: "fresh", a random start
+    as in the paper, or "original", the original weights, which is stronger.
+    """
+    plain = selection(template, ranking)
+
+    def select(context, graph, keys):
+        ranked, table = context
+        selected = plain(ranked, graph, keys)
+
+        def at(count):
+            edit = selected(count)
+
+            def student(model, keep, key):
+                teacher = apply_rows(template, model, table.x)
+                start_key, train_key = jax.random.split(key)
+                first = fresh(model, start_key) if start == "fresh" else model
+                return retrain(template, first, keep, table.x, teacher, jsd_loss, config, train_key)
+
+            return edit.replace(after=each_model(student)(edit.before, edit.keep, keys))
+
+        return at
+
+    return select
+
+
+def _importance(template, ranking, context, models, keys):
+    if ranking == "global":
+        return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
+    if ranking == "greedy":
+        return each_model(lambda m: greedy_importance(template, m, context))(models)
+    return each_model(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
+
+
+def global_importance(per_model: np.ndarray) -> np.ndarray:
+    """One ranking for a dataset: the mean of all models' importances [M, features]."""
+    return per_model.mean(0).astype(np.float32)

@@ -1,0 +1,139 @@
+"""What post-processing methods read and say, in plain numpy, and divergences of what they say.
+
+A method is a function `method(fit, test, setting) -> Outcome`: it reads the scores, labels and
+groups of `fit` and decides on the samples of `test`, whose `y` it never reads. Everything is binary
+classification; divergences are in nats. All methods know each sample's group. One-hot outputs pay a
+floor of divergence even where they agree with the original's labels.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import warnings
+
+import numpy as np
+
+from metanet.core import UserError
+
+SWEEP = (0.001, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
+
+
+class Infeasible(Exception):
+    """The method has no result for this model and setting; the message says why. Count it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What is known of n samples.
+
+    probability: [n] float64 in [0, 1], P(y = 1). y: [n] int, 0 or 1. group: [n] int from 0.
+    weight: what a sample counts in means over the data, [n]; only Group shift may be fitted on
+      samples of unequal weight.
+    """
+
+    probability: np.ndarray
+    y: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray | float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a method says about m samples.
+
+    outputs: its own output, a mixture: pairs of a weight [m] (they sum to 1) and a distribution
+      over the classes [m, 2]. labels: [m, 2], the distribution of the decision: one-hot where the
+      method is deterministic, exact (never sampled) where it randomises.
+    """
+
+    outputs: tuple[tuple[np.ndarray, np.ndarray], ...]
+    labels: np.ndarray
+
+
+def _both(positive: np.ndarray) -> np.ndarray:
+    """[..., 2] from P(y = 1), or from a decision, [...]."""
+    positive = np.asarray(positive, np.float64)
+    return np.stack([1 - positive, positive], axis=-1)
+
+
+def _decided(positive: np.ndarray) -> Outcome:
+    """A method whose output is its decision, P(label = 1) [m]."""
+    return Outcome(((np.ones(len(positive)), _both(positive)),), _both(positive))
+
+
+def _jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence in nats, [...], of distributions [..., 2]; 0 log 0 is 0."""
+    log_p, log_q, log_m = (np.log(np.maximum(x, 1e-300)) for x in (p, q, (p + q) / 2))
+    return np.maximum(0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1), 0.0)
+
+
+def jsd_out(outcome: Outcome, probability: np.ndarray) -> float:
+    """Mean JSD (nats) of a method's output, part by part, and the original's `probability` [m]."""
+    return float(sum((w * _jsd(part, _both(probability))).mean() for w, part in outcome.outputs))
+
+
+def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
+    """Mean JSD (nats) of `labels` [m, 2] and the original's label, `probability` [m] > 1/2."""
+    return float(_jsd(labels, _both(probability > 0.5)).mean())
+
+
+def one_hot_jsd(probability: np.ndarray) -> float:
+    """Mean JSD (nats) of the decision, as a one-hot distribution, to `probability` [...]."""
+    return float(_jsd(_both(probability > 0.5), _both(probability)).mean())
+
+
+def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
+    """Equalised odds difference of the label distributions `labels` [m, 2] (paper eq. 9).
+
+    The largest difference of two groups in expected true or false positive rate. A group without
+    samples of a class is left out there; a class with fewer than two groups left contributes 0. So
+    the value is in [0, 1], never NaN.
+    """
+    cells = [[labels[(y == c) & (group == g), 1] for g in np.unique(group)] for c in (0, 1)]
+    rates = [[cell.mean() for cell in row if len(cell)] or [0.0] for row in cells]
+    return float(max(max(row) - min(row) for row in rates))
+
+
+def _groups(fit: Scores, test: Scores) -> np.ndarray:
+    """The groups, sorted. Raises Infeasible for models and data with which no method can work."""
+    p = np.concatenate([fit.probability, test.probability])
+    if not (np.isfinite(p).all() and (np.abs(p - 0.5) <= 0.5).all()):
+        raise Infeasible("a probability is not a number in [0, 1]")
+    if np.unique(fit.probability > 0.5).size < 2:
+        raise Infeasible("the model predicts one class only")
+    for g in np.union1d(fit.group, test.group):
+        if np.unique(fit.y[fit.group == g]).size < 2:
+            raise Infeasible(f"the data to fit on lacks a class in group {g}")
+    return np.unique(fit.group)
+
+
+def _two_groups(fit: Scores, test: Scores) -> tuple[int, int]:
+    """(privileged, other): the group with more positive labels in `fit`, and the other."""
+    groups = _groups(fit, test)
+    if len(groups) != 2:
+        raise Infeasible(f"the method is for two groups, not {len(groups)}")
+    other, privileged = sorted(groups.tolist(), key=lambda g: fit.y[fit.group == g].mean())
+    return privileged, other
+
+
+@contextlib.contextmanager
+def _library():
+    """Where an optional library is imported and used: quiet, and UserError if it is missing."""
+    root, level, handler = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
+    root.addHandler(handler)  # or the notices at import would install one for good
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        missing = f"fairness baselines: {error.name} not found"
+        raise UserError(f"{missing}; install with pip install 'metanet[baselines]'") from error
+    finally:
+        logging.disable(level)
+        root.removeHandler(handler)
+
+
+def _above(values: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+    """How many of `values` [n] are above each threshold [...]."""
+    return len(values) - np.searchsorted(np.sort(values), threshold, side="right")

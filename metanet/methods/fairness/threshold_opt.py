@@ -1,0 +1,21 @@
+"""Equal odds by random thresholds (Hardt et al. 2016), by fairlearn."""
+
+import numpy as np
+
+from metanet.methods.fairness.scores import Outcome, Scores, _decided, _groups, _library
+
+
+def threshold_opt(fit: Scores, test: Scores, setting: dict) -> Outcome:
+    """Equal odds by random thresholds (Hardt et al. 2016), by fairlearn. One point: no setting."""
+    _groups(fit, test)
+    with _library():
+        from fairlearn.postprocessing import ThresholdOptimizer
+        from sklearn.linear_model import LinearRegression
+
+        model = LinearRegression()  # which predicts its input, the probability
+        model.coef_, model.intercept_ = np.ones(1), 0.0
+        optimizer = ThresholdOptimizer(
+            estimator=model, constraints="equalized_odds", prefit=True, predict_method="predict"
+        ).fit(fit.probability[:, None], fit.y, sensitive_features=fit.group)
+        x = test.probability[:, None]
+        return _decided(optimizer._pmf_predict(x, sensitive_features=test.group)[:, 1])

@@ -1,0 +1,166 @@
+"""Pruning without an editor: score every weight, keep the best ones (paper section 5)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metanet.data.tabular import Table
+from metanet.devices import each_model
+from metanet.editor.edits import Edit, EditFn
+from metanet.graphs.batch import edge_matrix, source_vector, to_template
+from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.topology import TILE, Template
+from metanet.methods.retrain import RetrainConfig, jsd_loss, label_loss, retrain
+from metanet.probes.statistics import MEAN, SALIENCY
+
+# score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
+Score = Callable[[Template, PaddedMLP, Table, jax.Array], jax.Array]
+
+
+def random(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """Uniform scores."""
+    return jax.random.uniform(key, model.weight.shape)
+
+
+def magnitude(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """|w|, one threshold for the whole model (Han et al. 2015)."""
+    return jnp.abs(model.weight)
+
+
+def layer_magnitude(
+    template: Template, model: PaddedMLP, table: Table, key: jax.Array
+) -> jax.Array:
+    """|w| over the root mean square of its block, one threshold for the whole model.
+
+    Blocks of different scale are pruned alike: the strongest one-shot score that uses no data.
+    """
+    layer = jnp.repeat(jnp.asarray(template.layer_of_slot), TILE)
+    source = jax.nn.one_hot(layer[: model.weight.shape[0]], template.depth + 2)
+    target = jax.nn.one_hot(layer[-model.weight.shape[1] :], template.depth + 2)
+    square = source.T @ model.weight**2 @ target
+    count = source.T @ model.edge.astype(jnp.float32) @ target
+    rms = jnp.sqrt(square / jnp.maximum(count, 1.0))
+    return jnp.abs(model.weight) / jnp.maximum(source @ rms @ target.T, 1e-12)
+
+
+def gradient(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """|g|, the gradient of the mean cross-entropy on `table` (Grad Importance)."""
+
+    def loss(weight):
+        return label_loss(apply_rows(template, model.replace(weight=weight), table.x), table.y)
+
+    return jnp.abs(jax.grad(loss)(model.weight))
+
+
+def snip(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """|g w|, the connection sensitivity (Lee, Ajanthan and Torr 2019)."""
+    return gradient(template, model, table, key) * jnp.abs(model.weight)
+
+
+def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Array:
+    """The mask [sources, targets] float32 of the round(fraction x weights) highest scores."""
+    flat = jnp.where(model.edge, score, -jnp.inf).reshape(-1)
+    count = jnp.round(fraction * model.edge.sum()).astype(jnp.int32)
+    order = jnp.argsort(flat, descending=True, stable=True)
+    keep = jnp.zeros(flat.shape, jnp.float32).at[order].set(jnp.arange(flat.size) < count)
+    return keep.reshape(score.shape)
+
+
+def _pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:
+    everything = jnp.ones((keep.shape[0], template.n_in))
+    return Edit(before, before.replace(weight=before.weight * keep), keep, everything)
+
+
+def one_shot(score: Score, template: Template) -> EditFn:
+    """Keeps the best weights by `score`, unchanged.
+
+    The context is the table that scores are measured on, the setting the fraction to keep.
+    """
+
+    def prune(table, graph, keys):
+        before = to_template(template, graph)
+        scores = each_model(lambda m, k: score(template, m, table, k))(before, keys)
+
+        def at(fraction):
+            keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
+            return _pruned(template, before, keep)
+
+        return at
+
+    return prune
+
+
+def brain_damage(template: Template) -> EditFn:
+    """Optimal Brain Damage (LeCun et al. 1990) with mean replacement, one shot.
+
+    Keeps the weights whose replacement by their mean effect in the bias costs most JS divergence,
+    to second order, by the batch's probe statistics. The setting is the fraction to keep.
+    """
+
+    def prune(context, graph, keys):
+        before = to_template(template, graph)
+        statistics = graph.nodes["probe"], graph.edges["probe"]
+        means = source_vector(template, graph, statistics[0][:, MEAN])
+        scores = edge_matrix(template, graph, statistics[1][:, SALIENCY])
+
+        def at(fraction):
+            keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
+            effect = (means[:, :, None] * before.weight * (1.0 - keep)).sum(1)
+            edit = _pruned(template, before, keep)
+            return edit.replace(after=edit.after.replace(bias=before.bias + effect))
+
+        return at
+
+    return prune
+
+
+def distilled(plain: EditFn, template: Template, config: RetrainConfig) -> EditFn:
+    """`plain`, then the kept parameters are distilled from the original on the context."""
+
+    def prune(table, graph, keys):
+        pruned = plain(table, graph, keys)
+
+        def student(edit, key):
+            teacher = apply_rows(template, edit.before, table.x)
+            return retrain(template, edit.after, edit.keep, table.x, teacher, jsd_loss, config, key)
+
+        def at(fraction):
+            edit = pruned(fraction)
+            return edit.replace(after=each_model(student)(edit, keys))
+
+        return at
+
+    return prune
+
+
+def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> EditFn:
+    """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019), few short rounds.
+
+    Each round trains the kept weights on the context's labels, drops those of least trained
+    magnitude and rewinds the rest to the original model, whose weights are the ticket's.
+    """
+
+    def ticket(model, table, fraction, key):
+        def one_round(keep, item):
+            number, round_key = item
+            trained = retrain(
+                template, model, keep, table.x, table.y, label_loss, config, round_key
+            )
+            share = fraction ** ((number + 1.0) / rounds)
+            return keep_best(model, jnp.abs(trained.weight) * keep, share) * keep, None
+
+        start = model.edge.astype(jnp.float32)
+        items = (jnp.arange(rounds), jax.random.split(key, rounds))
+        return jax.lax.scan(one_round, start, items)[0]
+
+    def prune(table, graph, keys):
+        before = to_template(template, graph)
+
+        def at(fraction):
+            keep = each_model(lambda m, k: ticket(m, table, fraction, k))(before, keys)
+            return _pruned(template, before, keep)
+
+        return at
+
+    return prune

@@ -1,0 +1,102 @@
+"""Retraining the kept parameters of one model, for baselines that train per model."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metanet.graphs.padded import PaddedMLP, apply_padded
+from metanet.graphs.topology import Template
+from metanet.mlp.network import js_divergence
+
+# loss(logits [rows, classes], target [rows, ...]) -> scalar
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainConfig:
+    """Adam with cosine decay. steps, batch_size (rows), learning_rate (the first)."""
+
+    steps: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+
+
+def jsd_loss(logits: jax.Array, teacher: jax.Array) -> jax.Array:
+    """Mean JS divergence (nats) to the teacher's logits [rows, classes]."""
+    return js_divergence(logits, teacher).mean()
+
+
+def label_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean cross-entropy (nats) with labels [rows]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+def retrain(
+    template: Template,
+    model: PaddedMLP,
+    keep: jax.Array,
+    x: jax.Array,
+    target: jax.Array,
+    loss: Loss,
+    config: RetrainConfig,
+    key: jax.Array,
+) -> PaddedMLP:
+    """`model` with its kept weights, biases, scales and shifts trained on (x, target).
+
+    Args:
+      keep: [sources, targets] 0/1; weights that are not kept stay 0.
+      x, target: [rows, features], [rows, ...]; every step samples `batch_size` rows.
+    """
+    optimiser = optax.scale_by_adam()
+    neuron = model.node.astype(x.dtype)
+    params = {
+        "weight": model.weight * keep,
+        "bias": model.bias,
+        "scale": model.scale,
+        "shift": model.shift,
+    }
+    masks = {"weight": keep, "bias": neuron, "scale": neuron, "shift": neuron}
+
+    def step(state, item):
+        params, moments = state
+        step_key, rate = item
+        rows = jax.random.randint(step_key, (config.batch_size,), 0, x.shape[0])
+
+        def batch_loss(params):
+            logits = apply_padded(template, model.replace(**params), x[rows])
+            return loss(logits, target[rows])
+
+        update, moments = optimiser.update(jax.grad(batch_loss)(params), moments)
+        params = jax.tree.map(lambda p, u, m: p - rate * u * m, params, update, masks)
+        return (params, moments), None
+
+    rates = optax.cosine_decay_schedule(config.learning_rate, config.steps)(
+        jnp.arange(config.steps)
+    )
+    keys = jax.random.split(key, config.steps)
+    (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), (keys, rates))
+    return model.replace(**params)
+
+
+def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:
+    """A fresh start in the model's architecture, as `mlp.network.init`."""
+    fan_in = jnp.maximum(model.edge.sum(0), 1).astype(jnp.float32)
+    bound = 1.0 / jnp.sqrt(fan_in)
+    weight_key, bias_key = jax.random.split(key)
+    weight = jax.random.uniform(weight_key, model.weight.shape, minval=-1.0) * bound[None]
+    bias = jax.random.uniform(bias_key, model.bias.shape, minval=-1.0) * bound
+    return model.replace(
+        weight=jnp.where(model.edge, weight, 0.0),
+        bias=jnp.where(model.node, bias, 0.0),
+        scale=jnp.ones_like(model.scale),
+        shift=jnp.zeros_like(model.shift),
+    )
+
+
+def input_edges(template: Template, model: PaddedMLP, input_keep: jax.Array) -> jax.Array:
+    """The edge mask [sources, targets] of a feature mask [features]."""
+    rows = jnp.ones(model.weight.shape[0]).at[: template.n_in].set(input_keep)
+    return model.edge * rows[:, None]

@@ -1,0 +1,261 @@
+"""Settings of an experiment: frozen dataclasses, checked when they are made."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from metanet.core import require
+from metanet.dotted import resolve
+from metanet.editor.model import EditorConfig
+from metanet.mlp.online import OnlineConfig
+from metanet.mlp.sampling import PopulationConfig
+from metanet.objectives.base import labels_of, paths_of
+from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
+
+EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
+MAIN_CURVES = 6  # a figure with more is not read
+SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number to the seed
+
+
+@dataclasses.dataclass(frozen=True)
+class EditorPlan:
+    """One editor to be trained, and on what.
+
+    Attributes:
+      editor, training: its shape, and how it is trained.
+      requirement: dotted path of the objective, or of several; None is the experiment's.
+      seeds: how many are trained: with the experiment's seed, that plus 1, ...
+      share: the fraction of training experiments it sees; a smaller share is part of a larger.
+      unseen: dotted path of a predicate of a spec (see mlp.subsets) whose models it does not see.
+      control: it sees all kinds of models, but as few as `unseen` would leave.
+      rows: the first rows of the `edit` data that it sees; 0 is all.
+      datasets: names of the datasets whose models it sees in turns; () is the experiment's own.
+      checkpoint_every: steps between checkpoints.
+    """
+
+    editor: EditorConfig = EditorConfig()
+    training: TrainingConfig = TrainingConfig()
+    requirement: str | tuple[str, ...] | None = None
+    seeds: int = 3
+    share: float = 1.0
+    unseen: str | None = None
+    control: bool = False
+    rows: int = 0
+    datasets: tuple[str, ...] = ()
+    checkpoint_every: int = 500
+
+    def __post_init__(self):
+        for key in ("seeds", "checkpoint_every"):
+            value = getattr(self, key)
+            require(value >= 1, f"editor.{key}", value, "at least 1")
+        require(self.rows >= 0, "editor.rows", self.rows, "0 for all rows, or a number of rows")
+        fraction = "a fraction above 0, at most 1"
+        require(0 < self.share <= 1, "editor.share", self.share, fraction)
+        if self.unseen is not None:
+            resolve(self.unseen, "editor.unseen", "a predicate of a spec")
+        ready = self.unseen is not None or not self.control
+        require(ready, "editor.control", True, "editor.unseen, whose number of experiments it takes")
+        # Masks of inputs and probes are of the dataset's own features.
+        plain = self.editor.mask in ("none", "edges") and self.editor.probe is None
+        expected = "an editor without probes and masks of inputs"
+        require(not self.datasets or plain, "editor.datasets", self.datasets, expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeConfig:
+    """One method: a recipe by dotted path, and what it is called with.
+
+    Attributes:
+      recipe: path of a function (testbed, editors, **options) -> Method.
+      editors: names of the editors that it is given, in their order.
+      seeds: of how many of their seeds at most; None is all.
+      options: the rest, converted by the annotations of the recipe's parameters.
+    """
+
+    recipe: str
+    editors: tuple[str, ...] = ()
+    seeds: int | None = None
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        ok = self.seeds is None or self.seeds >= 1
+        require(ok, "recipes.seeds", self.seeds, "at least 1, or None")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftConfig:
+    """Covariate shift of the test data: the mean of a feature moves (see tabular.covariate_shift).
+
+    Attributes:
+      feature: its name;  mean_shift: by how much its mean moves, in standard deviations.
+    """
+
+    feature: str
+    mean_shift: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What methods are evaluated on.
+
+    Attributes:
+      n_lambdas: settings of an editor, log-spaced over its range; per requirement.
+      fractions: of the weights, that pruning without an editor is swept over.
+      validation_models, test_models: settings are chosen on, and reported on, at most so many.
+      batch_size: models that are edited together.
+      reference_point: of hypervolumes: every requirement, and JSD (nats).
+      report_levels: of one requirement, at which tables give the JSD; () is spaced evenly.
+      main_methods: curves of the main figure; () is the first six.
+      exclude_constant: models whose decisions on the `edit` data are all one class are set apart.
+      subsets: parts of the test models that are reported too: name, and dotted path of a predicate
+        of a spec.
+    """
+
+    n_lambdas: int = 20
+    fractions: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+    validation_models: int = 100
+    test_models: int = 450
+    batch_size: int = 16
+    reference_point: tuple[float, ...] = (1.0, 0.1)
+    report_levels: tuple[float, ...] = ()
+    main_methods: tuple[str, ...] = ()
+    exclude_constant: bool = False
+    subsets: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for key in ("n_lambdas", "validation_models", "test_models", "batch_size"):
+            value = getattr(self, key)
+            require(value >= 1, f"evaluation.{key}", value, "at least 1")
+        inside = bool(self.fractions) and all(0 < one <= 1 for one in self.fractions)
+        expected = "fractions above 0, at most 1"
+        require(inside, "evaluation.fractions", self.fractions, expected)
+        positive = all(value > 0 for value in self.reference_point)
+        require(positive, "evaluation.reference_point", self.reference_point, "positive numbers")
+        few = len(self.main_methods) <= MAIN_CURVES
+        expected = f"at most {MAIN_CURVES} methods"
+        require(few, "evaluation.main_methods", self.main_methods, expected)
+        for name, path in self.subsets.items():
+            resolve(path, f"evaluation.subsets.{name}", "a predicate of a spec")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """All settings of an experiment.
+
+    Attributes:
+      task: a label for titles and tables.
+      dataset: a built-in name or the dotted path of a function that returns `data.Raw`.
+      requirement: dotted path of the objective, or of several.
+      lambda_range: (low, high) of lambda for methods without an editor, one pair per requirement.
+      group: the protected attribute; None is the dataset's first.
+      other_datasets: whose models editors may be trained on too.
+      editors: what may be trained, by name;  recipes: what may be evaluated, by name.
+      methods: which are, in the order of tables and legends; () is all editors, then all recipes.
+        An editor is trained if a method uses it.
+      levels: of the requirement, for which lambdas of the editors are found.
+      shifts: other test data that every method is evaluated on too, by name.
+    """
+
+    requirement: str | tuple[str, ...]
+    task: str = "experiment"
+    dataset: str = "synthetic"
+    seed: int = 0
+    group: str | None = None
+    other_datasets: tuple[str, ...] = ()
+    lambda_range: LambdaRange = TrainingConfig.lambda_range
+    population: PopulationConfig = PopulationConfig()
+    online: OnlineConfig = OnlineConfig()
+    editors: dict[str, EditorPlan] = dataclasses.field(default_factory=dict)
+    recipes: dict[str, RecipeConfig] = dataclasses.field(default_factory=dict)
+    methods: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+    shifts: dict[str, ShiftConfig] = dataclasses.field(default_factory=dict)
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self):
+        require(0 <= self.seed < SEEDS, "seed", self.seed, f"0 to {SEEDS - 1}")
+        labels_of(self.requirement)  # which resolves them
+        _check_range(self.requirement, self.lambda_range)
+        count = len(paths_of(self.requirement)) + 1
+        box = self.evaluation.reference_point
+        expected = f"{count} numbers: for every requirement, and JSD"
+        require(len(box) == count, "evaluation.reference_point", box, expected)
+        require(count == 2 or not self.levels, "levels", self.levels, "one requirement")
+        names = self.method_names
+        require(bool(names), "methods", names, "names of editors or recipes")
+        require(len(set(names)) == len(names), "methods", names, "every name once")
+        for name in names:
+            known = f"some of {', '.join((*self.editors, *self.recipes))}"
+            require(name in self.editors or name in self.recipes, "methods", name, known)
+        folders = {}
+        for name in names:
+            other = folders.setdefault(slug(name), name)
+            require(other == name, "methods", name, f"another name: its folder is that of {other}")
+        for name in self.evaluation.main_methods:
+            known = f"some of {', '.join(names)}"
+            require(name in names, "evaluation.main_methods", name, known)
+        for name, plan in self.editors.items():
+            self._check_plan(name, plan)
+        for name in names:
+            for editor in self.recipe(name).editors:
+                known = f"some of {', '.join(self.editors)}"
+                require(editor in self.editors, f"recipes.{name}.editors", editor, known)
+
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """The methods that are evaluated, in order."""
+        if self.methods:
+            return self.methods
+        return (*self.editors, *(name for name in self.recipes if name not in self.editors))
+
+    def recipe(self, name: str) -> RecipeConfig:
+        """The recipe of the method called `name`."""
+        if name in self.recipes:
+            return self.recipes[name]
+        return RecipeConfig(EDITED, editors=(name,))
+
+    @property
+    def used_editors(self) -> tuple[str, ...]:
+        """The editors that methods use, in the order in which they are trained."""
+        used = {one for name in self.method_names for one in self.recipe(name).editors}
+        return tuple(name for name in self.editors if name in used)
+
+    def requirement_of(self, plan: EditorPlan) -> str | tuple[str, ...]:
+        """The dotted paths of what an editor is trained for."""
+        return self.requirement if plan.requirement is None else plan.requirement
+
+    def _check_plan(self, name: str, plan: EditorPlan) -> None:
+        requirement = self.requirement_of(plan)
+        labels_of(requirement)
+        _check_range(requirement, plan.training.lambda_range)
+        known = (self.dataset, *self.other_datasets)
+        ready = set(plan.datasets) <= set(known)
+        require(ready, "editor.datasets", plan.datasets, f"some of {', '.join(known)}")
+        if self.population.mode == "online":
+            plain = not plan.datasets and plan.editor.probe is None and plan.unseen is None
+            expected = "editors without probe, datasets, share and unseen"
+            ready = plain and plan.share == 1
+            require(ready, "population.mode", f"online for {name}", expected)
+
+
+def _check_range(requirement, lambda_range) -> None:
+    count = len(paths_of(requirement))
+    ok = len(lambda_pairs(lambda_range)) == count
+    require(ok, "lambda_range", lambda_range, f"{count} of (low, high)")
+
+
+def slug(name: str) -> str:
+    """The folder of the method or editor called `name`."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def flat(settings: Any, prefix: str) -> dict:
+    """The fields of a dataclass or mapping, nested ones too, as one dict for JSON: `prefix.key`."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        settings = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    if not isinstance(settings, Mapping):
+        return {prefix: settings}
+    found = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}.{name}")
+    return found

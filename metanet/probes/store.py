@@ -1,0 +1,126 @@
+"""Probe statistics of stacks and populations; a population's are stored on disk."""
+
+import functools
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from metanet.core import UserError, atomic_path, match_settings
+from metanet.devices import models_mesh, over_models, to_host, wait_for_all
+from metanet.mlp.population import Population, Stack
+from metanet.probes.rows import Points
+from metanet.probes.statistics import Probe, statistics
+
+BATCH = 4  # models
+
+
+@functools.cache
+def _compiled(mesh: jax.sharding.Mesh, options: tuple[tuple[str, int], ...]):
+    def sharded(spec, *arguments):
+        shares = (P("models"), P("models"), P()), P("models")
+        return over_models(functools.partial(_statistics, spec), mesh, *shares)(*arguments)
+
+    return jax.jit(sharded, static_argnums=0, compiler_options=dict(options))
+
+
+def _statistics(spec, params, activation, points):
+    def one(pair):
+        return statistics(spec, *pair, points)
+
+    # Few models at a time: their activations stay in the cache. All batches are whole, so that the
+    # statistics are compiled once.
+    count = len(activation)
+    rows = jnp.arange(-(-count // BATCH) * BATCH) % count if count > BATCH else jnp.arange(count)
+    models = jax.tree.map(lambda leaf: leaf[rows], (params, activation))
+    found = jax.lax.map(one, models, batch_size=BATCH)
+    return jax.tree.map(lambda leaf: leaf[:count], found)
+
+
+def probe_stack(
+    stack: Stack, points: Points, once: bool = False, mesh: jax.sharding.Mesh | None = None
+) -> Probe:
+    """The statistics of M models of one spec; every leaf has a leading axis [M].
+
+    Args:
+      once: whether compiling takes longer than running, so that CPU programs are not optimised.
+      mesh: the devices among which the models are divided, which M is a multiple of; by default
+        one of this process.
+    """
+    cheap = once and jax.default_backend() == "cpu"
+    options = (("xla_backend_optimization_level", 0),) if cheap else ()
+    mesh = mesh or jax.sharding.Mesh(jax.local_devices()[:1], ("models",))
+    compiled = _compiled(mesh, options)
+    return compiled(stack.spec, stack.params, jnp.asarray(stack.activation), points)
+
+
+def probe_population(
+    folder: pathlib.Path,
+    population: Population,
+    points: Points,
+    settings: dict,
+    between: Callable[[], None] = lambda: None,
+) -> list[Probe]:
+    """The statistics of every stack, numpy leaves, computed once and stored in `folder`.
+
+    Args:
+      settings: what the population and the points depend on, flat, for JSON.
+      between: called between stacks, of which those before the last are stored; may raise.
+
+    Raises:
+      UserError: `folder` holds those of other settings, or a file in it cannot be read.
+    """
+    match_settings(folder, settings)
+    paths = [folder / f"family_{number:03d}.npz" for number in range(len(population.stacks))]
+    pairs = zip(paths, population.stacks, strict=True)
+    missing = [(path, stack) for path, stack in pairs if not path.exists()]
+    wait_for_all("missing probes")  # the same ones in every process
+    pending, mesh = None, models_mesh()
+    for path, stack in [*missing, (None, None)]:
+        # Returns before it is computed: the next stack is compiled meanwhile.
+        running = stack and probe_stack(_whole(stack, mesh.size), points, once=True, mesh=mesh)
+        if pending is not None:
+            _save(*pending)
+            between()
+        pending = path, running, stack and len(stack.activation)
+    wait_for_all("probes")
+    return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
+
+
+def _whole(stack: Stack, size: int) -> Stack:
+    """The stack and, up to a multiple of `size` models, its first ones again."""
+    rows = np.arange(-(-len(stack.activation) // size) * size) % len(stack.activation)
+    params = jax.tree.map(lambda leaf: leaf[rows], stack.params)
+    return Stack(stack.spec, params, stack.activation[rows])
+
+
+def _save(path: pathlib.Path, probe: Probe, count: int) -> None:
+    probe = jax.tree.map(lambda leaf: leaf[:count], to_host(probe))
+    arrays = {
+        f"{name}_{index}": leaf
+        for name in ("node", "edge")
+        for index, leaf in enumerate(getattr(probe, name))
+    }
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, graph=probe.graph, **arrays)
+
+
+def _load(path: pathlib.Path, stack: Stack) -> Probe:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        counts = {"node": len(stack.spec.widths), "edge": len(stack.spec.blocks)}
+        leaves = {
+            name: tuple(arrays[f"{name}_{index}"] for index in range(count))
+            for name, count in counts.items()
+        }
+        if len(arrays["graph"]) != len(stack.activation):
+            raise ValueError(f"{len(arrays['graph'])} models")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        expected = f"the statistics of {len(stack.activation)} models"
+        raise UserError(f"{path}: found {error!r}, expected {expected}; remove it") from error
+    return Probe(graph=arrays["graph"], **leaves)

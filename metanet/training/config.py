@@ -1,0 +1,73 @@
+"""How an editor is trained."""
+
+import dataclasses
+
+from metanet.core import require
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How an editor is trained (paper A.4, and the recipe of BUILD_NOTES.md).
+
+    Attributes:
+      steps: optimiser steps.
+      batch_size: models per step.
+      points: data points per step.
+      balanced: whether every cell of (label, group) gives the same share of them; preservation is
+        weighted back to the data as they are.
+      learning_rate: the peak; linear warm-up over `warmup` steps, then cosine to
+        `final_learning_rate` times the peak.
+      weight_decay: decoupled.
+      clip: the gradient's largest global norm.
+      ramp: the fraction of steps over which lambda rises from 0.
+      mask_noise: the scale of the logistic noise on mask logits.
+      mask_temperature, decision_temperature: of the relaxations.
+      mask_path: the chance of a model that its masks learn in a step, from gradients at a random
+        place between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
+      lambda_range: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
+        With several requirements, one such pair for each.
+      scalarisation: "linear": JSD + lambda * requirement; "epo": lambda is drawn per step, and the
+        batch's means are led to where JSD = lambda * requirement (see scalarise.epo_weights).
+      lambda_power: linear: a model's loss counts (lambda / high)^-power, sums of lambda where
+        there are several.
+    """
+
+    steps: int
+    batch_size: int = 16
+    points: int = 256
+    balanced: bool = False
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 0.02
+    warmup: int = 50
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ramp: float = 0.3
+    mask_noise: float = 1.0
+    mask_temperature: float = 1.0
+    decision_temperature: float = 0.2
+    mask_path: float = 0.0
+    lambda_range: tuple = (0.001, 0.5)
+    lambda_power: float = 0.0
+    scalarisation: str = "linear"
+
+    def __post_init__(self):
+        for key in ("steps", "batch_size", "points"):
+            value = getattr(self, key)
+            require(value >= 1, f"editor.{key}", value, "at least 1")
+        for key in ("clip", "mask_temperature", "decision_temperature"):
+            value = getattr(self, key)
+            require(value > 0, f"editor.{key}", value, "a positive number")
+        known = ("linear", "epo")
+        found = self.scalarisation
+        require(found in known, "editor.scalarisation", found, f"one of {', '.join(known)}")
+        share = self.mask_path
+        require(0 <= share <= 1, "editor.mask_path", share, "0 <= mask_path <= 1")
+        pairs = lambda_pairs(self.lambda_range)
+        ok = all(len(pair) == 2 and 0 < pair[0] <= pair[1] for pair in pairs)
+        require(ok, "lambda_range", self.lambda_range, "(low, high) with 0 < low <= high")
+
+
+def lambda_pairs(lambda_range: tuple) -> tuple[tuple[float, float], ...]:
+    """(low, high) of every requirement's lambda; a single pair may be given by itself."""
+    nested = all(isinstance(part, (tuple, list)) for part in lambda_range)
+    return tuple(tuple(pair) for pair in (lambda_range if nested else (lambda_range,)))
