@@ -33,14 +33,33 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         },
         "GMN - Joint": {"mask": "both"},
     }
-    config.composed = {
-        "GMN - Features, then weights": ("GMN - Features", "GMN - Weights"),
-        "GMN - Weights, then features": ("GMN - Weights", "GMN - Features"),
+    composed = "metanet.methods.editor.composed"
+    baseline = {
+        "recipe": "metanet.methods.composition.selected_pruned",
+        "retrain": dm.RETRAIN,
+        "every": 2,
     }
-    config.baselines = ("FS & Retrain, then SNIP", "FS & Retrain, then SNIP & Distil")
-    for key in ("retrain", "retrain_every"):
-        config.evaluation[key] = features.evaluation[key]
-    config.evaluation.distil = weights.evaluation.distil
+    config.recipes = {
+        "GMN - Features, then weights": {
+            "recipe": composed,
+            "editors": ("GMN - Features", "GMN - Weights"),
+        },
+        "GMN - Weights, then features": {
+            "recipe": composed,
+            "editors": ("GMN - Weights", "GMN - Features"),
+        },
+        "FS & Retrain, then SNIP": baseline,
+        "FS & Retrain, then SNIP & Distil": baseline | {"distil": pruning.DISTIL},
+    }
+    config.methods = (
+        "GMN - Features",
+        "GMN - Weights",
+        "GMN - Joint",
+        "GMN - Features, then weights",
+        "GMN - Weights, then features",
+        "FS & Retrain, then SNIP",
+        "FS & Retrain, then SNIP & Distil",
+    )
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
     config.evaluation.n_lambdas = 8  # per requirement: 64 pairs
     # (features, weights, JSD in nats)

@@ -11,6 +11,8 @@ from configs import pruning
 def get_config(dataset: str = "adult") -> ConfigDict:
     config = pruning.get_config(dataset)
     config.editor.seeds = 1
-    config.editors = {f"GMN, {rows} rows": {"rows": rows} for rows in (50, 150, 500, 1500, 5000)}
-    config.refined, config.baselines = {}, ()
+    counts = (50, 150, 500, 1500, 5000)
+    editors = {f"GMN, {rows} rows": {"rows": rows} for rows in counts}
+    config.editors, config.methods = editors, tuple(editors)
+    config.evaluation.main_methods = ()
     return config

@@ -29,13 +29,26 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         }
         for name, own in whole.items()
     }
-    config.editors = whole | {k: v for group in separate.values() for k, v in group.items()}
-    config.united = {f"{name}, {EDITORS} editors": tuple(group) for name, group in separate.items()}
+    editors = whole | {k: v for group in separate.values() for k, v in group.items()}
+    config.editors = editors
+    unions = {
+        f"{name}, {EDITORS} editors": {
+            "recipe": "metanet.methods.editor.front_union",
+            "editors": tuple(group),
+        }
+        for name, group in separate.items()
+    }
     # How many preference vectors each needs.
-    config.variants = {
-        f"{editor}, {count} preferences": {"editor": editor, "n_lambdas": count}
+    counted = {
+        f"{editor}, {count} preferences": {
+            "recipe": "metanet.methods.editor.edited",
+            "editors": (editor,),
+            "n_lambdas": count,
+        }
         for editor in whole
         for count in (3, 5, 10)
     }
-    config.refined, config.baselines = {}, ()
+    config.recipes = unions | counted
+    config.methods = (*editors, *counted, *unions)
+    config.evaluation.main_methods = (*whole, *unions)
     return config

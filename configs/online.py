@@ -24,5 +24,6 @@ def get_config(which: str = "adult") -> ConfigDict:
     config.population.mode = mode
     config.editor.seeds = 1
     config.editors = {name: {"steps": steps} for name, steps in STEPS[mode].items()}
-    config.refined, config.baselines = {}, ()
+    config.methods = tuple(STEPS[mode])
+    config.evaluation.main_methods = ()
     return config

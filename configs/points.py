@@ -19,10 +19,16 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
     config.editors = {name: own | {"probe": common.PROBE | kind} for name, kind in kinds.items()}
     # Training and edit differ: other points, and points of older people.
     shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
-    config.variants = {
-        f"{name}, {kind}": {"editor": name, "probe": common.PROBE | kinds[name] | change}
+    others = {
+        f"{name}, {kind}": {
+            "recipe": "metanet.methods.editor.edited",
+            "editors": (name,),
+            "probe": common.PROBE | kinds[name] | change,
+        }
         for name in ("64 points", "256 points")
         for kind, change in shown.items()
     }
-    config.refined, config.baselines = {}, ()
+    config.recipes = others
+    config.methods = (*kinds, *others)
+    config.evaluation.main_methods = tuple(kinds)
     return config

@@ -29,20 +29,20 @@ STUDIES = (
 
 def smoke(config: ConfigDict) -> None:
     """Every kind of run in minutes on two cores; its numbers mean nothing."""
-    config.population.experiments = 16
-    config.population.max_specs = 2
-    config.population.epochs = 1
-    config.population.depths = (1,)
-    config.population.widths = (8,)
-    if config.task == "timing":
-        config.editor.steps, config.timed_models = 2, 2
-        config.parts = {"pruning": config.parts.pruning}
-        config.parts.pruning.editors = {"GMN": {}}
-        config.parts.pruning.baselines = ("Random",)
-        config.parts.pruning.refined = {}
-        _tiny(config.parts.pruning)
+    _population(config, experiments=16, max_specs=2, epochs=1, depths=(1,), widths=(8,))
+    if "experiments" in config:
+        config.steps, config.timed_models = 2, 2
+        config.experiments = {"pruning": config.experiments.pruning}
+        config.experiments.pruning.methods = ("GMN - Prune & Edit", "Random")
+        config.experiments.pruning.evaluation.main_methods = ()
+        _tiny(config.experiments.pruning)
         return
     _tiny(config)
+
+
+def _population(config: ConfigDict, **sizes) -> None:
+    for key, value in sizes.items():
+        config.population[key] = value
 
 
 def _tiny(config: ConfigDict) -> None:
@@ -57,18 +57,20 @@ def _tiny(config: ConfigDict) -> None:
         for key, value in {"steps": 50, "seeds": 1}.items():
             if key in settings:
                 settings[key] = value
-    config.refined = dict(list(config.refined.items())[:1])
-    for settings in config.refined.values():
-        settings.steps = 2
+    # One refined editor is enough.
+    refined = [name for name in config.methods if name.endswith(" steps")]
+    config.methods = tuple(name for name in config.methods if name not in refined[1:])
+    main = config.evaluation.main_methods
+    config.evaluation.main_methods = tuple(name for name in main if name in config.methods)
+    for recipe in config.recipes.values():
+        for key in ("descent", "distil", "retrain"):
+            if key in recipe:
+                recipe[key].steps = 2 if key == "descent" else 4
+        for key, value in {"n_lambdas": 2, "every": 4}.items():
+            if key in recipe:
+                recipe[key] = value
     config.evaluation.n_lambdas = 2
-    config.evaluation.refinements = config.evaluation.descents = 2
-    for key in ("optimum", "retrain", "retrain_original", "distil", "lottery"):
-        if key in config.evaluation:
-            config.evaluation[key].steps = 4
-    if "fractions" in config.evaluation:
-        config.evaluation.fractions = (0.2, 0.6)
-    if "retrain_every" in config.evaluation:
-        config.evaluation.retrain_every = 4
+    config.evaluation.fractions = (0.2, 0.6)
 
 
 def small(config: ConfigDict) -> None:
@@ -76,26 +78,26 @@ def small(config: ConfigDict) -> None:
 
     Runs were timed one by one; meant for four cores and a night.
     """
-    config.population.experiments = 600
-    config.population.max_specs = 40
-    if config.task == "timing":
+    _population(config, experiments=600, max_specs=40)
+    if "experiments" in config:
         config.population.epochs = 60  # the population of the other runs
         return
-    if config.task == "fairness":  # whose recipe is short already, and descent slow
-        _shorten(config, 1500)
-        config.evaluation.refinements = 5
-    else:
-        _shorten(config, 2000)
+    slow = config.evaluation.exclude_constant  # fairness: its recipe is short, and descent slow
+    _shorten(config, 1500 if slow else 2000)
+    if not slow:
         config.editor.learning_rate = 4e-3
     config.evaluation.validation_models = 40
     config.evaluation.test_models = 100
-    config.evaluation.descents = 5
-    config.evaluation.refined_seeds = 1
-    if "retrain_every" in config.evaluation:
-        config.evaluation.retrain_every = 3
-    if "fractions" in config.evaluation:
-        fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-        config.evaluation.fractions = fine + coarse
+    for recipe in config.recipes.values():
+        if "seeds" in recipe:
+            recipe.seeds = 1
+            recipe.n_lambdas = 5 if slow else 20
+        elif "descent" in recipe:
+            recipe.n_lambdas = 5
+        if "every" in recipe:
+            recipe.every = 3
+    fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    config.evaluation.fractions = fine + coarse
 
 
 def _shorten(config: ConfigDict, steps: int) -> None:
@@ -109,7 +111,7 @@ def _shorten(config: ConfigDict, steps: int) -> None:
 
 def full(config: ConfigDict) -> None:
     """The paper's population of 12,000 models, meant for one GPU and an hour; not timed yet."""
-    if config.task != "timing":
+    if "experiments" not in config:
         config.population.experiments = 4000
         config.editor.batch_size = 64
         config.evaluation.test_models = 1800

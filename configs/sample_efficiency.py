@@ -11,9 +11,11 @@ from configs import pruning
 def get_config(dataset: str = "adult") -> ConfigDict:
     config = pruning.get_config(dataset)
     config.editor.seeds = 1
-    config.editors = {
+    editors = {
         f"GMN, {share:.0%} of the models": {"share": share} for share in (0.05, 0.1, 0.25, 0.5, 1.0)
     }
-    config.refined = {}
-    config.baselines = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")
+    config.editors = editors
+    baselines = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")
+    config.methods = (*editors, *baselines)
+    config.evaluation.main_methods = (*list(editors)[:1], *list(editors)[-1:], *baselines[1:])
     return config

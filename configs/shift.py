@@ -10,7 +10,7 @@ from configs.tasks import config_of
 FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
 # Which train or fit anew for every table.
 SLOW = (
-    "Per-model optimum",
+    "Per-model optimisation",
     "Greedy & Retrain",
     "FS & Retrain",
     "FS & Retrain (from original)",
@@ -25,10 +25,15 @@ def get_config(which: str = "adult-fairness") -> ConfigDict:
     config = config_of(which)
     config.editor.seeds = 1
     config.shifts = {
-        f"{sign} {feature}": {"feature": feature, "tilt": tilt}
+        f"{sign} {feature}": {"feature": feature, "mean_shift": mean_shift}
         for feature in FEATURES[config.dataset]
-        for sign, tilt in (("more", 1.0), ("less", -1.0))
+        for sign, mean_shift in (("more", 1.0), ("less", -1.0))
     }
-    config.refined = {}
-    config.baselines = tuple(name for name in config.baselines if name not in SLOW)
+    config.methods = tuple(
+        name
+        for name in config.methods
+        if name not in SLOW and not name.endswith(" steps")  # nor refined editors
+    )
+    main = config.evaluation.main_methods
+    config.evaluation.main_methods = tuple(name for name in main if name in config.methods)
     return config

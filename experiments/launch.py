@@ -1,19 +1,24 @@
-"""What commands do around their work: devices, processes, cache, the log, errors, stopping."""
+"""What commands do around their work: flags, devices, processes, cache, the log, exit status."""
 
+import functools
 import logging
 import os
 import pathlib
-import resource
-import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
 
-from metanet.core import Diverged, Stopped, UserError, versions
-from metanet.devices import any_process, device_name
+from experiments import settings, timing
+from metanet.core import Diverged, Stopped, UserError
+from metanet.devices import any_process
+from metanet.pipeline import run
+from metanet.pipeline.provenance import about_this_process as about
+
+__all__ = ["about", "on_sigterm", "parse_flags", "parsed", "setup_jax", "status", "writable"]
 
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes, which a TPU pod or SLURM tells about."
@@ -25,12 +30,63 @@ _PROCESSES = flags.DEFINE_integer("num_processes", None, "How many, with --coord
 _PROCESS = flags.DEFINE_integer("process_id", None, "This one's number, with --coordinator.")
 _LOGGERS = ("metanet", "experiments", "__main__")
 HEARTBEAT = 20  # seconds without one after which a process counts as gone
+LONGEST = 400  # characters of a message from a library
 
-_PACKAGES = ("metanet", "jax", "jaxlib", "flax", "optax", "jraph", "orbax-checkpoint", "numpy")
+
+def parse_flags(argv: Sequence[str]) -> None:
+    """Parses the flags of a command that takes no other arguments.
+
+    The folder of a config file is on Python's path, so that it may import files beside it.
+
+    Raises:
+      UserError: a flag is unknown or has no such value, or a config file cannot be loaded.
+    """
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name.lstrip("-") == "config":
+            folder = pathlib.Path((value if equals else following).partition(":")[0]).parent
+            sys.path.append(str(folder.absolute()))
+    try:
+        rest = flags.FLAGS(list(argv))
+        if "config" in flags.FLAGS:
+            getattr(flags.FLAGS.config, "seed", None)  # a file that failed to load says so here
+    except Exception as error:  # a config file is a user's code, and may raise anything
+        raise UserError(f"command line: {_cause(error)}") from error
+    if len(rest) > 1:
+        raise UserError(f"command line: found {rest[1]!r}, expected only flags")
 
 
-def setup_jax(num_cpu_devices: int) -> None:
+def _cause(error: BaseException) -> str:
+    """The message of what went wrong first, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error.args[0]) if error.args else repr(error)
+    # Libraries put a traceback or a second message behind the first.
+    text = text.partition("Traceback")[0] or text
+    text = " ".join(text.replace("\\n", " ").replace("\\", "").split())
+    named = isinstance(error, (flags.Error, UserError, OSError, AttributeError))
+    text = text if named else f"{type(error).__name__}: {text}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def parsed(config: ConfigDict) -> Callable[..., dict]:
+    """What a config asks to run: a function (folder, *, about, store=None, should_stop) -> results.
+
+    A config of several experiments asks for their methods' times.
+
+    Raises:
+      UserError: a setting is unusable.
+    """
+    if "experiments" in config:
+        return functools.partial(timing.run, timing.parse(config))
+    return functools.partial(run, settings.parse(config))
+
+
+def setup_jax(num_cpu_devices: int = 0) -> None:
     """Host devices, the persistent compilation cache, other processes; before jax starts.
+
+    Args:
+      num_cpu_devices: 0 is one per core.
 
     Raises:
       UserError: the flags of several processes do not go together.
@@ -40,6 +96,8 @@ def setup_jax(num_cpu_devices: int) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(cache / "metanet" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if not flags.FLAGS.is_parsed():
+        return
     explicit = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if any(value is not None for value in explicit):
         if None in explicit:
@@ -57,24 +115,9 @@ def setup_jax(num_cpu_devices: int) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def about(module: str) -> dict:
-    """What results.json says of the command and the machine."""
-    return {
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "device": device_name(),
-        "versions": versions(_PACKAGES),
-    }
-
-
-def peak_memory() -> float:
-    """The most host memory that this process has held, GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
 def on_sigterm() -> Callable[[], bool]:
     """A function that says whether SIGTERM has come since, to any process; all have to ask."""
-    stop = []
+    stop: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     return lambda: any_process(bool(stop))
 

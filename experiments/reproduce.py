@@ -20,12 +20,14 @@ from absl import flags
 from configs.presets import PRESETS
 from experiments import launch
 from metanet.core import UserError, atomic_path
+from metanet.report import overview
 
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "How much of everything.")
 _RUNS = flags.DEFINE_list("runs", [], "Some of the preset's runs; by default all.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the runs; by default runs/reproduce_PRESET.")
 _RESULTS = flags.DEFINE_string("results", None, "Of README.md; by default WORKDIR/results.")
-_KEPT = ("results.json", "front.csv", "front.png", "stages.png", "labels.png")
+_KEPT = ("results.json", "config.json", "front.csv", "front.png", "front_all.png", "stages.png",
+         "labels.png")  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -47,34 +49,25 @@ def publish(workdir: pathlib.Path, results: pathlib.Path) -> None:
 
 
 def _main(argv: list[str]) -> None:
-    try:
-        rest = flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"command line: {' '.join(str(error).split())}") from error
-    if len(rest) > 1 or _PRESET.value is None:
-        found = rest[1] if len(rest) > 1 else "nothing"
-        raise UserError(f"--preset: found {found}, expected one of {', '.join(PRESETS)}")
+    launch.parse_flags(argv)
+    if _PRESET.value is None:
+        raise UserError(f"--preset: found nothing, expected one of {', '.join(PRESETS)}")
     known = PRESETS[_PRESET.value][0]
     runs = _RUNS.value or known
     unknown = sorted(set(runs) - set(known))
     if unknown:
         raise UserError(f"--runs: found {unknown[0]}, expected some of {', '.join(known)}")
-    launch.setup_jax(0)
-    from experiments import stages, timing  # after jax is set up: its imports may touch devices
-    from metanet.report import overview
-
+    starts = {name: launch.parsed(config_of(name, _PRESET.value)) for name in runs}
+    launch.setup_jax()
     should_stop = launch.on_sigterm()
     root = pathlib.Path(_WORKDIR.value or f"runs/reproduce_{_PRESET.value}")
     folder = launch.writable(pathlib.Path(_RESULTS.value or root / "results"))
     about = launch.about("experiments.reproduce")
-    for run in runs:
-        name = run.replace(":", "_")
-        logger.info("run: %s", run)
-        config = config_of(run, _PRESET.value)
-        work = launch.writable(root / name)
-        function = timing.run if config.task == "timing" else stages.run
-        function(config, work, about, should_stop, store=root / "store")
-        publish(work, folder / name)
+    for name, start in starts.items():
+        logger.info("run: %s", name)
+        work = launch.writable(root / name.replace(":", "_"))
+        start(work, about=about, store=root / "store", should_stop=should_stop)
+        publish(work, folder / work.name)
     overview.write(folder, about)
     if jax.process_index() == 0:
         print(f"report: {folder / 'README.md'}")

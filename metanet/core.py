@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
+# Of folders with settings: config keys, parameters and results have the names of this version.
+FORMAT = 2
+
 
 class UserError(Exception):
     """The config, the data or a file is unusable.
@@ -20,10 +23,18 @@ class UserError(Exception):
     """
 
 
+class SettingError(UserError):
+    """The value of a config key is unusable."""
+
+    def __init__(self, key: str, found, expected: str):
+        super().__init__(f"config key {key}: found {found}, expected {expected}")
+        self.key, self.found, self.expected = key, found, expected
+
+
 def require(ok: bool, key: str, found, expected: str) -> None:
-    """Raises UserError about the config key `key` unless `ok`."""
+    """Raises SettingError about the config key `key` unless `ok`."""
     if not ok:
-        raise UserError(f"config key {key}: found {found}, expected {expected}")
+        raise SettingError(key, found, expected)
 
 
 class Stopped(Exception):
@@ -69,6 +80,19 @@ def write_json(path: str | os.PathLike, value) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
+def read_json(path: str | os.PathLike):
+    """The content of a JSON file that metanet wrote.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON ({error}), expected a file that metanet wrote; "
+                        "remove it") from error  # fmt: skip
+
+
 def digest(settings: dict) -> str:
     """A short name for `settings`, a flat dict for JSON: 12 hexadecimal digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
@@ -81,20 +105,28 @@ def match_settings(folder: str | os.PathLike, settings: dict) -> None:
       UserError: the folder holds the output of other settings; nothing in it is touched.
     """
     path = pathlib.Path(folder) / "settings.json"
-    wanted = json.loads(json.dumps(settings))
+    wanted = json.loads(json.dumps({"format": FORMAT} | settings))
     if not path.exists():
         write_json(path, wanted)
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: found no JSON ({error}), expected settings") from error
+    found = read_json(path)
+    require_format(path, found)
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise UserError(
                 f"{path}: found {key} = {found.get(key)}, expected {wanted.get(key)} as in the "
                 "config; give another --workdir or remove that folder"
             )
+
+
+def require_format(path: pathlib.Path, found) -> None:
+    """Raises UserError unless `found`, the settings in `path`, are of this version's format."""
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        version = found.get("format", 1) if isinstance(found, dict) else "no settings"
+        raise UserError(
+            f"{path}: found format {version}, expected {FORMAT}: keys and parameters have other "
+            "names since version 0.2; give another --workdir or remove that folder"
+        )
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

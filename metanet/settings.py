@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 
-from metanet.core import UserError, require
+from metanet.core import SettingError, UserError, require
 from metanet.dotted import resolve
 
 _WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
@@ -36,7 +36,13 @@ def build(cls, values: Mapping, key: str = ""):
         defaults = (field.default, field.default_factory)
         given = name in values or any(one is not dataclasses.MISSING for one in defaults)
         require(given, join(key, name), "nothing", described(annotations[name]))
-    return cls(**{k: convert(annotations[k], v, join(key, k)) for k, v in values.items()})
+    converted = {k: convert(annotations[k], v, join(key, k)) for k, v in values.items()}
+    try:
+        return cls(**converted)
+    except SettingError as error:
+        if error.key not in fields:  # it has said its full name
+            raise
+        raise SettingError(join(key, error.key), error.found, error.expected) from error
 
 
 def refuse_unknown(values, known, key: str) -> None:
@@ -115,3 +121,26 @@ def described(annotation) -> str:
     if origin is collections.abc.Callable:
         return "the dotted path of a function"
     return _WORDS.get(annotation, "a value")
+
+
+def plain(value):
+    """Settings as JSON has them: dicts, lists, numbers and text; callables by dotted path."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else value
+
+
+def flat(value, prefix: str) -> dict:
+    """`plain` settings as one dict, nested keys joined to `prefix.key`."""
+    return _flat(plain(value), prefix)
+
+
+def _flat(value, prefix):
+    if not isinstance(value, dict):
+        return {prefix: value}
+    pairs = [_flat(one, join(prefix, name)) for name, one in value.items()]
+    return {name: one for part in pairs for name, one in part.items()}

@@ -12,11 +12,13 @@ from scipy.spatial.distance import jensenshannon
 
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
+from metanet.editor.edit_fns import composed_fn, editor_fn
 from metanet.editor.edits import Edit
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, mixed_hypervolume, pareto_mask
-from metanet.evaluation.sweep import Program, Sweep, composed_method, editor_method, evaluate
+from metanet.evaluation.program import Program, evaluate
+from metanet.evaluation.sweep import Sweep
 from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack
 from metanet.mlp import network
@@ -183,7 +185,7 @@ def prune(models, table):
     @functools.partial(jax.jit, static_argnums=0)
     def program(name, keys, fraction):
         graph = gather(models, jnp.arange(2 * PER_STACK), jnp.zeros((2 * PER_STACK, 1)), (50, 50))
-        return pruning.one_shot(SCORES[name], models.template)(table, graph, keys)(fraction)
+        return pruning.one_shot_fn(SCORES[name], models.template)(table, graph, keys)(fraction)
 
     def prune(name, fraction, seed=0):
         keys = jax.random.split(jax.random.key(seed), 2 * PER_STACK)
@@ -252,7 +254,7 @@ def sweep(models, table):
 
     @functools.cache
     def sweep(name, ids, batch_size=16, seed=0):
-        method = pruning.one_shot(SCORES[name], models.template)
+        method = pruning.one_shot_fn(SCORES[name], models.template)
         context = jax.tree.map(jnp.asarray, table)
         return evaluate(
             method, context, models, np.array(ids), SETTINGS, table, weights_kept, seed, batch_size
@@ -271,7 +273,7 @@ def probabilities(stacks, table, index, weights):
 
 
 def test_a_method_is_compiled_once_for_all_its_sets_of_models(models, table, sweep):
-    method = pruning.one_shot(SCORES["Magnitude"], models.template)
+    method = pruning.one_shot_fn(SCORES["Magnitude"], models.template)
     context, traced = jax.tree.map(jnp.asarray, table), []
 
     def counted(*arguments):
@@ -392,7 +394,7 @@ def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stac
          "metanet.objectives.fairness.demographic_parity")
     )  # fmt: skip
     ids = np.arange(PER_STACK)
-    found = evaluate(editor_method, editor, models, ids, vectors, table, both, 0)
+    found = evaluate(editor_fn, editor, models, ids, vectors, table, both, 0)
     assert found.requirement.shape == (3, PER_STACK, 2)
     assert found.points.shape == (3, 3)
     for row, vector in enumerate(vectors):
@@ -407,7 +409,7 @@ def test_composed_editors_edit_one_after_another_and_keep_what_both_keep(stacks,
     first, second = (an_editor(models, seed=seed) for seed in (0, 1))
     stack, ids = stacks[0], np.arange(PER_STACK)
     lambdas = np.array([[1e-2, 1e-1], [1e-1, 1e-2]])
-    found = evaluate(composed_method, (first, second), models, ids, lambdas, table, weights_kept, 0)
+    found = evaluate(composed_fn, (first, second), models, ids, lambdas, table, weights_kept, 0)
     predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
     x = table.x
     for row, (one, two) in enumerate(lambdas):
@@ -430,7 +432,7 @@ def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stac
     editor = an_editor(models)
     stack, lambdas = stacks[0], np.array([1e-3, 1.0])
     ids = np.arange(PER_STACK)
-    found = evaluate(editor_method, editor, models, ids, lambdas, table, weights_kept, 0)
+    found = evaluate(editor_fn, editor, models, ids, lambdas, table, weights_kept, 0)
     predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
     x = table.x
     for row, preference in enumerate(lambdas):

@@ -15,7 +15,7 @@ from metanet.baselines import fairness
 
 from metanet import data
 from metanet.core import UserError
-from metanet.methods.fairness.scores import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
+from metanet.evaluation.scores import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
 
 
 def scores_of(model, table) -> Scores:

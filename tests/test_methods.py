@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments.study import Study
+from experiments.swept import compiled, lambdas_of
 from metanet.baselines import data_minimisation as dm
 
 import configs
 from configs import fairness, joint, presets, pruning
 from configs.tasks import TASKS
 from experiments import methods, plan, stages
-from experiments.study import Study
-from experiments.swept import compiled, lambdas_of
 from metanet.core import Stopped, UserError
 from metanet.data import SOURCES
 from metanet.data.tabular import Table
@@ -70,7 +70,7 @@ def study(tmp_path_factory):
 def test_a_template_per_depth_gives_the_results_of_the_common_one(study):
     ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     arguments = ranking, "features", np.array([1.0, 3.0])
-    recipe = functools.partial(dm.selection, ranking="global")
+    recipe = functools.partial(dm.selection_fn, ranking="global")
     common = compiled(study, recipe, *arguments)
     by_depth = compiled(study, recipe, *arguments, study.by_depth())
     assert [models.template.depth for _, models in study.by_depth()] == [1, 2]
@@ -194,7 +194,7 @@ def test_a_fifth_of_the_specs_is_held_out():
 def test_a_sweep_stops_between_batches_of_models(study):
     asked = []
     stopping = dataclasses.replace(study, should_stop=lambda: asked.append(True) or len(asked) > 1)
-    recipe = functools.partial(dm.selection, ranking="global")
+    recipe = functools.partial(dm.selection_fn, ranking="global")
     ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     swept = compiled(stopping, recipe, ranking, "features", np.array([1.0]))
     with pytest.raises(Stopped, match="before the next batch of models"):
@@ -204,7 +204,7 @@ def test_a_sweep_stops_between_batches_of_models(study):
 
 def test_united_methods_have_all_settings_of_their_parts(study):
     ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
-    recipe = functools.partial(dm.selection, ranking="global")
+    recipe = functools.partial(dm.selection_fn, ranking="global")
     parts = [
         compiled(study, recipe, ranking, "features", np.array(counts))
         for counts in ([1.0, 4.0], [2.0])

@@ -439,8 +439,8 @@ def test_a_population_has_three_checkpoints_of_every_experiment_in_one_split(bui
     for experiment, rows in table.groupby("experiment"):
         assert rows["stage"].tolist() == ["early", "middle", "last"]
         assert rows["epoch"].tolist() == [1, 1, 2]
-        assert set(rows["split"]) == {population.SPLITS[split[experiment]]}
-    assert sorted(np.concatenate([found.ids(name) for name in population.SPLITS])) == list(
+        assert set(rows["split"]) == {sampling.SPLITS[split[experiment]]}
+    assert sorted(np.concatenate([found.ids(name) for name in sampling.SPLITS])) == list(
         range(3 * TINY.experiments)
     )
 
@@ -573,4 +573,4 @@ def test_a_model_that_is_not_finite_alone_is_diverged(
     assert found.ids("diverged").tolist() == [row]
     others = np.arange(len(found.table)) != row
     assert found.table[others].equals(expected.table[others])
-    assert all(row not in found.ids(split) for split in population.SPLITS)
+    assert all(row not in found.ids(split) for split in sampling.SPLITS)

@@ -18,8 +18,8 @@ from metanet.evaluation.postprocess import (
     postprocess_seconds,
     probabilities,
 )
+from metanet.evaluation.scores import Infeasible, Scores
 from metanet.graphs.packing import pack
-from metanet.methods.fairness.scores import Infeasible, Scores
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec

@@ -10,11 +10,11 @@ from metanet.baselines import data_minimisation as dm
 from metanet.baselines import distil, pruning
 
 from metanet.data.tabular import Table
-from metanet.evaluation.sweep import map_models
+from metanet.evaluation.program import map_models
 from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack, pack_probes
 from metanet.graphs.padded import apply_padded
-from metanet.methods.composition import selected_pruned
+from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
@@ -282,7 +282,7 @@ def test_feature_selection_keeps_exactly_the_counted_features(ranking, models, b
         best = jax.jit(jax.vmap(importance_of, (0, None, 0)))(before, table, KEYS)
         assert len(np.unique(np.argsort(best, axis=1), axis=0)) > 1
     counts = (0, 1, 3, 5)
-    edits = run(dm.selection(models.template, ranking), context, *counts)
+    edits = run(dm.selection_fn(models.template, ranking), context, *counts)
     for count, edit in zip(counts, edits, strict=True):
         np.testing.assert_array_equal(edit.input_keep.sum(1), count)
         for index in range(COUNT):
@@ -302,10 +302,10 @@ def test_retrained_selection_begins_where_it_says_and_reads_no_dropped_feature(
     importance = jnp.float32([0.1, 0.5, -0.2, 0.4, 0.3])
 
     def retrained(start, config):
-        method = dm.selection_retrained(models.template, "global", config, start)
+        method = dm.selection_retrained_fn(models.template, "global", config, start)
         return run(method, (importance, table), 3)[0]
 
-    (plain,) = run(dm.selection(models.template, "global"), importance, 3)
+    (plain,) = run(dm.selection_fn(models.template, "global"), importance, 3)
     original = retrained("original", FROZEN)
     for name in ("weight", "bias", "scale", "shift"):
         found, expected = getattr(original.after, name), getattr(plain.after, name)
@@ -388,8 +388,8 @@ def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, k
 
 
 def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, before, table, run):
-    one_shot = pruning.one_shot(pruning.magnitude, models.template)
-    method = pruning.distilled(one_shot, models.template, CONFIG)
+    one_shot = pruning.one_shot_fn(pruning.magnitude, models.template)
+    method = pruning.distilled_fn(one_shot, models.template, CONFIG)
     (plain,) = run(one_shot, table, 0.5)
     (edit,) = run(method, table, 0.5)
     np.testing.assert_array_equal(edit.keep, plain.keep)
@@ -420,7 +420,7 @@ def test_brain_damage_replaces_the_least_salient_weights_by_their_mean(
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(PER_STACK * int(size.sum()) for size in sizes)
     graph = gather(probed, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
-    method = pruning.brain_damage(models.template)
+    method = pruning.brain_damage_fn(models.template)
     edit = jax.jit(lambda fraction: method(None, graph, KEYS)(fraction))(0.4)
     for index in range(COUNT):
         spec, params, _ = one_of(stacks, index)
@@ -503,7 +503,7 @@ def test_a_lottery_ticket_keeps_exactly_the_fraction_with_its_original_values(
     models, stacks, before, table, run
 ):
     fractions = (0.0, 0.1, 0.37, 1.0)
-    edits = run(pruning.lottery_ticket(models.template, 3, CONFIG), table, *fractions)
+    edits = run(pruning.lottery_ticket_fn(models.template, 3, CONFIG), table, *fractions)
     for fraction, edit in zip(fractions, edits, strict=True):
         for index in range(COUNT):
             spec = stacks[index // PER_STACK].spec
@@ -521,7 +521,7 @@ def test_a_lottery_ticket_drops_the_least_trained_weights_round_by_round(
     models, stacks, table, run
 ):
     fraction, rounds = 0.3, 2
-    (edit,) = run(pruning.lottery_ticket(models.template, rounds, CONFIG), table, fraction)
+    (edit,) = run(pruning.lottery_ticket_fn(models.template, rounds, CONFIG), table, fraction)
     for index in range(COUNT):
         spec, params, activation = one_of(stacks, index)
         keep = [np.ones_like(weight) for weight in params.weights]
@@ -535,19 +535,19 @@ def test_a_lottery_ticket_drops_the_least_trained_weights_round_by_round(
             keep = [np.float32(s >= flat[count - 1]) for s in size]
         for found, expected in zip(cut(edit.keep[index], spec), keep, strict=True):
             np.testing.assert_array_equal(found, expected)
-    (one_shot,) = run(pruning.one_shot(pruning.magnitude, models.template), table, fraction)
+    (one_shot,) = run(pruning.one_shot_fn(pruning.magnitude, models.template), table, fraction)
     assert (edit.keep != one_shot.keep).any()
 
 
 def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):
     counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
-    (students,) = run(dm.selection_retrained(models.template, "global", CONFIG, "fresh"),
+    (students,) = run(dm.selection_retrained_fn(models.template, "global", CONFIG, "fresh"),
                    (importance, table), 4.0)  # fmt: skip
-    method = selected_pruned(models.template, CONFIG, counts, None)
+    method = selected_pruned_fn(models.template, CONFIG, counts, None)
     (whole,) = run(method, (importance, table), jnp.array([4.0, 1.0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, students)
     (pruned,) = run(method, (importance, table), jnp.array([4.0, 0.3]))
-    (distilled,) = run(selected_pruned(models.template, CONFIG, counts, CONFIG),
+    (distilled,) = run(selected_pruned_fn(models.template, CONFIG, counts, CONFIG),
                     (importance, table), jnp.array([4.0, 0.3]))  # fmt: skip
     np.testing.assert_array_equal(distilled.keep, pruned.keep)
     for index in range(COUNT):

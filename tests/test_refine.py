@@ -14,7 +14,7 @@ from metanet.editor.relax import hard_decisions
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
-from metanet.methods.refine import RefineConfig, Sample, refine, refined, unedited
+from metanet.methods.refine import RefineConfig, Sample, refine, refined_fn, unedited_fn
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -67,7 +67,7 @@ def halved(models, graph):
     """A method that drops every second weight, whatever the setting."""
 
     def method(context, graph, keys):
-        whole = unedited(models.template)(context, graph, keys)(0.0)
+        whole = unedited_fn(models.template)(context, graph, keys)(0.0)
         alternate = (jnp.arange(whole.keep.shape[-1]) % 2)[None, None]
         keep = whole.keep * alternate
         after = whole.after.replace(weight=whole.after.weight * keep)
@@ -77,7 +77,7 @@ def halved(models, graph):
 
 
 def run(method, template, requirement, config, graph, sample, setting):
-    whole = refined(method, template, requirement, config)
+    whole = refined_fn(method, template, requirement, config)
     program = jax.jit(lambda s, sample: whole((None, sample), graph, KEYS)(s))
     return program(jnp.float32(setting), sample)
 
@@ -136,7 +136,7 @@ def test_one_step_is_adam_on_the_objective(models, graph, sample, halved):
 )
 def test_masks_are_found_from_scratch(requirement, mask, models, graph, sample):
     template, config = models.template, dataclasses.replace(FREE, mask=mask)
-    start = unedited(template)
+    start = unedited_fn(template)
     kept, cost = [], []
     for setting in (0.01, 0.3):
         edit = run(start, template, requirement, config, graph, sample, setting)
@@ -152,7 +152,7 @@ def test_masks_are_found_from_scratch(requirement, mask, models, graph, sample):
 def test_descent_levels_groups_where_lambda_asks_for_it(models, graph, sample):
     template = models.template
     config = dataclasses.replace(CONFIG, steps=150, points=200)
-    start = unedited(template)
+    start = unedited_fn(template)
     gaps, cost = [], []
     for setting in (0.0, 1.0):
         edit = run(start, template, equalised_odds, config, graph, sample, setting)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from experiments.plan import method_names
 
 from configs.presets import PRESETS
-from experiments.plan import method_names
 from experiments.reproduce import config_of
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -7,9 +7,10 @@ import pytest
 from metanet import data
 from metanet.data import synthetic
 from metanet.editor.api import edit_stack
+from metanet.editor.edit_fns import editor_fn
 from metanet.editor.model import EditorConfig
 from metanet.evaluation.postprocess import scores_of
-from metanet.evaluation.sweep import editor_method, evaluate
+from metanet.evaluation.program import evaluate
 from metanet.graphs.packing import pack
 from metanet.mlp import population
 from metanet.mlp.population import Stack
@@ -106,7 +107,7 @@ def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):
     models = pack(list(targets.stacks))
     ids = np.concatenate([targets.ids("validation"), targets.ids("test")])
     found = evaluate(
-        editor_method, editor, models, ids, np.array([0.03, 0.8]), tables.test,
+        editor_fn, editor, models, ids, np.array([0.03, 0.8]), tables.test,
         resolve(requirement), 0,
     )  # fmt: skip
     gaps = []

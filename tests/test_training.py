@@ -14,9 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
+from metanet.editor.edit_fns import editor_fn
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
-from metanet.evaluation.sweep import editor_method, evaluate
+from metanet.evaluation.program import evaluate
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.mlp import network
@@ -198,7 +199,7 @@ def test_a_loaded_editor_edits_as_the_trained_one(train, tmp_path, stacks):
 def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, models, table):
     editor = train(tmp_path)
     found = evaluate(
-        editor_method,
+        editor_fn,
         editor,
         models,
         IDS[:2],
@@ -565,7 +566,7 @@ def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_da
     assert (np.abs(excess) < 5 * np.sqrt(1 / 7 / points)).all()
     ids = np.unique(by_model["model_id"])
     all_models = evaluate(
-        editor_method, trained, models, ids, np.array([0.1]), uneven, weights_kept, 0
+        editor_fn, trained, models, ids, np.array([0.1]), uneven, weights_kept, 0
     ).jsd[0]
     expected = [all_models[np.searchsorted(ids, batch)].mean() for batch in by_model["model_id"]]
     assert np.min(expected) > 0.01

@@ -46,9 +46,9 @@ class MaskPath:
     """Where the masks of each graph of a batch are evaluated (see relax.keep_mask): [G + 1].
 
     Attributes:
-      place: float32, what stands for 0.
+      alpha: float32, what stands for 0.
       learns: bool, whether the masks have gradients.
     """
 
-    place: jax.Array
+    alpha: jax.Array
     learns: jax.Array

@@ -56,6 +56,10 @@ class EditorConfig:
         for key in ("node_width", "edge_width", "message_width", "layers"):
             value = getattr(self, key)
             require(value >= 1, f"editor.{key}", value, "at least 1")
+        require(self.gamma > 0, "editor.gamma", self.gamma, "a positive number")
+        ok = self.mask == "none" or self.mask_bias > 0
+        expected = "a positive number: a fresh editor keeps everything"
+        require(ok, "editor.mask_bias", self.mask_bias, expected)
         require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
         limit = f"more than editor.mask_bias, {abs(self.mask_bias)}"
         require(self.mask_limit > abs(self.mask_bias), "editor.mask_limit", self.mask_limit, limit)
@@ -90,12 +94,16 @@ class TrainedEditor:
     Attributes:
       params: the parameters of `Editor`.
       scales: the units of the population that it was trained on.
+      lambda_range: (low, high) of lambda in training, one pair for each requirement.
     """
 
     params: dict
     scales: Scales
     config: EditorConfig = struct.field(pytree_node=False)
     template: Template = struct.field(pytree_node=False)
+    lambda_range: tuple[tuple[float, float], ...] = struct.field(
+        pytree_node=False, default=((0.001, 0.5),)
+    )
 
 
 class Editor(nn.Module):

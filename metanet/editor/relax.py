@@ -14,7 +14,7 @@ def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
 def keep_mask(
     logits: jax.Array,
     temperature: float = 1.0,
-    place: jax.Array | None = None,
+    alpha: jax.Array | None = None,
     learns: jax.Array | None = None,
 ) -> jax.Array:
     """A 0/1 mask, 1 where the logit of keeping over dropping is positive; straight-through.
@@ -23,16 +23,16 @@ def keep_mask(
     of the two logits. With logistic noise added to the logits this is a Gumbel-softmax sample.
 
     Args:
-      place: in [0, 1], stands for 0 where it is given: the gradient at 0 may have the wrong sign.
-        At a uniform place it is in the mean what dropping costs, as integrated gradients attribute
+      alpha: in [0, 1], stands for 0 where it is given: the gradient at 0 may have the wrong sign.
+        At a uniform alpha it is in the mean what dropping costs, as integrated gradients attribute
         it (Sundararajan et al. 2017).
-      learns: with `place`, where gradients pass.
+      learns: with `alpha`, where gradients pass.
     """
     soft = jax.nn.sigmoid(logits / temperature)
     keeps = logits > 0
-    if place is None:
+    if alpha is None:
         return straight_through(keeps.astype(soft.dtype), soft)
-    value = jnp.where(keeps, 1.0, place).astype(soft.dtype)
+    value = jnp.where(keeps, 1.0, alpha).astype(soft.dtype)
     return straight_through(value, jnp.where(learns, soft, jax.lax.stop_gradient(soft)))
 
 

@@ -1,25 +1,37 @@
-"""Evaluates methods that post-process one model's scores, outside of jit."""
+"""Evaluates methods that post-process the scores of one model at a time, outside of jit."""
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metanet.baselines import fairness
 from metanet.data.tabular import Table
 from metanet.devices import each_model
-from metanet.evaluation.sweep import Sweep, map_models, timed
+from metanet.evaluation.program import map_models, timed
+from metanet.evaluation.scores import (
+    Infeasible,
+    Outcome,
+    Scores,
+    jsd_label,
+    jsd_out,
+    one_hot_jsd,
+)
+from metanet.evaluation.sweep import Sweep
 from metanet.graphs.batch import to_template
 from metanet.graphs.packing import Models
-from metanet.graphs.padded import apply_rows
-from metanet.methods.fairness.scores import Infeasible, Scores
+from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.objectives.base import EditView, Objective
 
-_MEASURES = ("requirement", "jsd", "jsd_label", "accuracy", "accuracy_original")
+# method(fit, test, setting) -> Outcome; see evaluation.scores.
+PostProcess = Callable[[Scores, Scores, dict], Outcome]
+
+_MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original")
 
 
 def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
@@ -28,15 +40,21 @@ def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
     Raises:
       ValueError: the models have more than two classes.
     """
+    return _padded(models, ids, table)[1]
+
+
+def _padded(models: Models, ids: np.ndarray, table: Table) -> tuple[PaddedMLP, np.ndarray]:
+    """The models `ids` in their template, [M, ...], and their probabilities [M, rows]."""
     if models.template.n_out != 2:
         raise ValueError(f"classes: found {models.template.n_out}, expected 2")
 
     def of_batch(x, graph, keys):
         batch = to_template(models.template, graph)
         logits = each_model(lambda model: apply_rows(models.template, model, x))(batch)
-        return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
+        return batch, jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
 
-    return map_models(of_batch, jnp.asarray(table.x), models, ids, seed=0).astype(np.float64)
+    batch, p = map_models(of_batch, jnp.asarray(table.x), models, ids, seed=0)
+    return batch, p.astype(np.float64)
 
 
 def one_class(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
@@ -50,82 +68,104 @@ def one_hot_floor(models: Models, ids: np.ndarray, table: Table) -> float:
 
     What every method that outputs labels pays before it changes anything.
     """
-    p = probabilities(models, ids, table)
-    return fairness.one_hot_jsd(p)
+    return one_hot_jsd(probabilities(models, ids, table))
 
 
-def _one_model(task) -> np.ndarray:
-    """[settings, measures] of one model; NaN where the method is infeasible."""
-    name, indices, fit, test = task
-    method, settings = fairness.SETTINGS[name]
-    rows = []
-    for index in indices:
+def _one_model(task) -> list[tuple[np.ndarray, np.ndarray, list[float]] | None]:
+    """Of one model at every setting: labels [rows, 2], mean output [rows, 2] and measures.
+
+    None where the method is infeasible.
+    """
+    method, settings, fit, test = task
+    found = []
+    for setting in settings:
         try:
-            outcome = method(fit, test, settings[index])
+            outcome = method(fit, test, setting)
         except Infeasible:
-            rows.append([np.nan] * len(_MEASURES))
+            found.append(None)
             continue
-        correct = outcome.labels[np.arange(len(test.y)), test.y].mean()
-        rows.append(
-            [
-                fairness.eod(outcome.labels, test.y, test.group),
-                fairness.jsd_out(outcome, test.probability),
-                fairness.jsd_label(outcome.labels, test.probability),
-                correct,
-                ((test.probability > 0.5) == test.y).mean(),
-            ]
-        )
-    return np.array(rows).reshape(len(indices), len(_MEASURES))
+        measures = [
+            jsd_out(outcome, test.probability),
+            jsd_label(outcome.labels, test.probability),
+            outcome.labels[np.arange(len(test.y)), test.y].mean(),
+            ((test.probability > 0.5) == test.y).mean(),
+        ]
+        mean = sum(weight[:, None] * part for weight, part in outcome.outputs)
+        found.append((outcome.labels.astype(np.float32), mean.astype(np.float32), measures))
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="requirement")
+def _required(model, labels, before, after, table, requirement):
+    """The requirement of an unedited model whose decisions are the label distribution `labels`."""
+    keep, input_keep = model.edge.astype(jnp.float32), jnp.ones(table.x.shape[1])
+    logits = [jnp.log(jnp.maximum(p, 1e-30)) for p in (before, after)]
+    return requirement(EditView(model, model, keep, input_keep, *logits, labels, table))
 
 
 def postprocess(
-    name: str,
+    method: PostProcess,
+    settings: Sequence[dict],
     models: Models,
     ids: np.ndarray,
-    indices: np.ndarray,
     fit: Table,
     test: Table,
+    requirement: Objective,
     between: Callable[[], None] = lambda: None,
 ) -> Sweep:
-    """The settings `indices` of the fairness method `name`, for each model by itself.
+    """The fairness method at every setting, for each model by itself; one process per core.
 
-    Fitted on `fit`, measured on `test`; the requirement is the equalised odds difference of the
-    method's label distribution. One process per core.
+    Fitted on `fit`, measured on `test`; the requirement sees the unedited model, the mean of the
+    method's outputs for logits, and its label distribution for decisions.
 
     Args:
       between: called after every model; what it raises ends the sweep.
     """
-    tasks, found = _tasks(name, models, ids, indices, fit, test), []
+    padded, probability = _padded(models, ids, test)
+    tasks = _tasks(method, settings, scores_of(models, ids, fit), _scores(probability, test))
+    table = jax.tree.map(jnp.asarray, test)
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
+    measured = np.full((1 + len(_MEASURES), len(settings), len(ids)), np.nan)
     with (
         concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool,
         contextlib.closing(pool.map(_one_model, tasks, chunksize=4)) as coming,
     ):
-        for one in coming:
-            found.append(one)
+        for column, found in enumerate(coming):
+            model = jax.tree.map(lambda leaf, column=column: leaf[column], padded)
+            before = np.stack([1 - probability[column], probability[column]], -1)
+            for row, outcome in enumerate(found):
+                if outcome is None:
+                    continue
+                labels, mean, measures = outcome
+                views = model, labels, before.astype(np.float32), mean, table
+                measured[0, row, column] = _required(*views, requirement)
+                measured[1:, row, column] = measures
             between()
-    measured = np.stack(found, axis=1)
-    return Sweep(**{measure: measured[..., i] for i, measure in enumerate(_MEASURES)})
+    return Sweep(measured[0], **dict(zip(_MEASURES, measured[1:], strict=True)))
 
 
 def postprocess_seconds(
-    name: str, models: Models, ids: np.ndarray, index: int, fit: Table, test: Table
+    method: PostProcess, setting: dict, models: Models, ids: np.ndarray, fit: Table, test: Table
 ) -> tuple[float, float]:
     """Wall seconds of fitting and applying one setting to the models `ids`: (first call, warm).
 
     In one process, from scores in memory.
     """
-    tasks = _tasks(name, models, ids, np.array([index]), fit, test)
+    scores = (scores_of(models, ids, table) for table in (fit, test))
+    tasks = _tasks(method, [setting], *scores)
     return timed(lambda: [_one_model(task) for task in tasks])
 
 
 def scores_of(models: Models, ids: np.ndarray, table: Table) -> list[Scores]:
     """What the post-processing methods read, of each of the models `ids`."""
+    return _scores(probabilities(models, ids, table), table)
+
+
+def _scores(probability: np.ndarray, table: Table) -> list[Scores]:
     rows = np.asarray(table.y), np.asarray(table.group), np.asarray(table.weight)
-    return [Scores(p, *rows) for p in probabilities(models, ids, table)]
+    return [Scores(p, *rows) for p in probability]
 
 
-def _tasks(name, models, ids, indices, fit, test) -> list[tuple]:
-    pairs = zip(scores_of(models, ids, fit), scores_of(models, ids, test), strict=True)
-    return [(name, indices, *pair) for pair in pairs]
+def _tasks(method, settings, fit: list[Scores], test: list[Scores]) -> list[tuple]:
+    return [(method, settings, *pair) for pair in zip(fit, test, strict=True)]

@@ -1,21 +1,30 @@
 """Data minimisation without an editor: rank the features, keep the best (paper A.4.1)."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
+from metanet.editor.model import TrainedEditor
+from metanet.evaluation.method import Method
+from metanet.evaluation.program import map_models
 from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
+from metanet.methods.compiled import compiled
 from metanet.methods.retrain import RetrainConfig, fresh, input_edges, jsd_loss, retrain
 from metanet.mlp.network import js_divergence
+from metanet.pipeline.testbed import Testbed
 
+RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
+RANKINGS, STARTS = ("global", "model", "greedy"), ("fresh", "original")
 # Importance(context, models [G], keys [G]) -> [G, features], higher is kept longer.
 Importance = Callable[[object, PaddedMLP, jax.Array], jax.Array]
 
@@ -85,7 +94,7 @@ def importances(template: Template) -> Callable:
     return of_batch
 
 
-def selection(template: Template, ranking: str) -> EditFn:
+def selection_fn(template: Template, ranking: str) -> EditFn:
     """FS: the original model without the features of least importance.
 
     The setting is the number of features to keep. ranking: "global" (the context is one importance
@@ -107,7 +116,7 @@ def selection(template: Template, ranking: str) -> EditFn:
     return select
 
 
-def selection_retrained(
+def selection_retrained_fn(
     template: Template, ranking: str, config: RetrainConfig, start: str
 ) -> EditFn:
     """FS & Retrain: a student on the kept features, distilled from the original by JSD.
@@ -115,7 +124,7 @@ def selection_retrained(
     The context is (what `selection` takes, the table to distil on). start: "fresh", a random start
     as in the paper, or "original", the original weights, which is stronger.
     """
-    plain = selection(template, ranking)
+    plain = selection_fn(template, ranking)
 
     def select(context, graph, keys):
         ranked, table = context
@@ -145,6 +154,70 @@ def _importance(template, ranking, context, models, keys):
     return each_model(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
 
 
-def global_importance(per_model: np.ndarray) -> np.ndarray:
-    """One ranking for a dataset: the mean of all models' importances [M, features]."""
-    return per_model.mean(0).astype(np.float32)
+def global_importance(testbed: Testbed) -> jax.Array:
+    """One importance for each feature of the dataset: [features] float32.
+
+    The mean permutation importance over RANKING_MODELS training models on the `edit` data; online,
+    where none are stored, over validation models.
+    """
+
+    def compute() -> jax.Array:
+        ids = testbed.population.ids("validation" if testbed.online else "train")
+        ids = ids[:: -(-len(ids) // RANKING_MODELS)]
+        of_batch, seed = importances(testbed.models.template), testbed.experiment.seed
+        per_model = map_models(of_batch, testbed.edit_table, testbed.models, ids, seed)
+        return jnp.asarray(per_model.mean(0).astype(np.float32))
+
+    return testbed.cached("importance", compute)
+
+
+def selection(
+    testbed: Testbed, editors: Sequence[TrainedEditor], *, ranking: str = "global"
+) -> Method:
+    """FS: features are dropped from the least important on; no editors.
+
+    Args:
+      ranking: see `selection_fn`.
+    """
+    counts = np.arange(1.0, testbed.data.n_features)
+    context = _ranking_context(testbed, ranking)
+    make = functools.partial(selection_fn, ranking=ranking)
+    return compiled(testbed, make, context, "features", counts)
+
+
+def selection_retrained(
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    retrain: RetrainConfig,
+    ranking: str = "global",
+    start: str = "fresh",
+    every: int = 1,
+) -> Method:
+    """FS & Retrain: a student on the kept features, distilled from the original; no editors.
+
+    Args:
+      ranking, start: see `selection_retrained_fn`.
+      every: at every so many numbers of features, from the most on.
+    """
+    counts = np.arange(1.0, testbed.data.n_features)[::-1][::every]
+    context = _ranking_context(testbed, ranking), testbed.edit_table
+    make = functools.partial(selection_retrained_fn, ranking=ranking, config=retrain, start=start)
+    return compiled(testbed, make, context, "features", counts, testbed.by_depth())
+
+
+def _ranking_context(testbed: Testbed, ranking: str):
+    """What `selection_fn` takes."""
+    return global_importance(testbed) if ranking == "global" else testbed.edit_table
+
+
+def check_selection(experiment, plans, key: str, options: dict) -> None:
+    """Raises UserError about values that `selection` or `selection_retrained` cannot use."""
+    for name, known in (("ranking", RANKINGS), ("start", STARTS)):
+        value = options.get(name, known[0])
+        require(value in known, f"{key}.{name}", value, f"one of {', '.join(known)}")
+    every = options.get("every", 1)
+    require(every >= 1, f"{key}.every", every, "at least 1")
+
+
+selection.check = selection_retrained.check = check_selection

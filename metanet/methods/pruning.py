@@ -1,17 +1,24 @@
 """Pruning without an editor: score every weight, keep the best ones (paper section 5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
+from metanet.editor.model import TrainedEditor
+from metanet.evaluation.method import Method
 from metanet.graphs.batch import edge_matrix, source_vector, to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import TILE, Template
+from metanet.methods.compiled import all_models, compiled, with_probing
 from metanet.methods.retrain import RetrainConfig, jsd_loss, label_loss, retrain
+from metanet.pipeline.testbed import Testbed
+from metanet.probes.rows import ProbeConfig
 from metanet.probes.statistics import MEAN, SALIENCY
 
 # score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
@@ -72,7 +79,7 @@ def _pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:
     return Edit(before, before.replace(weight=before.weight * keep), keep, everything)
 
 
-def one_shot(score: Score, template: Template) -> EditFn:
+def one_shot_fn(score: Score, template: Template) -> EditFn:
     """Keeps the best weights by `score`, unchanged.
 
     The context is the table that scores are measured on, the setting the fraction to keep.
@@ -91,7 +98,7 @@ def one_shot(score: Score, template: Template) -> EditFn:
     return prune
 
 
-def brain_damage(template: Template) -> EditFn:
+def brain_damage_fn(template: Template) -> EditFn:
     """Optimal Brain Damage (LeCun et al. 1990) with mean replacement, one shot.
 
     Keeps the weights whose replacement by their mean effect in the bias costs most JS divergence,
@@ -115,7 +122,7 @@ def brain_damage(template: Template) -> EditFn:
     return prune
 
 
-def distilled(plain: EditFn, template: Template, config: RetrainConfig) -> EditFn:
+def distilled_fn(plain: EditFn, template: Template, config: RetrainConfig) -> EditFn:
     """`plain`, then the kept parameters are distilled from the original on the context."""
 
     def prune(table, graph, keys):
@@ -134,7 +141,7 @@ def distilled(plain: EditFn, template: Template, config: RetrainConfig) -> EditF
     return prune
 
 
-def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> EditFn:
+def lottery_ticket_fn(template: Template, rounds: int, config: RetrainConfig) -> EditFn:
     """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019), few short rounds.
 
     Each round trains the kept weights on the context's labels, drops those of least trained
@@ -164,3 +171,63 @@ def lottery_ticket(template: Template, rounds: int, config: RetrainConfig) -> Ed
         return at
 
     return prune
+
+
+def one_shot(
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    score: Score,
+    distil: RetrainConfig | None = None,
+) -> Method:
+    """The best weights by `score`, at `evaluation.fractions`; no editors.
+
+    Args:
+      distil: what is kept is distilled from the original model on the `edit` data.
+    """
+
+    def edit_fn_in(template: Template) -> EditFn:
+        return _distilled(one_shot_fn(score, template), template, distil)
+
+    return _at_fractions(testbed, edit_fn_in)
+
+
+def brain_damage(
+    testbed: Testbed, editors: Sequence[TrainedEditor], *, distil: RetrainConfig | None = None
+) -> Method:
+    """Optimal Brain Damage on all `edit` rows, at `evaluation.fractions`; no editors."""
+    probe = ProbeConfig(points=len(testbed.data.edit.y))
+
+    def edit_fn_in(template: Template) -> EditFn:
+        return _distilled(brain_damage_fn(template), template, distil)
+
+    method = _at_fractions(testbed, edit_fn_in, [all_models(testbed.probed(probe))])
+    return with_probing(testbed, probe, method)
+
+
+def lottery_ticket(
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    retrain: RetrainConfig,
+    rounds: int = 3,
+) -> Method:
+    """Iterative magnitude pruning with rewinding, at `evaluation.fractions`; no editors."""
+    return _at_fractions(testbed, lambda t: lottery_ticket_fn(t, rounds, retrain))
+
+
+def _distilled(plain: EditFn, template: Template, distil: RetrainConfig | None) -> EditFn:
+    return plain if distil is None else distilled_fn(plain, template, distil)
+
+
+def _at_fractions(testbed: Testbed, edit_fn_in, groups=None) -> Method:
+    fractions = np.array(testbed.experiment.evaluation.fractions)
+    return compiled(testbed, edit_fn_in, testbed.edit_table, "fraction", fractions, groups)
+
+
+def _check_rounds(experiment, plans, key: str, options: dict) -> None:
+    rounds = options.get("rounds", 1)
+    require(rounds >= 1, f"{key}.rounds", rounds, "at least 1")
+
+
+lottery_ticket.check = _check_rounds

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metanet.core import require
 from metanet.graphs.padded import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
@@ -22,6 +23,13 @@ class RetrainConfig:
     steps: int
     batch_size: int = 128
     learning_rate: float = 1e-3
+
+    def __post_init__(self):
+        for key in ("steps", "batch_size"):
+            value = getattr(self, key)
+            require(value >= 1, key, value, "at least 1")
+        rate = self.learning_rate
+        require(rate > 0, "learning_rate", rate, "a positive number")
 
 
 def jsd_loss(logits: jax.Array, teacher: jax.Array) -> jax.Array:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from metanet.core import Stopped, UserError, atomic_path, match_settings, require
+from metanet.core import (
+    Stopped,
+    UserError,
+    atomic_path,
+    match_settings,
+    read_json,
+    require,
+    write_json,
+)  # fmt: skip
 from metanet.devices import to_host, wait_for_all
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams
@@ -20,7 +28,6 @@ from metanet.mlp.spec import MLPSpec
 logger = logging.getLogger(__name__)
 
 STAGES = ("early", "middle", "last")
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +53,12 @@ class Population:
       table: one row per model in the order of the stacks: experiment, family, stage, split
         ("train", "validation", "test", or "diverged" where a parameter is not finite), accuracy
         (on the data's `select` split), dropout, learning_rate, weight_decay, batch_size, epoch.
+      seconds: wall seconds of training them, over all runs that took part; None where unknown.
     """
 
     stacks: tuple[Stack, ...]
     table: pd.DataFrame
+    seconds: float | None = None
 
     def ids(self, split: str) -> np.ndarray:
         """The rows of `table` that belong to `split`, ascending."""
@@ -116,12 +125,10 @@ def _load_family(
     return stack, pd.DataFrame(rows)
 
 
-def settings_of(
-    config: PopulationConfig, data, seed: int, splits: tuple[str, ...] = SPLITS
-) -> dict:
-    """Everything that determines a population, flat, for JSON."""
-    part = {} if splits == SPLITS else {"splits": splits}
-    return {"dataset": data.name, "seed": seed, **dataclasses.asdict(config), **part}
+def settings_of(config: PopulationConfig, data, seed: int) -> dict:
+    """Everything that determines a population, flat, for JSON: the data by their content too."""
+    own = {"dataset": data.name, "data": data.digest, "seed": seed}
+    return own | dataclasses.asdict(config)
 
 
 def build(
@@ -130,34 +137,38 @@ def build(
     data,
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
-    splits: tuple[str, ...] = SPLITS,
 ) -> Population:
     """Trains what is missing of the population in `folder`, and loads all of it.
 
     Families are trained one after another and stored when done (`family_NNN.npz`), so a killed run
     loses one family at most. The next family's program is compiled while one trains.
 
-    Args:
-      splits: those whose experiments are trained at all; a family without any is left out.
+    Only experiments of `config.trained_splits` are trained; a family without any is left out. The
+    wall seconds of training, over all runs that took part, are in `seconds.json`.
 
     Raises:
       UserError: `folder` holds another population, or a file in it cannot be read.
       Stopped: `should_stop()` became true; finished families are stored.
     """
-    match_settings(folder, settings_of(config, data, seed, splits))
+    match_settings(folder, settings_of(config, data, seed))
     rows = len(data.train.y)
     enough = f"at most the {rows} rows that models are trained on"
     require(max(config.batch_sizes) <= rows, "population.batch_sizes", config.batch_sizes, enough)
     catalogue = sampling.sample_catalogue(seed, config, data.n_features, data.n_classes)
-    all_models = sampling.sample_members(seed, config, len(catalogue))
-    wanted = np.isin(np.array(SPLITS)[sampling.split_experiments(seed, config)], splits)
-    members = [sampling.select(one, wanted[one.experiment]) for one in all_models]
+    drawn = sampling.sample_members(seed, config, len(catalogue))
+    split = np.array(sampling.SPLITS)[sampling.split_experiments(seed, config)]
+    wanted = np.isin(split, config.trained_splits)
+    members = [sampling.select(one, wanted[one.experiment]) for one in drawn]
     numbers = [number for number, one in enumerate(members) if len(one.experiment)]
     paths = {number: folder / f"family_{number:03d}.npz" for number in numbers}
     missing = [number for number, path in paths.items() if not path.exists()]
+    clock = folder / "seconds.json"  # of training, over all runs that took part
+    before = read_json(clock)["training"] if clock.exists() else 0.0
     total = sum(len(one.experiment) for one in members)
     stored = total - sum(len(members[number].experiment) for number in missing)
     done, start, pending = 0, time.monotonic(), None
+    if missing:
+        logger.info("population: %d experiments of %d specs to train", total - stored, len(missing))
 
     for number in [*missing, None]:
         running = None
@@ -168,29 +179,26 @@ def build(
         if pending is not None:
             previous, (params, accuracy) = pending
             _save_family(paths[previous], params, accuracy, members[previous])
+            seconds = time.monotonic() - start
+            write_json(clock, {"training": round(before + seconds, 2)})
             done += len(members[previous].experiment)
-            rate = done / (time.monotonic() - start)
-            left = (total - stored - done) / rate / 60
-            logger.info(
-                "population: %d/%d models, %.2f models/s, %.1f min left",
-                stored + done,
-                total,
-                rate,
-                left,
-            )
+            left = (total - stored - done) / done * seconds / 60
+            logger.info("population: %d/%d experiments, %.2f per second, %.1f min left",
+                        stored + done, total, done / seconds, left)  # fmt: skip
             if should_stop():
-                raise Stopped(f"population: {stored + done} of {total} models stored")
+                raise Stopped(f"population: {stored + done} of {total} experiments stored")
         pending = (number, running)
     wait_for_all("population")
     loaded = [_load_family(paths[n], n, catalogue[n], members[n]) for n in numbers]
-    return _assemble(loaded, config, seed)
+    seconds = read_json(clock)["training"] if clock.exists() else None
+    return _assemble(loaded, config, seed, seconds)
 
 
-def _assemble(loaded, config, seed) -> Population:
+def _assemble(loaded, config, seed, seconds) -> Population:
     table = pd.concat([rows for _, rows in loaded], ignore_index=True)
     split = sampling.split_experiments(seed, config)[table["experiment"]]
-    table["split"] = np.where(table.pop("finite"), np.array(SPLITS)[split], "diverged")
+    table["split"] = np.where(table.pop("finite"), np.array(sampling.SPLITS)[split], "diverged")
     diverged = int((table["split"] == "diverged").sum())
     if diverged:
         logger.warning("population: %d models are not finite and are left out", diverged)
-    return Population(tuple(stack for stack, _ in loaded), table)
+    return Population(tuple(stack for stack, _ in loaded), table, seconds)

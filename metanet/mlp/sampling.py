@@ -8,18 +8,26 @@ from metanet.core import require
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.spec import NORMS, MLPSpec
 
+MODES = ("offline", "online")
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class PopulationConfig:
     """What a population is drawn from. One experiment is one training run, and three checkpoints.
 
     Specs come from a catalogue of at most `max_specs`, so that many members share one compiled
-    program; batch size belongs to the catalogue because it is a shape.
+    program; batch size belongs to the catalogue because it is a shape. Ranges are log-uniform
+    (low, high) of learning rates and weight decays; `split` has the fractions of experiments for
+    training, validation and test.
+
+    mode: "offline": editors are trained on the stored models of the training split. "online": on
+    models in training (see mlp.online), and the training split is not trained.
     """
 
-    experiments: int
-    max_specs: int
-    epochs: int
+    experiments: int = 1000
+    max_specs: int = 50
+    epochs: int = 60
     depths: tuple[int, ...] = (1, 2, 3, 4)
     widths: tuple[int, ...] = (8, 16, 32)
     norms: tuple[str, ...] = NORMS
@@ -30,8 +38,10 @@ class PopulationConfig:
     learning_rate: tuple[float, float] = (1e-4, 3e-2)
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    mode: str = "offline"
 
     def __post_init__(self):
+        require(self.mode in MODES, "population.mode", self.mode, f"one of {', '.join(MODES)}")
         for key in ("experiments", "max_specs", "epochs"):
             value = getattr(self, key)
             require(value >= 1, f"population.{key}", value, "at least 1")
@@ -50,6 +60,14 @@ class PopulationConfig:
                 "population.dropouts", self.dropouts, "numbers from 0 to 0.99")  # fmt: skip
         ok = len(self.split) == 3 and min(self.split) > 0 and abs(sum(self.split) - 1) < 1e-6
         require(ok, "population.split", self.split, "three positive fractions that add up to 1")
+        sizes = np.diff([0, *split_bounds(self), self.experiments])
+        expected = f"enough for a model in every part of population.split {self.split}"
+        require(bool(min(sizes) > 0), "population.experiments", self.experiments, expected)
+
+    @property
+    def trained_splits(self) -> tuple[str, ...]:
+        """The splits whose experiments are trained and stored: online, not the training split."""
+        return SPLITS if self.mode == "offline" else SPLITS[1:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +146,15 @@ def select(members: Members, index) -> Members:
     return Members(**{k: v[index] for k, v in vars(members).items()})
 
 
+def split_bounds(config: PopulationConfig) -> np.ndarray:
+    """Where validation and test begin among the experiments in random order: [2]."""
+    return np.round(np.cumsum(config.split)[:2] * config.experiments).astype(int)
+
+
 def split_experiments(seed: int, config: PopulationConfig) -> np.ndarray:
     """0 (train), 1 (validation) or 2 (test) per experiment: [experiments] int8."""
     order = np.random.default_rng([seed, 2]).permutation(config.experiments)
-    bounds = np.round(np.cumsum(config.split)[:2] * config.experiments).astype(int)
     split = np.empty(config.experiments, np.int8)
-    for number, part in enumerate(np.split(order, bounds)):
+    for number, part in enumerate(np.split(order, split_bounds(config))):
         split[part] = number
     return split

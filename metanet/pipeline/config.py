@@ -1,7 +1,6 @@
 """Settings of an experiment: frozen dataclasses, checked when they are made."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from metanet.core import require
@@ -54,7 +53,9 @@ class EditorPlan:
         if self.unseen is not None:
             resolve(self.unseen, "editor.unseen", "a predicate of a spec")
         ready = self.unseen is not None or not self.control
-        require(ready, "editor.control", True, "editor.unseen, whose number of experiments it takes")
+        require(
+            ready, "editor.control", True, "editor.unseen, whose number of experiments it takes"
+        )
         # Masks of inputs and probes are of the dataset's own features.
         plain = self.editor.mask in ("none", "edges") and self.editor.probe is None
         expected = "an editor without probes and masks of inputs"
@@ -247,15 +248,3 @@ def _check_range(requirement, lambda_range) -> None:
 def slug(name: str) -> str:
     """The folder of the method or editor called `name`."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
-
-
-def flat(settings: Any, prefix: str) -> dict:
-    """The fields of a dataclass or mapping, nested ones too, as one dict for JSON: `prefix.key`."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        settings = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    if not isinstance(settings, Mapping):
-        return {prefix: settings}
-    found = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}.{name}")
-    return found

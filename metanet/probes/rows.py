@@ -23,13 +23,14 @@ class ProbeConfig:
       tilt: a row is preferred by exp(tilt * its first feature): 0 is the data's distribution.
     """
 
-    points: int = 1024
+    points: int = 64
     seed: int = 0
     labelled: bool = False
     tilt: float = 0.0
 
     def __post_init__(self):
         require(self.points >= 1, "editor.probe.points", self.points, "at least 1")
+        require(self.seed >= 0, "editor.probe.seed", self.seed, "0 or more")
 
 
 @struct.dataclass

@@ -7,11 +7,12 @@ import pathlib
 import jax
 import orbax.checkpoint as ocp
 
-from metanet.core import UserError, write_json
+from metanet.core import FORMAT, UserError, require_format, write_json
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import Template
 from metanet.probes.rows import ProbeConfig
+from metanet.training.config import LambdaRange, lambda_pairs
 from metanet.training.inputs import TrainState
 
 
@@ -23,8 +24,19 @@ class Checkpoints:
     `editor.json` beside them holds the editor's shape.
     """
 
-    def __init__(self, folder: pathlib.Path, config: EditorConfig, template: Template):
-        shape = {"config": dataclasses.asdict(config), "template": dataclasses.asdict(template)}
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        config: EditorConfig,
+        template: Template,
+        lambda_range: LambdaRange,
+    ):
+        shape = {
+            "format": FORMAT,
+            "config": dataclasses.asdict(config),
+            "template": dataclasses.asdict(template),
+            "lambda_range": lambda_pairs(lambda_range),
+        }
         write_json(folder / "editor.json", shape)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(folder.absolute() / "steps", options=options)
@@ -65,7 +77,9 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
     """
     folder = pathlib.Path(folder)
     try:
-        shape = json.loads((folder / "editor.json").read_text())
+        path = folder / "editor.json"
+        shape = json.loads(path.read_text())
+        require_format(path, shape)
         handler = ocp.StandardCheckpointHandler()
         with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
             step = manager.latest_step()
@@ -86,6 +100,7 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
             scales=Scales(**tree["scales"]),
             config=EditorConfig(**config),
             template=Template(**shape["template"]),
+            lambda_range=tuple(map(tuple, shape["lambda_range"])),
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error

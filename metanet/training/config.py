@@ -4,6 +4,9 @@ import dataclasses
 
 from metanet.core import require
 
+# (low, high) of lambda; with several requirements, one such pair for each.
+LambdaRange = tuple[float, float] | tuple[tuple[float, float], ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -32,7 +35,7 @@ class TrainingConfig:
         there are several.
     """
 
-    steps: int
+    steps: int = 4000
     batch_size: int = 16
     points: int = 256
     balanced: bool = False
@@ -46,8 +49,8 @@ class TrainingConfig:
     mask_temperature: float = 1.0
     decision_temperature: float = 0.2
     mask_path: float = 0.0
-    lambda_range: tuple = (0.001, 0.5)
-    lambda_power: float = 0.0
+    lambda_range: LambdaRange = (0.001, 0.5)
+    lambda_power: float = 0.3
     scalarisation: str = "linear"
 
     def __post_init__(self):
@@ -57,6 +60,12 @@ class TrainingConfig:
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, f"editor.{key}", value, "a positive number")
+        for key in ("learning_rate", "warmup", "weight_decay", "mask_noise", "lambda_power"):
+            value = getattr(self, key)
+            require(value >= 0, f"editor.{key}", value, "0 or more")
+        for key in ("ramp", "final_learning_rate"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, f"editor.{key}", value, "a fraction from 0 to 1")
         known = ("linear", "epo")
         found = self.scalarisation
         require(found in known, "editor.scalarisation", found, f"one of {', '.join(known)}")
@@ -67,7 +76,7 @@ class TrainingConfig:
         require(ok, "lambda_range", self.lambda_range, "(low, high) with 0 < low <= high")
 
 
-def lambda_pairs(lambda_range: tuple) -> tuple[tuple[float, float], ...]:
+def lambda_pairs(lambda_range: LambdaRange) -> tuple[tuple[float, float], ...]:
     """(low, high) of every requirement's lambda; a single pair may be given by itself."""
     nested = all(isinstance(part, (tuple, list)) for part in lambda_range)
     return tuple(tuple(pair) for pair in (lambda_range if nested else (lambda_range,)))

@@ -24,7 +24,7 @@ from metanet.graphs.topology import Template
 from metanet.mlp import online
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.population import Stack
-from metanet.objectives.base import requirement_count, resolve
+from metanet.objectives.base import paths_of, resolve
 from metanet.training.checkpoint import Checkpoints
 from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.inputs import problem_of, schedules
@@ -101,7 +101,9 @@ def train_editor(
     ]
     state = replicate(init_state(editor, config, models, scales, seed), mesh)
     state = state.replace(members=members)
-    with contextlib.closing(Checkpoints(folder, editor, models.template)) as checkpoints:
+    with contextlib.closing(
+        Checkpoints(folder, editor, models.template, config.lambda_range)
+    ) as checkpoints:
         restored = checkpoints.restore(state, scales)
         if restored is None and online is not None:
             grown = _burnt_in(population, members, train, seed, mesh, should_stop)
@@ -115,7 +117,8 @@ def train_editor(
                 save=lambda state: checkpoints.save(state, scales), write=writer.write,
             )  # fmt: skip
     params, scales = jax.device_get((state.params, scales))
-    return TrainedEditor(params, scales, editor, models.template)
+    ranges = lambda_pairs(config.lambda_range)
+    return TrainedEditor(params, scales, editor, models.template, ranges)
 
 
 def _first_members(
@@ -151,7 +154,7 @@ def _burnt_in(population, members, train, seed, mesh, should_stop):
 
 def check_lambda_range(requirement: str | tuple[str, ...], config: TrainingConfig) -> None:
     """Raises UserError unless there is a range of lambda for every requirement."""
-    count = requirement_count(requirement)
+    count = len(paths_of(requirement))
     ok = len(lambda_pairs(config.lambda_range)) == count
     require(ok, "lambda_range", config.lambda_range, f"{count} of (low, high)")
 

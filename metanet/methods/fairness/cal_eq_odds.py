@@ -4,14 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from metanet.methods.fairness.scores import (
-    Infeasible,
-    Outcome,
-    Scores,
-    _both,
-    _library,
-    _two_groups,
-)
+from metanet.evaluation.scores import Infeasible, Outcome, Scores, both_classes, two_groups
+from metanet.methods.fairness.library import optional_library
+from metanet.methods.fairness.settings import EQUALISED_ODDS
 
 
 def cal_eq_odds(fit: Scores, test: Scores, setting: dict) -> Outcome:
@@ -21,8 +16,8 @@ def cal_eq_odds(fit: Scores, test: Scores, setting: dict) -> Outcome:
     a score; other scores stay. Where the costs cannot be made equal mix is not in [0, 1], and
     aif360 goes on. Setting: cost, "fnr", "fpr" or "weighted".
     """
-    privileged, other = _two_groups(fit, test)
-    with _library():
+    privileged, other = two_groups(fit, test)
+    with optional_library():
         import pandas
         from aif360.algorithms.postprocessing import CalibratedEqOddsPostprocessing
         from aif360.datasets import BinaryLabelDataset
@@ -42,5 +37,10 @@ def cal_eq_odds(fit: Scores, test: Scores, setting: dict) -> Outcome:
     first = test.group == privileged
     mix = np.where(first, *rates)
     base = np.where(first, method.base_rate_priv, method.base_rate_unpriv)
-    labels = _both((1 - mix) * (test.probability >= 0.5) + mix * (base >= 0.5))
-    return Outcome(((1 - mix, _both(test.probability)), (mix, _both(base))), labels)
+    labels = both_classes((1 - mix) * (test.probability >= 0.5) + mix * (base >= 0.5))
+    return Outcome(((1 - mix, both_classes(test.probability)), (mix, both_classes(base))), labels)
+
+
+cal_eq_odds.settings = tuple({"cost": cost} for cost in ("fnr", "fpr", "weighted"))
+cal_eq_odds.requirements = (EQUALISED_ODDS,)
+cal_eq_odds.library = "aif360"

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from metanet.methods.fairness.scores import Infeasible, Outcome, Scores, _decided, _groups, _library
+from metanet.evaluation.scores import Infeasible, Outcome, Scores, decided, known_groups
+from metanet.methods.fairness.library import optional_library
+from metanet.methods.fairness.settings import BOUNDS, DEMOGRAPHIC_PARITY, EQUALISED_ODDS
 
 CRITERIA = ("demographic_parity", "equalized_odds")
 NOISE = 1e-4  # FairCls: of the risks, relative
@@ -22,8 +24,8 @@ def fair_cls(fit: Scores, test: Scores, setting: dict) -> Outcome:
     uniform noise on them randomises where p does not decide; labels are the exact distribution over
     it. Setting: criterion, in CRITERIA; alpha.
     """
-    groups = _groups(fit, test)
-    with _library():
+    groups = known_groups(fit, test)
+    with optional_library():
         import scipy.sparse
         from scipy.optimize import linprog
     n, rates = len(fit.probability), 1 + CRITERIA.index(setting["criterion"])
@@ -50,4 +52,10 @@ def fair_cls(fit: Scores, test: Scores, setting: dict) -> Outcome:
     difference = 1 - 2 * test.probability - solved.eqlin.marginals @ (cells(test) / mass)
     # The difference of two uniform variables has a triangular distribution on [-2, 2] x scale.
     z = np.clip(difference / scale, -2, 2)
-    return _decided(np.where(z < 0, 1 - (2 + z) ** 2 / 8, (2 - z) ** 2 / 8))
+    return decided(np.where(z < 0, 1 - (2 + z) ** 2 / 8, (2 - z) ** 2 / 8))
+
+
+fair_cls.settings = tuple(
+    {"criterion": criterion, "alpha": alpha} for criterion in CRITERIA for alpha in BOUNDS
+)
+fair_cls.requirements = (EQUALISED_ODDS, DEMOGRAPHIC_PARITY)

@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from metanet.methods.fairness.scores import (
+from metanet.evaluation.scores import (
     Infeasible,
     Outcome,
     Scores,
-    _above,
-    _both,
-    _groups,
-    _jsd,
+    binary_jsd,
+    both_classes,
+    count_above,
+    known_groups,
 )
+from metanet.methods.fairness.settings import BOUNDS, EQUALISED_ODDS
 
 SHIFTS = np.linspace(-4, 4, 401)  # Group shift: what may be added to the logits
 
@@ -21,17 +22,19 @@ def group_shift(fit: Scores, test: Scores, setting: dict) -> Outcome:
     The numbers of SHIFTS with the least mean JSD on `fit` whose EOD on its labels is within the
     bound; any number of groups. The output is probabilities. Setting: bound.
     """
-    groups, bound = _groups(fit, test), setting["bound"] + 1e-12
+    groups, bound = known_groups(fit, test), setting["bound"] + 1e-12
     p, test_p = (np.clip(s.probability, 1e-12, 1 - 1e-12) for s in (fit, test))
     logit, test_logit = np.log(p / (1 - p)), np.log(test_p / (1 - test_p))
     rates, costs = [], []
     for g in groups:
         rows = fit.group == g
         cells = [logit[rows & (fit.y == c)] for c in (0, 1)]
-        rates.append([_above(cell, -SHIFTS) / len(cell) for cell in cells])
+        rates.append([count_above(cell, -SHIFTS) / len(cell) for cell in cells])
         shifted = 1 / (1 + np.exp(-logit[rows, None] - SHIFTS))
         weight = np.broadcast_to(fit.weight, rows.shape)[rows]
-        costs.append(weight @ _jsd(_both(shifted), _both(fit.probability[rows, None])))
+        costs.append(
+            weight @ binary_jsd(both_classes(shifted), both_classes(fit.probability[rows, None]))
+        )
     # Rates are within the bound of each other in a window that starts at one of them. They grow
     # with the shift: the window is an interval of a group's shifts, the best nearest to zero.
     start = [np.unique([rate[c] for rate in rates]) for c in (0, 1)]
@@ -47,4 +50,8 @@ def group_shift(fit: Scores, test: Scores, setting: dict) -> Outcome:
         raise Infeasible(f"no shifts have an equalised odds difference within {setting['bound']}")
     shift = SHIFTS[[index[best] for index in nearest]][np.searchsorted(groups, test.group)]
     edited = np.where(shift == 0, test.probability, 1 / (1 + np.exp(-test_logit - shift)))
-    return Outcome(((np.ones(len(edited)), _both(edited)),), _both(edited > 0.5))
+    return Outcome(((np.ones(len(edited)), both_classes(edited)),), both_classes(edited > 0.5))
+
+
+group_shift.settings = tuple({"bound": bound} for bound in BOUNDS)
+group_shift.requirements = (EQUALISED_ODDS,)

@@ -2,15 +2,9 @@
 
 import numpy as np
 
-from metanet.methods.fairness.scores import (
-    Infeasible,
-    Outcome,
-    Scores,
-    _above,
-    _decided,
-    _library,
-    _two_groups,
-)
+from metanet.evaluation.scores import Infeasible, Outcome, Scores, count_above, decided, two_groups
+from metanet.methods.fairness.library import optional_library
+from metanet.methods.fairness.settings import BOUNDS, EQUALISED_ODDS
 
 # RejectOption: thresholds from, to, how many; margins for each. aif360's default moves the
 # threshold to maximise balanced accuracy, which flips many labels where positives are rare.
@@ -24,7 +18,7 @@ def reject_option(fit: Scores, test: Scores, setting: dict) -> Outcome:
     RejectOptionClassification, which is thousands of times slower, takes the best balanced accuracy
     at an |average odds difference| <= bound. Setting: search, a name in GRIDS; bound.
     """
-    privileged, other = _two_groups(fit, test)
+    privileged, other = two_groups(fit, test)
     low, high, thresholds, margins = GRIDS[setting["search"]]
     threshold = np.linspace(low, high, thresholds)
     margin = np.stack([np.linspace(0, min(t, 1 - t), margins) for t in threshold])
@@ -32,7 +26,7 @@ def reject_option(fit: Scores, test: Scores, setting: dict) -> Outcome:
     right, gap = [], []  # per class: the rate of right decisions, the difference of positive rates
     for c in (0, 1):
         cells = [fit.probability[(fit.group == g) & (fit.y == c)] for g in above]
-        positive = [_above(cell, above[g]) for cell, g in zip(cells, above, strict=True)]
+        positive = [count_above(cell, above[g]) for cell, g in zip(cells, above, strict=True)]
         size, count = len(cells[0]) + len(cells[1]), positive[0] + positive[1]
         right.append((count if c else size - count) / size)
         gap.append(positive[1] / len(cells[1]) - positive[0] / len(cells[0]))
@@ -42,13 +36,17 @@ def reject_option(fit: Scores, test: Scores, setting: dict) -> Outcome:
     score = np.where(feasible, 0.5 * (right[1] + right[0]), -np.inf)
     best = np.unravel_index(np.argmax(score), score.shape)
     cut = np.where(test.group == privileged, above[privileged][best], above[other][best])
-    return _decided(test.probability > cut)
+    return decided(test.probability > cut)
 
 
-def reject_option_by_aif360(fit: Scores, test: Scores, bound: float) -> np.ndarray:
-    """What `reject_option` does at its default search, by aif360 itself, for timing: labels [m]."""
-    privileged, other = _two_groups(fit, test)
-    with _library():
+def reject_option_by_aif360(fit: Scores, test: Scores, setting: dict) -> Outcome:
+    """`reject_option` at its default search by aif360 itself, some ten seconds a model: for timing.
+
+    Setting: bound.
+    """
+    bound = setting["bound"]
+    privileged, other = two_groups(fit, test)
+    with optional_library():
         import pandas
         from aif360.algorithms.postprocessing import RejectOptionClassification
         from aif360.datasets import BinaryLabelDataset
@@ -59,11 +57,19 @@ def reject_option_by_aif360(fit: Scores, test: Scores, bound: float) -> np.ndarr
         made.scores = scores.probability[:, None]
         return made
 
-    with _library():
+    with optional_library():
         method = RejectOptionClassification(
             [{"group": other}], [{"group": privileged}], metric_name="Average odds difference",
             metric_ub=bound, metric_lb=-bound,
         )  # fmt: skip
-        decided = dataset(fit, fit.probability > 0.5)
-        method.fit(dataset(fit, fit.y), decided)
-        return method.predict(dataset(test, test.probability > 0.5)).labels[:, 0]
+        method.fit(dataset(fit, fit.y), dataset(fit, fit.probability > 0.5))
+        return decided(method.predict(dataset(test, test.probability > 0.5)).labels[:, 0])
+
+
+reject_option.settings = tuple(
+    {"search": search, "bound": bound} for search in GRIDS for bound in BOUNDS
+)
+reject_option.requirements = (EQUALISED_ODDS,)
+reject_option_by_aif360.settings = ({"bound": 0.05},)
+reject_option_by_aif360.requirements = (EQUALISED_ODDS,)
+reject_option_by_aif360.library = "aif360"

@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from metanet.methods.fairness.scores import Outcome, Scores, _decided, _groups, _library
+from metanet.evaluation.scores import Outcome, Scores, decided, known_groups
+from metanet.methods.fairness.library import optional_library
+from metanet.methods.fairness.settings import EQUALISED_ODDS
 
 
 def threshold_opt(fit: Scores, test: Scores, setting: dict) -> Outcome:
     """Equal odds by random thresholds (Hardt et al. 2016), by fairlearn. One point: no setting."""
-    _groups(fit, test)
-    with _library():
+    known_groups(fit, test)
+    with optional_library():
         from fairlearn.postprocessing import ThresholdOptimizer
         from sklearn.linear_model import LinearRegression
 
@@ -18,4 +20,9 @@ def threshold_opt(fit: Scores, test: Scores, setting: dict) -> Outcome:
             estimator=model, constraints="equalized_odds", prefit=True, predict_method="predict"
         ).fit(fit.probability[:, None], fit.y, sensitive_features=fit.group)
         x = test.probability[:, None]
-        return _decided(optimizer._pmf_predict(x, sensitive_features=test.group)[:, 1])
+        return decided(optimizer._pmf_predict(x, sensitive_features=test.group)[:, 1])
+
+
+threshold_opt.settings = ({},)
+threshold_opt.requirements = (EQUALISED_ODDS,)
+threshold_opt.library = "fairlearn"

@@ -1,4 +1,4 @@
-"""What post-processing methods read and say, in plain numpy, and divergences of what they say.
+"""What post-processing methods read and decide, in plain numpy, and divergences of decisions.
 
 A method is a function `method(fit, test, setting) -> Outcome`: it reads the scores, labels and
 groups of `fit` and decides on the samples of `test`, whose `y` it never reads. Everything is binary
@@ -6,16 +6,9 @@ classification; divergences are in nats. All methods know each sample's group. O
 floor of divergence even where they agree with the original's labels.
 """
 
-import contextlib
 import dataclasses
-import logging
-import warnings
 
 import numpy as np
-
-from metanet.core import UserError
-
-SWEEP = (0.001, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
 
 
 class Infeasible(Exception):
@@ -50,18 +43,18 @@ class Outcome:
     labels: np.ndarray
 
 
-def _both(positive: np.ndarray) -> np.ndarray:
+def both_classes(positive: np.ndarray) -> np.ndarray:
     """[..., 2] from P(y = 1), or from a decision, [...]."""
     positive = np.asarray(positive, np.float64)
     return np.stack([1 - positive, positive], axis=-1)
 
 
-def _decided(positive: np.ndarray) -> Outcome:
+def decided(positive: np.ndarray) -> Outcome:
     """A method whose output is its decision, P(label = 1) [m]."""
-    return Outcome(((np.ones(len(positive)), _both(positive)),), _both(positive))
+    return Outcome(((np.ones(len(positive)), both_classes(positive)),), both_classes(positive))
 
 
-def _jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+def binary_jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Jensen-Shannon divergence in nats, [...], of distributions [..., 2]; 0 log 0 is 0."""
     log_p, log_q, log_m = (np.log(np.maximum(x, 1e-300)) for x in (p, q, (p + q) / 2))
     return np.maximum(0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1), 0.0)
@@ -69,17 +62,19 @@ def _jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 def jsd_out(outcome: Outcome, probability: np.ndarray) -> float:
     """Mean JSD (nats) of a method's output, part by part, and the original's `probability` [m]."""
-    return float(sum((w * _jsd(part, _both(probability))).mean() for w, part in outcome.outputs))
+    return float(
+        sum((w * binary_jsd(part, both_classes(probability))).mean() for w, part in outcome.outputs)
+    )
 
 
 def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
     """Mean JSD (nats) of `labels` [m, 2] and the original's label, `probability` [m] > 1/2."""
-    return float(_jsd(labels, _both(probability > 0.5)).mean())
+    return float(binary_jsd(labels, both_classes(probability > 0.5)).mean())
 
 
 def one_hot_jsd(probability: np.ndarray) -> float:
     """Mean JSD (nats) of the decision, as a one-hot distribution, to `probability` [...]."""
-    return float(_jsd(_both(probability > 0.5), _both(probability)).mean())
+    return float(binary_jsd(both_classes(probability > 0.5), both_classes(probability)).mean())
 
 
 def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
@@ -94,7 +89,7 @@ def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     return float(max(max(row) - min(row) for row in rates))
 
 
-def _groups(fit: Scores, test: Scores) -> np.ndarray:
+def known_groups(fit: Scores, test: Scores) -> np.ndarray:
     """The groups, sorted. Raises Infeasible for models and data with which no method can work."""
     p = np.concatenate([fit.probability, test.probability])
     if not (np.isfinite(p).all() and (np.abs(p - 0.5) <= 0.5).all()):
@@ -107,33 +102,15 @@ def _groups(fit: Scores, test: Scores) -> np.ndarray:
     return np.unique(fit.group)
 
 
-def _two_groups(fit: Scores, test: Scores) -> tuple[int, int]:
+def two_groups(fit: Scores, test: Scores) -> tuple[int, int]:
     """(privileged, other): the group with more positive labels in `fit`, and the other."""
-    groups = _groups(fit, test)
+    groups = known_groups(fit, test)
     if len(groups) != 2:
         raise Infeasible(f"the method is for two groups, not {len(groups)}")
     other, privileged = sorted(groups.tolist(), key=lambda g: fit.y[fit.group == g].mean())
     return privileged, other
 
 
-@contextlib.contextmanager
-def _library():
-    """Where an optional library is imported and used: quiet, and UserError if it is missing."""
-    root, level, handler = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
-    root.addHandler(handler)  # or the notices at import would install one for good
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    except ImportError as error:
-        missing = f"fairness baselines: {error.name} not found"
-        raise UserError(f"{missing}; install with pip install 'metanet[baselines]'") from error
-    finally:
-        logging.disable(level)
-        root.removeHandler(handler)
-
-
-def _above(values: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+def count_above(values: np.ndarray, threshold: np.ndarray) -> np.ndarray:
     """How many of `values` [n] are above each threshold [...]."""
     return len(values) - np.searchsorted(np.sort(values), threshold, side="right")

@@ -1,0 +1,125 @@
+"""Methods that run in compiled programs, and grids of lambda."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metanet.data.tabular import Table
+from metanet.editor.edits import EditFn
+from metanet.evaluation.method import Method
+from metanet.evaluation.program import Program, timed
+from metanet.evaluation.sweep import Sweep
+from metanet.graphs.packing import Models
+from metanet.graphs.topology import Template
+from metanet.pipeline.testbed import Testbed
+from metanet.probes.rows import Points, ProbeConfig
+from metanet.probes.store import probe_stack
+from metanet.training.config import LambdaRange, lambda_pairs
+
+# Rows of `testbed.models`, and the same models in a template of theirs.
+Group = tuple[np.ndarray, Models]
+
+
+def all_models(models: Models) -> Group:
+    """All models as one group, see `compiled`."""
+    return np.arange(len(models.spec)), models
+
+
+def compiled(
+    testbed: Testbed,
+    edit_fn_in: Callable[[Template], EditFn],
+    context,
+    label: str,
+    values: np.ndarray,
+    groups: Sequence[Group] | None = None,
+) -> Method:
+    """A method that runs in compiled programs, one per group of models, on test and validation.
+
+    Args:
+      edit_fn_in: what edits, in a template;  context: what it takes, any pytree.
+      label: of the setting in results.json;  values: [S] or [S, numbers], of the settings.
+      groups: that together are all models; by default one.
+    """
+    seed = testbed.experiment.seed
+    batch_size = testbed.experiment.evaluation.batch_size
+    groups = groups or [all_models(testbed.models)]
+    splits = [testbed.split(name)[0] for name in ("validation", "test")]
+
+    def parts(ids):
+        """(where in `ids`, group, their numbers in it) of every group that `ids` has."""
+        for number, (rows, _) in enumerate(groups):
+            where = np.flatnonzero(np.isin(ids, rows))
+            if where.size:
+                yield where, number, np.searchsorted(rows, ids[where])
+
+    @functools.cache
+    def program(number):
+        rows, models = groups[number]
+        sets = [np.searchsorted(rows, ids[np.isin(ids, rows)]) for ids in splits]
+        settings = (sets, len(values), seed, batch_size, testbed.go_on)
+        return Program(edit_fn_in(models.template), context, models, *settings)
+
+    def sweep_values(ids: np.ndarray, table: Table, values: np.ndarray) -> Sweep:
+        order, sweeps = [], []
+        for where, number, local in parts(ids):
+            order.append(where)
+            sweeps.append(program(number).sweep(local, values, table, testbed.requirement))
+        place = np.argsort(np.concatenate(order))
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place],
+                              *map(dataclasses.asdict, sweeps))  # fmt: skip
+        return Sweep(**joined)
+
+    def seconds(ids: np.ndarray, index: int) -> tuple[float, float]:
+        total = np.zeros(2)
+        for _, number, local in parts(ids):
+            total += program(number).seconds(local, values[index])
+        return float(total[0]), float(total[1])
+
+    settings = tuple({label: value.tolist()} for value in values)
+    return Method(
+        settings, lambda ids, table, i: sweep_values(ids, table, values[i]), seconds, sweep_values
+    )
+
+
+def lambdas(lambda_range: LambdaRange, count: int) -> np.ndarray:
+    """`count` values of lambda, log-spaced: [S], or a grid [S, requirements] for several."""
+    axes = [np.geomspace(low, high, 1 if low == high else count)
+            for low, high in lambda_pairs(lambda_range)]  # fmt: skip
+    return axes[0] if len(axes) == 1 else grid(*axes)
+
+
+def grid(*axes: np.ndarray) -> np.ndarray:
+    """All combinations: [product, axes]."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+
+
+def with_probing(testbed: Testbed, probe: ProbeConfig | None, method: Method) -> Method:
+    """`method`, whose seconds hold those of probing the models too."""
+    if probe is None:
+        return method
+    points = testbed.points(probe)
+
+    def seconds(ids: np.ndarray, index: int) -> tuple[float, float]:
+        pairs = zip(method.seconds(ids, index), _probe_seconds(testbed, ids, points), strict=True)
+        first, warm = map(sum, pairs)
+        return first, warm
+
+    return dataclasses.replace(method, seconds=seconds)
+
+
+def _probe_seconds(testbed: Testbed, ids: np.ndarray, points: Points) -> tuple[float, float]:
+    """Wall seconds of probing the models `ids`: (first call, warm)."""
+    stacks = testbed.population.stacks
+    first = np.cumsum([0, *[len(stack.activation) for stack in stacks]])
+    spec = np.asarray(testbed.models.spec)[ids]
+    total = np.zeros(2)
+    for number in np.unique(spec):
+        stack, rows = stacks[number], ids[spec == number] - first[number]
+        params = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), stack.params)
+        part = dataclasses.replace(stack, params=params, activation=stack.activation[rows])
+        total += timed(lambda part=part: jax.block_until_ready(probe_stack(part, points)))
+    return float(total[0]), float(total[1])

@@ -1,0 +1,114 @@
+"""Recipes of methods that apply trained editors."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from metanet.core import require
+from metanet.editor.edit_fns import composed_fn, editor_fn, masks_only_fn
+from metanet.editor.edits import EditFn
+from metanet.editor.model import TrainedEditor
+from metanet.evaluation.method import Method
+from metanet.evaluation.sweep import Sweep
+from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
+from metanet.pipeline.testbed import Testbed
+from metanet.probes.rows import ProbeConfig
+
+
+def edited(
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    n_lambdas: int | None = None,
+    probe: ProbeConfig | None = None,
+) -> Method:
+    """One editor, swept over lambda.
+
+    Args:
+      n_lambdas: by default `evaluation.n_lambdas`.
+      probe: the rows it is shown instead of those that it was trained with.
+    """
+    return _applied(testbed, editors[0], editor_fn, n_lambdas, probe)
+
+
+def masks_only(
+    testbed: Testbed, editors: Sequence[TrainedEditor], *, n_lambdas: int | None = None
+) -> Method:
+    """One editor's masks on the unedited parameters, swept over lambda."""
+    return _applied(testbed, editors[0], masks_only_fn, n_lambdas, None)
+
+
+def _applied(
+    testbed: Testbed,
+    editor: TrainedEditor,
+    edit_fn: EditFn,
+    n_lambdas: int | None,
+    probe: ProbeConfig | None,
+) -> Method:
+    probe = probe or editor.config.probe
+    values = lambdas(editor.lambda_range, n_lambdas or testbed.experiment.evaluation.n_lambdas)
+    groups = [all_models(testbed.probed(probe))]
+    method = compiled(testbed, lambda _: edit_fn, editor, "lambda", values, groups)
+    return with_probing(testbed, probe, method)
+
+
+def composed(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
+    """Editors one after another, at every combination of their lambdas (paper A.7)."""
+    count = testbed.experiment.evaluation.n_lambdas
+    values = grid(*(lambdas(editor.lambda_range, count) for editor in editors))
+    return compiled(testbed, lambda _: composed_fn, tuple(editors), "lambda", values)
+
+
+def front_union(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
+    """Several editors as one method whose settings are all of theirs."""
+    return united([edited(testbed, [editor]) for editor in editors])
+
+
+def united(methods: Sequence[Method]) -> Method:
+    """Several methods as one whose settings are all of theirs."""
+    first = np.cumsum([0, *(len(method.settings) for method in methods)])
+
+    def sweep(ids, table, indices):
+        owner = np.searchsorted(first, indices, side="right") - 1
+        sweeps = [
+            dataclasses.asdict(method.sweep(ids, table, indices[owner == number] - first[number]))
+            for number, method in enumerate(methods)
+            if (owner == number).any()
+        ]
+        place = np.argsort(np.argsort(owner, kind="stable"))
+        return Sweep(**jax.tree.map(lambda *leaves: np.concatenate(leaves)[place], *sweeps))
+
+    def seconds(ids, index):
+        owner = int(np.searchsorted(first, index, side="right")) - 1
+        return methods[owner].seconds(ids, index - first[owner])
+
+    return Method(sum((method.settings for method in methods), ()), sweep, seconds)
+
+
+def _check_one(experiment, plans, key: str, options: dict) -> None:
+    require(len(plans) == 1, f"{key}.editors", f"{len(plans)} editors", "one")
+    for name in ("n_lambdas",):
+        value = options.get(name)
+        require(value is None or value >= 1, f"{key}.{name}", value, "at least 1")
+    shown, trained = options.get("probe"), plans[0].editor.probe
+    if shown is not None:
+        same = trained is not None and trained.labelled == shown.labelled
+        expected = "a probe with labels where its editor's has them, and only there"
+        require(same, f"{key}.probe", dataclasses.asdict(shown), expected)
+
+
+def _check_several(experiment, plans, key: str, options: dict) -> None:
+    require(bool(plans), f"{key}.editors", "none", "one or more")
+
+
+def _check_composed(experiment, plans, key: str, options: dict) -> None:
+    _check_several(experiment, plans, key, options)
+    probed = any(plan.editor.probe for plan in plans)
+    require(not probed, f"{key}.editors", "editors with probes", "editors without")
+
+
+edited.check = masks_only.check = _check_one
+front_union.check = _check_several
+composed.check = _check_composed

@@ -1,0 +1,113 @@
+"""Evaluates an experiment's methods; what is done is kept and not done again."""
+
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
+
+from metanet.core import Stopped, match_settings, read_json, write_json
+from metanet.devices import wait_for_all
+from metanet.editor.model import TrainedEditor
+from metanet.evaluation.method import Method
+from metanet.pipeline.config import EDITED, RecipeConfig, slug
+from metanet.pipeline.entries import evaluate, evaluate_seed, levels_reached, summary
+from metanet.pipeline.recipes import bound
+from metanet.pipeline.testbed import Testbed, never
+from metanet.settings import flat
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_methods(
+    testbed: Testbed,
+    editors: dict[str, list[TrainedEditor]],
+    folder: str | pathlib.Path,
+    *,
+    should_stop: Callable[[], bool] = never,
+) -> dict[str, dict]:
+    """The entry of every method in results.json, in the order of the experiment's methods.
+
+    Raises:
+      UserError: a method's folder holds results of other settings.
+      Stopped: `should_stop()` became true.
+    """
+    measure = functools.partial(_entry, testbed, editors)
+    names = testbed.experiment.method_names
+    return stored(testbed, pathlib.Path(folder) / "evaluation", names, measure, should_stop)
+
+
+def make_method(
+    testbed: Testbed, recipe: RecipeConfig, key: str, editors: Sequence[TrainedEditor]
+) -> Method:
+    """The method of a recipe, with one trained editor for each that the recipe names."""
+    function, options = bound(recipe, key)
+    return function(testbed, editors, **options)
+
+
+def _entry(testbed: Testbed, editors: dict[str, list[TrainedEditor]], name: str) -> dict:
+    """The entry of the method called `name`."""
+    recipe = testbed.experiment.recipe(name)
+    make = functools.partial(make_method, testbed, recipe, f"recipes.{name}")
+    if not recipe.editors:
+        return evaluate(testbed, make(()))
+    seeds = min(len(editors[one]) for one in recipe.editors)
+    seeds = min(seeds, recipe.seeds or seeds)
+    methods = [make([editors[one][seed] for one in recipe.editors]) for seed in range(seeds)]
+    entry = evaluate(testbed, methods[0])
+    entry["seeds"] = [summary(entry), *(evaluate_seed(testbed, one) for one in methods[1:])]
+    first = editors[recipe.editors[0]][0].lambda_range[0]
+    if testbed.experiment.levels and recipe.recipe == EDITED and first[0] < first[1]:
+        entry["levels"] = levels_reached(testbed, methods[0], first)
+    return entry
+
+
+def stored(
+    testbed: Testbed,
+    folder: pathlib.Path,
+    names: Sequence[str],
+    measure: Callable[[str], dict],
+    should_stop: Callable[[], bool],
+    more: dict | None = None,
+) -> dict[str, dict]:
+    """measure(name) for each of the methods, from its file below `folder` where it was done before.
+
+    Args:
+      more: settings besides those of the experiment that entries depend on.
+
+    Raises:
+      UserError: a method's folder holds results of other settings.
+      Stopped: `should_stop()` became true.
+    """
+    entries = {}
+    for name in names:
+        match_settings(folder / slug(name), settings_of(testbed, name) | (more or {}))
+        path = entry_path(folder, name)
+        if not path.exists():
+            if should_stop():
+                raise Stopped(f"{folder.name}: {len(entries)} of {len(names)} methods stored")
+            logger.info("%s: %s", folder.name, name)
+            write_json(path, measure(name))
+            wait_for_all(f"{folder.name}: {name}")
+        entries[name] = read_json(path)
+    return entries
+
+
+def entry_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The file that holds the entry of the method called `name`."""
+    return folder / slug(name) / "entry.json"
+
+
+def settings_of(testbed: Testbed, name: str) -> dict:
+    """Everything that the entry of the method called `name` depends on, flat, for JSON."""
+    experiment = testbed.experiment
+    recipe = experiment.recipe(name)
+    settings = testbed.identity | flat(recipe, "recipe") | flat(experiment.evaluation, "evaluation")
+    for key in ("report_levels", "main_methods"):  # of the report
+        del settings[f"evaluation.{key}"]
+    for number, editor in enumerate(recipe.editors):
+        plan = experiment.editors[editor]
+        settings |= flat(plan, f"editor.{number}")
+        settings[f"editor.{number}.requirement"] = experiment.requirement_of(plan)
+    settings |= flat(experiment.shifts, "shifts")
+    shared = ("requirement", "lambda_range", "levels", "seed")
+    return settings | {key: getattr(experiment, key) for key in shared}

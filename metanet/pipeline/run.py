@@ -1,0 +1,102 @@
+"""Runs an experiment: population, editors, evaluation, report. Each phase resumes or is skipped."""
+
+import pathlib
+from collections.abc import Callable
+
+from metanet import report
+from metanet.core import read_json, write_json
+from metanet.devices import wait_for_all
+from metanet.evaluation.postprocess import one_hot_floor
+from metanet.objectives.base import labels_of, paths_of
+from metanet.pipeline import clock
+from metanet.pipeline.clock import clocked, wall_seconds
+from metanet.pipeline.config import MAIN_CURVES, ExperimentConfig
+from metanet.pipeline.editors import train_editors
+from metanet.pipeline.evaluate import entry_path, evaluate_methods
+from metanet.pipeline.provenance import about_this_process
+from metanet.pipeline.testbed import Testbed, build_testbed, never
+from metanet.report.comparison import by_budget, compare
+from metanet.settings import plain
+
+SCHEMA = 2
+
+
+def run(
+    experiment: ExperimentConfig,
+    folder: str | pathlib.Path,
+    *,
+    about: dict | None = None,
+    store: pathlib.Path | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> dict:
+    """Runs all phases in `folder` and returns results.json's content.
+
+    Args:
+      about: the command and the machine, see `provenance.about_this_process`.
+      store: see `build_testbed`.
+
+    Raises:
+      UserError, Stopped, Diverged: see the phases.
+    """
+    folder, settings = pathlib.Path(folder), plain(experiment)
+    about = about_this_process() if about is None else about
+    done = all_stored(folder / "evaluation", experiment.method_names) and finished(folder, settings)
+    seconds = wall_seconds(folder)
+    testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
+    editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
+    with clocked(folder, "evaluation"):
+        entries = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
+        found = results(testbed, entries)
+    wait_for_all("results")
+    if done:  # nothing was computed but the report
+        about = done
+        clock.reset(folder, seconds)
+    phases = {"population": testbed.population.seconds} | wall_seconds(folder)
+    found |= {"wall_seconds": phases, **about}
+    write_json(folder / "config.json", {"config": settings, **about})
+    write_json(folder / "results.json", found)
+    report.write(found, folder)
+    return found
+
+
+def all_stored(folder: pathlib.Path, names) -> bool:
+    """Whether `folder` has the entry of every method."""
+    return all(entry_path(folder, name).exists() for name in names)
+
+
+def finished(folder: pathlib.Path, settings: dict) -> dict | None:
+    """The command and machine that finished this run, which repeating it does not change."""
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    found = read_json(path)
+    return found if found.pop("config", None) == settings else None
+
+
+def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
+    """The content of results.json, except for what the command and the machine are."""
+    experiment, ids = testbed.experiment, testbed.split("test")[0]
+    evaluation, names = experiment.evaluation, experiment.method_names
+    kept = ids[~testbed.constant[ids]]
+    extra = {}
+    if evaluation.exclude_constant:
+        floor = one_hot_floor(testbed.models, kept, testbed.data.test)
+        extra |= {"constant_models": len(ids) - len(kept), "one_hot_floor": floor}
+    if len(paths_of(experiment.requirement)) == 1:
+        extra |= {"comparison": compare(entries), "by_budget": by_budget(entries)}
+    return {
+        "schema": SCHEMA,
+        "kind": "fronts",
+        "task": experiment.task,
+        "dataset": experiment.dataset,
+        "seed": experiment.seed,
+        "requirements": list(paths_of(experiment.requirement)),
+        "requirement_labels": list(labels_of(experiment.requirement)),
+        "reference_point": list(evaluation.reference_point),
+        "report_levels": list(evaluation.report_levels),
+        "main_methods": list(evaluation.main_methods or names[:MAIN_CURVES]),
+        "methods": entries,
+        "models_evaluated": len(kept),
+        "samples_evaluated": len(testbed.data.test.y),
+        **extra,
+    }

@@ -1,0 +1,282 @@
+"""Models, data and cached statistics shared by all methods of an experiment."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metanet import data as datasets
+from metanet.core import Stopped, digest, require
+from metanet.data.tabular import Table, TabularData, covariate_shift
+from metanet.dotted import resolve as resolve_path
+from metanet.evaluation.postprocess import one_class
+from metanet.graphs.packing import Models, pack, pack_probes
+from metanet.mlp import population as populations
+from metanet.mlp.population import Population
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives.base import Objective, resolve
+from metanet.objectives.check import check_requirement
+from metanet.pipeline.config import EditorPlan, ExperimentConfig
+from metanet.pipeline.recipes import check_recipes
+from metanet.probes.rows import Points, ProbeConfig, points_of
+from metanet.probes.statistics import Probe
+from metanet.probes.store import probe_population
+from metanet.settings import flat
+
+logger = logging.getLogger(__name__)
+
+
+def never() -> bool:
+    """Never stop."""
+    return False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Testbed:
+    """Models, data and cached statistics shared by all methods of an experiment.
+
+    Attributes:
+      folder: of the population and its probe statistics.
+      models: the population's, then those of other datasets.
+      other_datasets: the training models of other datasets, and the data that editors see of them.
+      limit: the models that are edited, where they are not those of the splits.
+      cache: statistics that are computed once, see `cached`.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of its name
+
+    experiment: ExperimentConfig
+    folder: pathlib.Path
+    models: Models
+    population: Population
+    data: TabularData
+    requirement: Objective
+    other_datasets: dict[str, tuple[np.ndarray, Table]] = dataclasses.field(default_factory=dict)
+    should_stop: Callable[[], bool] = never
+    limit: np.ndarray | None = None
+    cache: dict = dataclasses.field(default_factory=dict)
+
+    def cached(self, key, make: Callable[[], Any]) -> Any:
+        """make(), computed once per `key` for this testbed and those limited from it."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+    def limited_to(self, ids: np.ndarray) -> "Testbed":
+        """The same testbed with no other models to edit than `ids`, in one batch at most."""
+        evaluation = self.experiment.evaluation
+        size = min(evaluation.batch_size, len(ids))
+        evaluation = dataclasses.replace(evaluation, batch_size=size)
+        experiment = dataclasses.replace(self.experiment, evaluation=evaluation)
+        return dataclasses.replace(self, experiment=experiment, limit=ids)
+
+    def go_on(self) -> None:
+        """Raises Stopped if the run is to end; between batches of models."""
+        if self.should_stop():
+            raise Stopped("stopped before the next batch of models")
+
+    @property
+    def identity(self) -> dict:
+        """The settings of data and population, flat: what every later result depends on."""
+        experiment = self.experiment
+        own = {"dataset": experiment.dataset, "data": self.data.digest, "group": self.data.group}
+        own |= {"other_datasets": experiment.other_datasets}
+        own |= flat(experiment.online, "online") if self.online else {}
+        return own | flat(experiment.population, "population")
+
+    @property
+    def online(self) -> bool:
+        """Whether editors are trained on models in training, of which none are stored."""
+        return self.experiment.population.mode == "online"
+
+    def split(self, name: str) -> tuple[np.ndarray, Table]:
+        """The models that settings are chosen on, or reported on, and the data for it.
+
+        name: "validation", on at most `evaluation.validation_models` models; "test", on at most
+        `evaluation.test_models`; or one of the experiment's shifts of the test data.
+        """
+        evaluation = self.experiment.evaluation
+        if name == "validation":
+            ids = self.population.ids("validation")
+            chosen = self._some(ids[~self.constant[ids]], evaluation.validation_models)
+            return chosen, self.data.select
+        ids = self._some(self.population.ids("test"), evaluation.test_models)
+        if name == "test":
+            return ids, self.data.test
+        shift = self.experiment.shifts[name]
+        column = self.data.features.index(shift.feature)
+        return ids, covariate_shift(self.data.test, column, shift.mean_shift, self.experiment.seed)
+
+    def _some(self, ids: np.ndarray, size: int) -> np.ndarray:
+        """At most `size` of the models `ids`, the same ones in every run."""
+        if self.limit is not None:
+            return self.limit
+        rng = np.random.default_rng(self.experiment.seed)
+        return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
+
+    def training_part(self, plan: EditorPlan, dataset: str) -> tuple[np.ndarray, Table]:
+        """The models that an editor is trained on, and the data, of one dataset.
+
+        Online: the validation models, whose parameters give the editor's units.
+        """
+        if dataset != self.experiment.dataset:
+            return self.other_datasets[dataset]
+        table = jax.tree.map(lambda leaf: leaf[: plan.rows or None], self.data.edit)
+        if self.online:
+            return self.population.ids("validation"), table
+        ids = self.population.ids("train")
+        experiment = self.population.table["experiment"].to_numpy()[ids]
+        return training_ids(ids, experiment, self.specs(ids), plan), table
+
+    def specs(self, ids: np.ndarray) -> list[MLPSpec]:
+        """The spec of each of the population's models `ids`."""
+        return [self.population.stacks[n].spec for n in np.asarray(self.models.spec)[ids]]
+
+    def probed(self, probe: ProbeConfig | None) -> Models:
+        """The models with their probe statistics."""
+        if probe is None:
+            return self.models
+        return self.models.replace(probe=pack_probes(self.probes(probe)))
+
+    def probes(self, probe: ProbeConfig) -> list[Probe]:
+        """The statistics of all stacks on rows of `edit`, stored in `folder`."""
+        settings = flat(probe, "probe")
+        folder = self.folder / "probes" / "-".join(map(str, settings.values())).lower()
+        settings |= self.identity | {"seed": self.experiment.seed}
+
+        def compute() -> list[Probe]:
+            points = self.points(probe)
+            return probe_population(folder, self.population, points, settings, self.go_on)
+
+        return self.cached(probe, compute)
+
+    def points(self, probe: ProbeConfig) -> Points:
+        """The probe table."""
+        return points_of(probe, self.data.edit, self.data.n_classes)
+
+    @property
+    def edit_table(self) -> Table:
+        """The `edit` data on the device: what methods fit on."""
+        return self.cached("edit table", lambda: jax.tree.map(jnp.asarray, self.data.edit))
+
+    @property
+    def constant(self) -> np.ndarray:
+        """The models to set apart, [models] bool: their decisions on `edit` are all one class.
+
+        They treat groups alike without any editing, and most fairness baselines refuse them. None
+        without `evaluation.exclude_constant`.
+        """
+
+        def compute() -> np.ndarray:
+            flags = np.zeros(len(self.models.spec), bool)
+            if self.experiment.evaluation.exclude_constant:
+                splits = ("validation", "test")
+                ids = np.concatenate([self.population.ids(split) for split in splits])
+                flags[ids] = one_class(self.models, ids, self.data.edit)
+            return flags
+
+        return self.cached("constant", compute)
+
+    def by_depth(self, probe: ProbeConfig | None = None) -> list[tuple[np.ndarray, Models]]:
+        """The models of each depth: their rows in `models`, and they in a template of their own.
+
+        What trains in a template pays for its size, which grows with the square of its depth.
+        """
+        stacks = self.population.stacks
+        depth = np.array([stack.spec.n_layers for stack in stacks])
+        of_row = depth[np.asarray(self.models.spec)]
+        groups = []
+        for one in np.unique(depth):
+            chosen = np.flatnonzero(depth == one)
+            models = pack([stacks[n] for n in chosen])
+            if probe is not None:
+                probes = self.probes(probe)
+                models = models.replace(probe=pack_probes([probes[n] for n in chosen]))
+            groups.append((np.flatnonzero(of_row == one), models))
+        return groups
+
+
+def training_ids(
+    ids: np.ndarray, experiment: np.ndarray, specs: list[MLPSpec], plan: EditorPlan
+) -> np.ndarray:
+    """Those of the training models `ids` that an editor is trained on.
+
+    Args:
+      experiment, specs: of each of `ids`; the models of one experiment stay together.
+    """
+    count = len(np.unique(experiment))
+    if plan.unseen is not None:
+        is_unseen = resolve_path(plan.unseen, "editor.unseen", "a predicate of a spec")
+        kept = np.array([not is_unseen(spec) for spec in specs], bool)
+        count = len(np.unique(experiment[kept]))
+        if not plan.control:
+            ids, experiment = ids[kept], experiment[kept]
+    order = np.random.default_rng(0).permutation(np.unique(experiment))
+    return ids[np.isin(experiment, order[: round(plan.share * count)])]
+
+
+def build_testbed(
+    experiment: ExperimentConfig,
+    folder: str | pathlib.Path,
+    *,
+    store: pathlib.Path | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> Testbed:
+    """Trains the population of an experiment, or loads it from `folder` or from `store`.
+
+    Args:
+      store: where experiments that share them keep populations and editors, by their settings.
+
+    Raises:
+      UserError: something in the settings, the data or `folder` is unusable.
+      Stopped: `should_stop()` became true; what is done is saved.
+    """
+    check_recipes(experiment)
+    folder = pathlib.Path(folder)
+    loaded = dict(_datasets(experiment))
+    data = loaded[experiment.dataset]
+    requirement = resolve(experiment.requirement)
+    check_requirement(requirement, experiment.requirement, data)
+    for name, shift in experiment.shifts.items():
+        known = f"one of {', '.join(data.features)}"
+        require(shift.feature in data.features, f"shifts.{name}.feature", shift.feature, known)
+        column = data.features.index(shift.feature)
+        covariate_shift(data.test, column, shift.mean_shift, experiment.seed)  # is within reach
+    found = {}
+    for dataset, tables in loaded.items():
+        home = folder if dataset == experiment.dataset else folder / dataset
+        if store is not None:
+            settings = populations.settings_of(experiment.population, tables, experiment.seed)
+            home = store / f"{slug_of(dataset)}-{digest(settings)}"
+        found[dataset] = (
+            home,
+            populations.build(
+                home / "population", experiment.population, tables, experiment.seed, should_stop
+            ),
+        )
+    home, population = found[experiment.dataset]
+    stacks, others = list(population.stacks), {}
+    for dataset in experiment.other_datasets:
+        guests = found[dataset][1]
+        first = sum(len(stack.activation) for stack in stacks)
+        others[dataset] = (first + guests.ids("train"), loaded[dataset].edit)
+        stacks += guests.stacks
+    return Testbed(
+        experiment, home, pack(stacks), population, data, requirement, others, should_stop
+    )
+
+
+def _datasets(experiment: ExperimentConfig) -> Iterator[tuple[str, TabularData]]:
+    yield experiment.dataset, datasets.load(experiment.dataset, experiment.group, experiment.seed)
+    for name in experiment.other_datasets:
+        yield name, datasets.load(name, None, experiment.seed)
+
+
+def slug_of(dataset: str) -> str:
+    """A folder's name for a dataset: of a dotted path, its last part."""
+    return dataset.rpartition(".")[2]
