@@ -34,11 +34,6 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN - Joint": {"mask": "both"},
     }
     composed = "metanet.methods.editor.composed"
-    baseline = {
-        "recipe": "metanet.methods.composition.selected_pruned",
-        "retrain": dm.RETRAIN,
-        "every": 2,
-    }
     config.recipes = {
         "GMN - Features, then weights": {
             "recipe": composed,
@@ -48,8 +43,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
             "recipe": composed,
             "editors": ("GMN - Weights", "GMN - Features"),
         },
-        "FS & Retrain, then SNIP": baseline,
-        "FS & Retrain, then SNIP & Distil": baseline | {"distil": pruning.DISTIL},
+        "FS & Retrain, then SNIP": _baseline(),
+        "FS & Retrain, then SNIP & Distil": _baseline(distil=dict(pruning.DISTIL)),
     }
     config.methods = (
         "GMN - Features",
@@ -65,3 +60,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     # (features, weights, JSD in nats)
     config.evaluation.reference_point = (1.0, 1.0, 0.1)
     return config
+
+
+def _baseline(**options) -> dict:
+    recipe = "metanet.methods.composition.selected_pruned"
+    return {"recipe": recipe, "retrain": dict(dm.RETRAIN), "every": 2, **options}

@@ -21,20 +21,19 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = common.base(dataset)
     config.task = "dm"
     config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
-    config.editors = {"GMN": {}, "GMN + probe": {"probe": common.PROBE}}
+    config.editors = {"GMN": {}, "GMN + probe": {"probe": dict(common.PROBE)}}
     config.editor.mask = "inputs"
     config.editor.mask_path = 0.5
     config.editor.steps = 16_000
     config.lambda_range = (0.0005, 0.5)
     refined = common.refinements("GMN + probe", {10: 1e-3, 100: 3e-3, 300: 3e-3})
-    original = {"start": "original", "retrain": RETRAIN_ORIGINAL, "every": 2}
     others = {
         "FS": {"recipe": SELECTION},
         "FS (per model)": {"recipe": SELECTION, "ranking": "model"},
         "FS (GMN)": {"recipe": "metanet.methods.editor.masks_only", "editors": ("GMN",)},
-        "FS & Retrain": {"recipe": RETRAINED, "retrain": RETRAIN, "every": 2},
-        "FS & Retrain (from original)": {"recipe": RETRAINED, **original},
-        "Greedy & Retrain": {"recipe": RETRAINED, "ranking": "greedy", **original},
+        "FS & Retrain": {"recipe": RETRAINED, "retrain": dict(RETRAIN), "every": 2},
+        "FS & Retrain (from original)": _from_original("global"),
+        "Greedy & Retrain": _from_original("greedy"),
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
             "n_lambdas": 8,
@@ -47,3 +46,14 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.evaluation.report_levels = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
     config.evaluation.reference_point = (1.0, 0.1)
     return config
+
+
+def _from_original(ranking: str) -> dict:
+    retrain = dict(RETRAIN_ORIGINAL)
+    return {
+        "recipe": RETRAINED,
+        "ranking": ranking,
+        "start": "original",
+        "retrain": retrain,
+        "every": 2,
+    }

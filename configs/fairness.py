@@ -38,7 +38,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     rates = {10: 3e-4, 100: 2e-3, 300: 2e-3}
     refined = common.refinements("GMN + probe", rates, points=1024, balanced=True)
     others = {name: {"recipe": POSTPROCESSED, "method": path} for name, path in METHODS.items()}
-    others["Group shift (probe points)"] = others["Group shift"] | {"probe": rows}
+    others["Group shift (probe points)"] = others["Group shift"] | {"probe": dict(rows)}
     others["Per-model optimisation"] = {
         "recipe": "metanet.methods.refine.optimised",
         "n_lambdas": 8,

@@ -21,7 +21,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editors = {
         "GMN - Prune & Edit": {"edit": True},
         "GMN - Prune": {"edit": False, "seeds": 1},
-        "GMN + probe": {"probe": common.PROBE, "mean_replacement": True},
+        "GMN + probe": {"probe": dict(common.PROBE), "mean_replacement": True},
     }
     config.editor.mask = "edges"
     config.editor.steps = 16_000
@@ -44,9 +44,9 @@ def get_config(dataset: str = "adult") -> ConfigDict:
             "retrain": {"steps": 50, "batch_size": 128, "learning_rate": 1e-3},
             "rounds": 3,
         },
-        "SNIP & Distil": one_shot["SNIP"] | {"distil": DISTIL},
+        "SNIP & Distil": one_shot["SNIP"] | {"distil": dict(DISTIL)},
         "OBD": {"recipe": "metanet.methods.pruning.brain_damage"},
-        "OBD & Distil": {"recipe": "metanet.methods.pruning.brain_damage", "distil": DISTIL},
+        "OBD & Distil": {"recipe": "metanet.methods.pruning.brain_damage", "distil": dict(DISTIL)},
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
             "n_lambdas": 8,

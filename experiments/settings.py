@@ -38,30 +38,27 @@ def defaults(dataset: str) -> ConfigDict:
     config.population = _config_dict(PopulationConfig)
     config.online = _config_dict(OnlineConfig)
     config.evaluation = _config_dict(EvaluationConfig)
-    config.editor = ConfigDict()
-    for cls in _PARTS:
-        own = _config_dict(cls, skip=(*_NESTED, "lambda_range", "requirement"))
-        for name in own:
-            with config.editor.unlocked():
-                config.editor[name] = own.get_ref(name)
+    config.editor = _config_dict(*_PARTS, skip=("lambda_range", "requirement"))
     config.editors, config.recipes = ConfigDict(), ConfigDict()
     return config
 
 
-def _config_dict(cls, skip: tuple[str, ...] = ()) -> ConfigDict:
-    """The defaults of a dataclass; None becomes a placeholder of the type that may stand there."""
-    config, annotations = ConfigDict(), typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        if field.name in skip or dataclasses.is_dataclass(annotations[field.name]):
-            continue
-        value = field.default
-        if value is dataclasses.MISSING:
-            value = field.default_factory()
-        if value is None:
-            alternatives = typing.get_args(annotations[field.name])
-            kind = next(one for one in alternatives if one is not type(None))
-            value = placeholder(dict if dataclasses.is_dataclass(kind) else kind)
-        config[field.name] = value
+def _config_dict(*classes, skip: tuple[str, ...] = ()) -> ConfigDict:
+    """The defaults of dataclasses; None becomes a placeholder of the type that may stand there."""
+    config = ConfigDict()
+    for cls in classes:
+        annotations = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            if field.name in skip or dataclasses.is_dataclass(annotations[field.name]):
+                continue
+            value = field.default
+            if value is dataclasses.MISSING:
+                value = field.default_factory()
+            if value is None:
+                alternatives = typing.get_args(annotations[field.name])
+                kind = next(one for one in alternatives if one is not type(None))
+                value = placeholder(dict if dataclasses.is_dataclass(kind) else kind)
+            config[field.name] = value
     return config
 
 

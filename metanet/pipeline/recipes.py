@@ -49,15 +49,18 @@ def bound(config: RecipeConfig, key: str) -> tuple[Callable, dict]:
 
 
 def check_recipes(experiment: ExperimentConfig) -> None:
-    """Refuses recipes that cannot run, before anything is trained.
+    """Refuses recipes that cannot run, before anything is trained; their options, used or not.
 
     Raises:
-      UserError: see `bound`; or what the recipe's own check says.
+      UserError: see `bound`; or what the own check of a recipe that is used says.
     """
+    options = {
+        name: bound(config, f"recipes.{name}") for name, config in experiment.recipes.items()
+    }
     for name in experiment.method_names:
         config = experiment.recipe(name)
-        function, options = bound(config, f"recipes.{name}")
+        function, given = options.get(name) or bound(config, f"recipes.{name}")
         plans = [experiment.editors[editor] for editor in config.editors]
         check = getattr(function, "check", None)
         if check is not None:
-            check(experiment, plans, f"recipes.{name}", options)
+            check(experiment, plans, f"recipes.{name}", given)
