@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from metanet.core import require, stream
@@ -24,6 +23,7 @@ from metanet.methods.compiled import compiled, lambdas, with_probing
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.pipeline.testbed import Testbed
+from metanet.training.descent import descend
 from metanet.training.inputs import sampling_pool
 
 TRAINED = ("weight", "bias", "scale", "shift")
@@ -120,33 +120,17 @@ def refine(
 
     decide = functools.partial(soft_decisions, temperature=config.decision_temperature)
 
-    def loss(params, noise, batch, scale):
-        view = view_of(template, edited(params, noise), batch, decide)
-        return mean_jsd(view) + scale * weight * requirement(view)
-
-    optimiser = optax.scale_by_adam()
-
-    def step(state, item):
-        params, moments = state
-        step_key, decay, scale = item
+    def loss(params, step_key, factor):
         rows_key, noise_key = jax.random.split(step_key)
         drawn = jax.random.randint(rows_key, (config.points,), 0, len(sample.pool))
         batch = jax.tree.map(lambda leaf: leaf[sample.pool[drawn]], sample.table)
         noise = 0.0
         if config.mask != "none":
             noise = config.mask_noise * jax.random.logistic(noise_key, params["mask"].shape)
-        update, moments = optimiser.update(jax.grad(loss)(params, noise, batch, scale), moments)
-        params = {
-            name: value - decay * rates[name] * update[name] * allowed[name]
-            for name, value in params.items()
-        }
-        return (params, moments), None
+        view = view_of(template, edited(params, noise), batch, decide)
+        return mean_jsd(view) + factor * weight * requirement(view)
 
-    numbers = jnp.arange(config.steps)
-    decay = optax.cosine_decay_schedule(1.0, config.steps)(numbers)
-    ramp = jnp.minimum((numbers + 1) / max(config.ramp * config.steps, 1), 1.0)
-    items = (jax.random.split(sample.key, config.steps), decay, ramp)
-    (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), items)
+    params = descend(loss, params, rates, allowed, config.steps, sample.key, config.ramp)
     return edited(params, 0.0)
 
 

@@ -11,6 +11,7 @@ from metanet.core import require
 from metanet.graphs.padded import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
+from metanet.training.descent import descend
 
 # loss(logits [rows, classes], target [rows, ...]) -> scalar
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -58,35 +59,22 @@ def retrain(
       keep: [sources, targets] 0/1; weights that are not kept stay 0.
       x, target: [rows, features], [rows, ...]; every step samples `batch_size` rows.
     """
-    optimiser = optax.scale_by_adam()
-    neuron = model.node.astype(x.dtype)
+    neuron = model.node.astype(x.dtype)  # [targets]
     params = {
         "weight": model.weight * keep,
         "bias": model.bias,
         "scale": model.scale,
         "shift": model.shift,
     }
-    masks = {"weight": keep, "bias": neuron, "scale": neuron, "shift": neuron}
+    allowed = {"weight": keep, "bias": neuron, "scale": neuron, "shift": neuron}
+    rates = dict.fromkeys(params, config.learning_rate)
 
-    def step(state, item):
-        params, moments = state
-        step_key, rate = item
+    def batch_loss(params, step_key, _):
         rows = jax.random.randint(step_key, (config.batch_size,), 0, x.shape[0])
+        logits = apply_padded(template, model.replace(**params), x[rows])  # [batch_size, classes]
+        return loss(logits, target[rows])
 
-        def batch_loss(params):
-            logits = apply_padded(template, model.replace(**params), x[rows])
-            return loss(logits, target[rows])
-
-        update, moments = optimiser.update(jax.grad(batch_loss)(params), moments)
-        params = jax.tree.map(lambda p, u, m: p - rate * u * m, params, update, masks)
-        return (params, moments), None
-
-    rates = optax.cosine_decay_schedule(config.learning_rate, config.steps)(
-        jnp.arange(config.steps)
-    )
-    keys = jax.random.split(key, config.steps)
-    (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), (keys, rates))
-    return model.replace(**params)
+    return model.replace(**descend(batch_loss, params, rates, allowed, config.steps, key))
 
 
 def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:
