@@ -12,10 +12,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import settings, timing
+from experiments import settings
 from metanet.core import Diverged, Stopped, UserError
 from metanet.devices import any_process
-from metanet.pipeline import run
+from metanet.pipeline import run, timing
 from metanet.pipeline.provenance import about_this_process as about
 
 __all__ = ["about", "on_sigterm", "parse_flags", "parsed", "setup_jax", "status", "writable"]
@@ -61,8 +61,10 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else repr(error)
-    # Libraries put a traceback or a second message behind the first.
-    text = text.partition("Traceback")[0] or text
+    # Of a traceback within a message only its last line says what happened.
+    before, traceback, rest = text.replace("\\n", "\n").partition("Traceback")
+    lines = rest.strip().splitlines()
+    text = f"{before} {lines[-1]}" if traceback and lines else text
     text = " ".join(text.replace("\\n", " ").replace("\\", "").split())
     named = isinstance(error, (flags.Error, UserError, OSError, AttributeError))
     text = text if named else f"{type(error).__name__}: {text}"
@@ -78,7 +80,7 @@ def parsed(config: ConfigDict) -> Callable[..., dict]:
       UserError: a setting is unusable.
     """
     if "experiments" in config:
-        return functools.partial(timing.run, timing.parse(config))
+        return functools.partial(timing.run, settings.parse_timing(config))
     return functools.partial(run, settings.parse(config))
 
 

@@ -27,7 +27,7 @@ def _default_workdir(config) -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which or config.dataset}"
 
 
-def _main(argv: list[str]) -> None:
+def main(argv: list[str]) -> None:
     launch.parse_flags(argv)
     config = _CONFIG.value
     if config is None:
@@ -52,4 +52,4 @@ def _main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(launch.status(_main, sys.argv))
+    sys.exit(launch.status(main, sys.argv))

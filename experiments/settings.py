@@ -21,12 +21,14 @@ from metanet.pipeline.config import (
     RecipeConfig,
     TrainingConfig,
 )
+from metanet.pipeline.timing import TimingConfig
 from metanet.settings import build, convert, join, refuse_unknown
 
 # Each of an editor's keys belongs to one of these.
 _PARTS = (EditorConfig, TrainingConfig, EditorPlan)
 _NESTED = ("editor", "training")  # of EditorPlan
 _LAUNCH = ("num_cpu_devices",)  # of the command, not of the experiment
+_TIMED = ("seed", "dataset", "group", "population")  # of all experiments of a timing run
 _RECIPE = ("recipe", "editors", "seeds")
 
 
@@ -116,3 +118,26 @@ def _recipe(name: str, own: dict) -> RecipeConfig:
     options = {k: v for k, v in own.items() if k not in _RECIPE}
     reserved = {k: v for k, v in own.items() if k in _RECIPE}
     return build(RecipeConfig, reserved | {"options": options}, key)
+
+
+def parse_timing(config: ConfigDict) -> TimingConfig:
+    """The settings of a timing run: those of every experiment with the shared ones.
+
+    Editors are trained for `steps` only: how long an edit takes does not depend on how good it is.
+
+    Raises:
+      UserError: see `parse`.
+    """
+    values = config.copy_and_resolve_references()
+    experiments = {}
+    for name, part in values.experiments.items():
+        for key in _TIMED:
+            part[key] = values[key]
+        part.editor.steps, part.editor.seeds = values.steps, 1
+        for own in part.editors.values():
+            for key in {"steps", "seeds"} & set(own):
+                del own[key]
+        experiments[name] = parse(part)
+    rest = {k: v for k, v in values.to_dict().items() if k not in (*_TIMED, "steps")}
+    rest.pop("num_cpu_devices", None)
+    return build(TimingConfig, rest | {"experiments": experiments})
