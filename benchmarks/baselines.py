@@ -17,11 +17,11 @@ import torch
 from metanet.baselines import data_minimisation, pruning
 from torch.nn import functional as F
 
+from benchmarks.alternate import Case, measure
 from benchmarks.harness import Comparison, report
 from benchmarks.torch_mlp import DEVICE, MLP, finish, places
 from configs import dm as dm_config
 from configs import pruning as pruning_config
-from experiments.alternate import Case, measure
 from metanet.data.tabular import Table
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
@@ -85,7 +85,7 @@ def ours_retrain():
     data, importance = table()
 
     def recipe(template: Template):
-        return data_minimisation.selection_retrained(template, "global", RETRAIN, "fresh")
+        return data_minimisation.selection_retrained_fn(template, "global", RETRAIN, "fresh")
 
     runs = [edits(recipe, (importance, data), FEATURES_KEPT, (spec,)) for spec in SPECS]
     return lambda: sum(run() for run in runs)
@@ -95,7 +95,7 @@ def ours_lottery():
     """The models of all depths in the common template, as in experiments."""
 
     def recipe(template: Template):
-        return pruning.lottery_ticket(template, ROUNDS, LOTTERY)
+        return pruning.lottery_ticket_fn(template, ROUNDS, LOTTERY)
 
     return edits(recipe, table()[0], WEIGHTS_KEPT, SPECS)
 

@@ -8,9 +8,9 @@ import itertools
 import jax
 import numpy as np
 
+from benchmarks.alternate import Case, measure
 from benchmarks.editor import SIZES, problem
 from benchmarks.harness import Comparison, report
-from experiments.alternate import Case, measure
 from metanet.editor.api import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.mlp.network import init

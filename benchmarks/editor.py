@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
+from benchmarks.alternate import Case, measure
 from benchmarks.harness import Comparison, report
-from experiments.alternate import Case, measure
 from metanet.devices import models_mesh, over_models
 from metanet.editor.inputs import N_KINDS, Scales, inputs_of, type_counts
 from metanet.editor.model import Editor, EditorConfig

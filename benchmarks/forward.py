@@ -6,10 +6,10 @@ python -m benchmarks.forward
 import jax
 import jax.numpy as jnp
 
+from benchmarks.alternate import Case, measure
 from benchmarks.editor import SIZES, problem
 from benchmarks.harness import Comparison, report
 from benchmarks.population import table
-from experiments.alternate import Case, measure
 from metanet.devices import each_model
 from metanet.editor.model import EditorConfig
 from metanet.graphs.batch import gather, to_template

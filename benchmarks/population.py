@@ -18,9 +18,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.alternate import Case, measure
 from benchmarks.harness import Comparison, report
 from benchmarks.torch_mlp import DEVICE, MLP, finish, places
-from experiments.alternate import Case, measure
 from metanet.core import stream
 from metanet.data.tabular import Table
 from metanet.devices import models_mesh, over_models

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.alternate import Case, device_count, measure
 from benchmarks.harness import Comparison, markdown
-from experiments.alternate import Case, device_count, measure
 
 
 def test_ratios_are_taken_repeat_by_repeat():

@@ -10,14 +10,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
 import sys
 import numpy as np
-from experiments import launch, scaling
+from benchmarks import scaling
+from experiments import launch
+from experiments.scaling import main
 
 def measure(cases):  # twice the devices, three quarters of the time
     return {case.name: np.full(3, 0.75 ** (case.cores - 1)) for case in cases}
 
 if __name__ == "__main__":
     scaling.measure, scaling.device_count = measure, lambda: 2
-    sys.exit(launch.status(scaling._main, sys.argv))
+    sys.exit(launch.status(main, sys.argv))
 """
 
 
