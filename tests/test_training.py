@@ -28,7 +28,7 @@ from metanet.objectives.base import EditView
 from metanet.objectives.pruning import weights_kept
 from metanet.training import loop
 from metanet.training.checkpoint import load_editor
-from metanet.training.config import TrainingConfig
+from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.inputs import problem_of, schedules
 from metanet.training.step import init_state, make_chunk
 
@@ -212,6 +212,33 @@ def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, mod
     assert np.isfinite(found.jsd).all()
 
 
+@pytest.mark.parametrize("lambda_range", [(0.01, 0.2), ((0.01, 0.2), (0.3, 0.4))])
+def test_an_editor_knows_the_range_of_lambda_that_it_was_trained_on(
+    lambda_range, models, uneven, tmp_path
+):
+    config = dataclasses.replace(CONFIG, steps=1, lambda_range=lambda_range)
+    requirement = REQUIREMENT if len(lambda_pairs(lambda_range)) == 1 else TWO
+    editor = loop.train_editor(tmp_path, EDITOR, config, requirement, models, IDS, uneven, 0, {})
+    assert editor.lambda_range == lambda_pairs(lambda_range)
+    assert load_editor(tmp_path).lambda_range == editor.lambda_range
+
+
+def test_an_editor_of_a_version_without_a_range_of_lambda_is_refused_in_one_line(train, tmp_path):
+    train(tmp_path)
+    path = tmp_path / "editor.json"
+    shape = json.loads(path.read_text())
+    del shape["lambda_range"]
+    path.write_text(json.dumps(shape))
+    with pytest.raises(UserError) as caught:
+        load_editor(tmp_path)
+    assert str(caught.value).startswith(f"{path}: found no 'lambda_range', expected")
+    assert "another version" in str(caught.value) and "\n" not in str(caught.value)
+    del shape["format"]
+    path.write_text(json.dumps(shape))
+    with pytest.raises(UserError, match="found format 1, expected 2"):
+        load_editor(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["nothing", "no checkpoint", "another version"])
 def test_loading_from_a_folder_without_an_editor_is_a_user_error(content, train, tmp_path):
     if content == "no checkpoint":
@@ -288,7 +315,7 @@ def scheduled_metrics(folder, config):
     return rows, ramp
 
 
-def test_equal_ends_of_the_preference_are_one_lambda(train, tmp_path):
+def test_equal_ends_of_the_range_are_one_lambda(train, tmp_path):
     config = dataclasses.replace(CONFIG, lambda_range=(0.3, 0.3))
     train(tmp_path, config)
     rows, ramp = scheduled_metrics(tmp_path, config)
@@ -309,7 +336,7 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     expected = rows["jsd"] + 0.3 * rows["requirement_0"] + 0.02 * rows["requirement_1"]
     np.testing.assert_allclose(rows["loss"], expected, rtol=1e-4)
     assert (rows["requirement_1"] > 0).all()
-    assert load_editor(tmp_path).params  # its first layer takes two preferences
+    assert load_editor(tmp_path).params  # its first layer takes two lambdas
 
 
 def test_datasets_take_turns(train, models, table, uneven, tmp_path):
@@ -327,13 +354,13 @@ def test_datasets_take_turns(train, models, table, uneven, tmp_path):
         train(tmp_path / "few", others=[(IDS[:3], uneven)])
 
 
-def test_requirements_without_a_preference_each_are_a_user_error(train, tmp_path):
+def test_requirements_without_a_range_of_lambda_each_are_a_user_error(train, tmp_path):
     config = dataclasses.replace(CONFIG, lambda_range=((0.3, 0.3), (0.02, 0.02)))
-    with pytest.raises(UserError, match=r"preference: found .* expected 1 of"):
+    with pytest.raises(UserError, match=r"lambda_range: found .* expected 1 of"):
         train(tmp_path, config)
 
 
-def test_a_range_of_preferences_draws_between_its_ends(train, tmp_path):
+def test_a_range_of_lambda_is_drawn_from_between_its_ends(train, tmp_path):
     config = dataclasses.replace(CONFIG, lambda_range=(0.01, 1.0))
     train(tmp_path, config)
     rows, ramp = scheduled_metrics(tmp_path, config)
@@ -549,7 +576,7 @@ def largest_excess_of_a_cell(view):
 
 def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_data(models, uneven):
     points = 8192
-    editor = dataclasses.replace(EDITOR, mask="none", gamma=1.0, layers=1)
+    editor = dataclasses.replace(EDITOR, mask="none", gamma=4.0, layers=1)
     config = dataclasses.replace(
         BALANCED, points=points, lambda_range=(0.1, 0.1), learning_rate=0.0
     )

@@ -21,7 +21,7 @@ class Checkpoints:
 
     A checkpoint holds the editor's parameters, its scales, the optimiser state, the step and,
     online, the models in training; keys and data positions are functions of the seed and the step.
-    `editor.json` beside them holds the editor's shape.
+    `editor.json` beside them holds the editor's shape and its range of lambda.
     """
 
     def __init__(
@@ -73,25 +73,14 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
     """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME).
 
     Raises:
-      UserError: `folder` holds no editor.
+      UserError: `folder` holds no editor, or one of another version.
     """
     folder = pathlib.Path(folder)
+    path = folder / "editor.json"
     try:
-        path = folder / "editor.json"
         shape = json.loads(path.read_text())
         require_format(path, shape)
-        handler = ocp.StandardCheckpointHandler()
-        with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
-            step = manager.latest_step()
-            if step is None:
-                raise ValueError("no checkpoint")
-            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            shapes = manager.item_metadata(step)
-            abstract = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
-            )
-            tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
-            tree = jax.device_get(tree)
+        tree = _newest_tree(folder)
         config = dict(shape["config"])
         if config.get("probe") is not None:
             config["probe"] = ProbeConfig(**config["probe"])
@@ -102,5 +91,27 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
             template=Template(**shape["template"]),
             lambda_range=tuple(map(tuple, shape["lambda_range"])),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        raise UserError(
+            f"{path}: found no {error}, expected it beside config and template: the file is of "
+            "another version; train the editor again"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
+
+
+def _newest_tree(folder: pathlib.Path) -> dict:
+    """What `Checkpoints.save` wrote last, as numpy arrays, on however many devices it was."""
+    handler = ocp.StandardCheckpointHandler()
+    with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise ValueError("no checkpoint")
+        # By itself Orbax would ask for the devices that the checkpoint was written on.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shapes = manager.item_metadata(step)
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+        )
+        tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return jax.device_get(tree)
