@@ -1,0 +1,303 @@
+"""What README and docs/ tell users to type works, to the letter."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from configs import common, pruning
+from experiments import settings
+from metanet.graphs.padded import PaddedMLP
+from metanet.graphs.topology import TILE, Template
+from metanet.objectives.base import EditView, resolve
+from metanet.pipeline.recipes import check_recipes
+from metanet.training.checkpoint import load_editor
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+NOTES = [ROOT / name for name in ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+PAGES = [ROOT / "README.md", *DOCS, *NOTES]
+names = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
+
+# A small study with everything that docs/extending.md adds, but for the scores of weights.
+TINY = """\
+from configs import dm, presets
+
+
+def get_config():
+    config = dm.get_config("cancer.breast_cancer")
+    config.methods = ("GMN", "FS")
+    presets.smoke(config)
+    config.population.norms = ("none",)
+    config.evaluation.main_methods = ()
+    config.editor.layer = "gated.Layer"
+    return config
+"""
+
+# Runs each command of a list up to where it would use a device or write.
+DRIVER = """\
+import os, runpy, sys
+from experiments import launch
+import metanet.pipeline, ml_collections.config_flags
+
+class Reached(BaseException):
+    pass
+
+def reached(*args, **kwargs):
+    raise Reached
+
+launch.setup_jax = launch.writable = reached
+failed = []
+for command in sys.stdin.read().splitlines():
+    module, *arguments = command.split("\\t")
+    child = os.fork()
+    if not child:
+        sys.argv = [module, *arguments]
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            os._exit(0)
+        except Reached:
+            os._exit(0)
+        except SystemExit as error:
+            os._exit(error.code or 0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(command)
+sys.exit("\\n".join(failed))
+"""
+
+
+def blocks(path: pathlib.Path) -> list[tuple[str, str]]:
+    """(language, text) of every fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def name_of_file(text: str) -> str | None:
+    """The name of the user's file that a block is."""
+    found = re.match(r"# (\w+\.py)\n", text)
+    return found and found[1]
+
+
+def commands(path: pathlib.Path) -> list[list[str]]:
+    """The command lines of a page, in words."""
+    lines = [line for language, text in blocks(path) if not language for line in text.splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [found for found in words if found and found[0] in ("make", "python", "pip")]
+
+
+def snippets(path: pathlib.Path) -> list[str]:
+    """What a page writes into a config, in blocks and between backquotes."""
+    text = [text for language, text in blocks(path) if language == "python"]
+    text += re.findall(r"`(config\.\w[^`]* = [^`]*)`", path.read_text())
+    return [part for part in text if part.startswith("config.")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder with all files that the pages show, beside the repository's configs."""
+    home = tmp_path_factory.mktemp("user")
+    for path in PAGES:
+        for _, text in blocks(path):
+            if name_of_file(text):
+                (home / name_of_file(text)).write_text(text)
+    (home / "configs").symlink_to(ROOT / "configs")
+    (home / "runs").mkdir()
+    for name in ("pruning_adult", "pruning_bank"):
+        (home / "runs" / name).symlink_to(ROOT / "results" / name)
+    (home / "tiny.py").write_text(TINY)
+    sys.path.insert(0, str(home))
+    yield home
+    sys.path.remove(str(home))
+
+
+def execute(path: pathlib.Path, folder: pathlib.Path) -> dict:
+    """Runs the Python of a page, in order, in the user's folder; what it defines."""
+    found = {}
+    with contextlib.chdir(folder):
+        for language, text in blocks(path):
+            if language == "python" and not text.startswith("config."):
+                exec(compile(text, path.name, "exec"), found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def notebook(folder):
+    return execute(ROOT / "README.md", folder)
+
+
+def test_every_block_is_python_commands_or_the_layout():
+    for path in PAGES:
+        for language, text in blocks(path):
+            first = text.split()[0]
+            known = language == "python" or first in ("make", "python", "pip", "#", "metanet/data,")
+            assert known, f"{path.name}: {text}"
+
+
+def test_commands_are_accepted(folder):
+    """Targets and extras exist; flags, configs and overrides pass all checks before training."""
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    lines = set()
+    for program, *arguments in (words for path in PAGES for words in commands(path)):
+        if program == "make":
+            assert set(arguments) <= targets, arguments
+        elif program == "pip":
+            (extra,) = re.fullmatch(r"metanet\[(\w+)\]", arguments[1]).groups()
+            assert extra in extras
+        else:
+            assert arguments[0] == "-m"
+            lines.add("\t".join(arguments[1:]))
+    assert len(lines) > 10
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input="\n".join(sorted(lines)), cwd=folder, text=True,
+        env=environment, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_layout_in_readme_is_that_of_the_repository():
+    (layout,) = (text for _, text in blocks(ROOT / "README.md") if text.startswith("metanet/"))
+    for line in layout.splitlines():
+        first, *others = line.partition("   ")[0].split(", ")
+        parent = pathlib.Path(first).parent
+        for name in (first, *(other if "/" in other else parent / other for other in others)):
+            assert (ROOT / name).is_dir(), name
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if snippets(path)], **names)
+def test_what_pages_write_into_a_config_is_accepted(path, folder):
+    for snippet in snippets(path):
+        config = pruning.get_config("synthetic")
+        config.evaluation.main_methods = ()
+        exec(snippet, {"config": config, "common": common})
+        check_recipes(settings.parse(config))
+
+
+def test_the_library_example_trains_and_evaluates_an_editor(notebook, folder):
+    (example,) = (text for language, text in blocks(ROOT / "README.md") if language == "python")
+    assert len(example.splitlines()) <= 16
+    assert list(notebook["entries"]) == ["GMN", "Magnitude"]
+    assert all(entry["front"] for entry in notebook["entries"].values())
+    assert (folder / "front.png").stat().st_size > 10_000
+
+
+def test_models_of_ones_own_are_edited(notebook, folder):
+    found = execute(ROOT / "docs" / "own-models.md", folder)
+    assert 0 < found["kept"] <= 1
+    removed = [mask == 0 for mask in found["mask"]]
+    weights = found["edited"].params.weights
+    assert all((weight[gone] == 0).all() for weight, gone in zip(weights, removed, strict=True))
+    assert not np.array_equal(found["before"], found["after"])
+
+
+def test_the_objective_is_the_price_of_the_features_that_are_kept(folder):
+    view = EditView(*[None] * 8).replace(input_keep=jnp.array([1.0, 0.0, 1.0, 0.0]))
+    np.testing.assert_allclose(resolve("prices.paid")(view), (1 + 3) / (1 + 2 + 3 + 4))
+
+
+def test_the_score_is_a_weight_times_the_norm_of_what_it_reads(folder):
+    import wanda
+
+    rng, template = np.random.default_rng(0), Template(3, 1, 4, 2)
+    weight = np.zeros((2 * TILE, 2 * TILE), np.float32)
+    first, last = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+    weight[:3, :4], weight[TILE : TILE + 4, TILE : TILE + 2] = first, last
+    node = (np.arange(2 * TILE) % TILE) < np.repeat([4, 2], TILE)
+    zeros = jnp.zeros(2 * TILE)
+    model = PaddedMLP(
+        weight, weight != 0, zeros, zeros + 1, zeros, node, jnp.array(0), jnp.array(0)
+    )
+    x = rng.normal(size=(7, 3)).astype(np.float32)
+    table = types.SimpleNamespace(x=jnp.asarray(x))
+    score = wanda.score(template, jax.tree.map(jnp.asarray, model), table, None)
+    hidden = np.maximum(x @ first, 0)
+    np.testing.assert_allclose(
+        score[:3, :4], np.abs(first) * np.linalg.norm(x, axis=0)[:, None], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        score[TILE : TILE + 4, TILE : TILE + 2],
+        np.abs(last) * np.linalg.norm(hidden, axis=0)[:, None],
+        rtol=1e-5,
+    )
+
+
+def run(folder: pathlib.Path, *flags: str) -> dict:
+    """The methods in results.json of a run of experiments.run in a process of its own."""
+    command = [sys.executable, "-m", "experiments.run", *flags, f"--workdir={folder / 'work'}"]
+    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "work" / "results.json").read_text())["methods"]
+
+
+def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objective(folder):
+    methods = run(folder, f"--config={folder / 'tiny.py'}", "--config.requirement=prices.paid")
+    # FS keeps the most important features, whatever they cost: k of 30, but not in steps of 1/30.
+    costs = np.array([point["requirement"] for point in methods["FS"]["front"]])
+    assert ((costs > 0) & (costs < 1)).all()
+    np.testing.assert_allclose(465 * costs, np.round(465 * costs), atol=1e-3)
+    assert (np.abs(30 * costs - np.round(30 * costs)) > 1e-3).any()
+    editor = load_editor(folder / "work" / "checkpoints" / "gmn" / "seed-0")
+    assert editor.config.layer == "gated.Layer"
+    assert set(editor.params["params"]["layers"]) == {"edge", "node"}
+
+
+def test_baselines_of_ones_own_are_evaluated_beside_the_others(folder, tmp_path):
+    methods = run(tmp_path, f"--config={folder / 'my_study.py'}")
+    assert list(methods) == ["Magnitude", "Wanda", "Rescaled"]
+    fronts = {name: method["front"] for name, method in methods.items()}
+    for front in fronts.values():
+        for point in front:
+            np.testing.assert_allclose(
+                point["requirement"], point["setting"]["fraction"], atol=0.01
+            )
+    assert [point["jsd"] for point in fronts["Wanda"]] != [p["jsd"] for p in fronts["Magnitude"]]
+
+
+def test_readme_is_two_screens():
+    assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+def anchors(path: pathlib.Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w]+", "-", head.lower()).strip("-") for head in heads}
+
+
+@pytest.mark.parametrize("path", PAGES, **names)
+def test_no_link_of_a_page_is_broken(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_every_page_is_in_the_navigation():
+    def leaves(item):
+        if isinstance(item, str):
+            return [item]
+        return [leaf for one in (item.values() if isinstance(item, dict) else item)
+                for leaf in leaves(one)]  # fmt: skip
+
+    listed = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    assert {path.relative_to(ROOT / "docs").as_posix() for path in DOCS} <= listed
+    assert all((ROOT / "docs" / path).exists() or (ROOT / path).exists() for path in listed)
