@@ -21,8 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Output folder.")
 
 
 def _main(argv: list[str]) -> None:
-    if len(flags.FLAGS(argv)) > 1:
-        raise UserError("command line: found an argument, expected only flags")
+    launch.parse_flags(argv)
     pairs = [run.partition(":") for run in _RUNS.value]
     if len(pairs) < 2 or not all(label and folder for label, _, folder in pairs):
         raise UserError(f"--runs: found {','.join(_RUNS.value)}, expected LABEL:DIR,LABEL:DIR,...")

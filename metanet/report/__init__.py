@@ -1,24 +1,34 @@
-"""Pictures and tables of results.json."""
+"""Pictures and tables of results.json, chosen by what it holds."""
 
 import pathlib
 
-from metanet.report import composition, front, joint, timing
+from matplotlib.figure import Figure
+
+from metanet.report import composition, front, joint, levels, scaling, timing
+
+
+def _pictures(results: dict):
+    """The module that draws fronts of so many requirements."""
+    return {1: front, 2: composition}.get(len(results["requirements"]), joint)
+
+
+def figure(results: dict) -> Figure:
+    """The main figure of a run's fronts, see `front.figure`."""
+    return _pictures(results).figure(results)
 
 
 def write(results: dict, folder: pathlib.Path) -> None:
-    """front.csv and the task's pictures, in `folder`."""
-    front.write_csv(results, folder / "front.csv")
-    several = {"joint": joint.plot, "compose": composition.plot}
-    if results["task"] in several:
-        several[results["task"]](results, folder / "front.png")
-        return
-    front.plot(results, folder / "front.png")
-    front.plot_stages(results, folder / "stages.png")
-    if results["task"] == "fairness":
-        front.plot_labels(results, folder / "labels.png")
+    """front.csv and the pictures, in `folder`; nothing for a run without fronts."""
+    if results["kind"] == "fronts":
+        front.write_csv(results, folder / "front.csv")
+        _pictures(results).plot(results, folder)
 
 
 def table(results: dict) -> str:
-    """What the command prints."""
-    tables = {"joint": joint.table, "compose": composition.table, "timing": timing.table}
-    return tables.get(results["task"], front.table)(results)
+    """The table that the command prints."""
+    if results["kind"] == "timing":
+        return timing.table(results)
+    if results["kind"] == "scaling":
+        return scaling.table(results)
+    tables = {1: levels.table, 2: composition.table}
+    return tables.get(len(results["requirements"]), joint.table)(results)

@@ -5,11 +5,13 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from metanet.core import atomic_path
 from metanet.evaluation.pareto import pareto_mask
-from metanet.report.front import style
+from metanet.report.bounds import LOWER, marked, volume_marks
+from metanet.report.front import drawn, save_fronts
+from metanet.report.style import FONT, WIDTH, legend, styles
 
-BUDGETS = (0.002, 0.005, 0.01, 0.02)
+# Shares of the reference point: budgets of JSD, and pairs of levels of the requirements.
+BUDGETS = (0.02, 0.05, 0.1, 0.2)
 LEVELS = tuple((x, y) for x in (0.3, 0.6, 1.0) for y in (0.1, 0.3, 1.0))
 
 
@@ -20,52 +22,69 @@ def _arrays(method: dict) -> tuple[np.ndarray, np.ndarray]:
     return values[:, :2], values[:, 2]
 
 
-def plot(results: dict, path: pathlib.Path) -> None:
+def figure(results: dict, everything: bool = False) -> Figure:
     """A panel per budget of JSD: the least of one requirement for so much of the other."""
-    figure = Figure(figsize=(4.2 * len(BUDGETS), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(BUDGETS), sharey=True)
-    names = results["requirements"]
-    for axes, budget in zip(panels, BUDGETS, strict=True):
-        for index, (name, method) in enumerate(results["methods"].items()):
+    picture = Figure(figsize=(WIDTH, 7.8), layout="constrained")
+    panels = picture.subplots(2, 2, sharex=True, sharey=True)
+    looks = styles(results["methods"])
+    *edges, most = results["reference_point"]
+    methods = drawn(results, everything)
+    for axes, share in zip(panels.flat, BUDGETS, strict=True):
+        for name, method in methods.items():
             requirement, jsd = _arrays(method)
-            within = requirement[jsd <= budget]
+            within = requirement[jsd <= share * most]
             within = within[pareto_mask(within)]
             within = within[np.argsort(within[:, 0])]
-            axes.plot(*within.T, label=name, drawstyle="steps-post", **style(index, name))
-        axes.set_title(f"JSD at most {budget:g} nats")
-        axes.set_xlabel(f"{names[0]} (0 to 1)")
-        axes.set_xlim(0, 1)
+            axes.plot(*within.T, label=name, drawstyle="steps-post", **looks[name])
+        axes.set_title(f"JSD at most {share * most:g} nats", fontsize=FONT)
+        axes.set_xlim(0, 1.02 * edges[0])
+        axes.set_ylim(0, 1.02 * edges[1])
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel(f"{names[1]} (0 to 1)")
-    panels[0].set_ylim(0, 1)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
-    figure.suptitle(
-        f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models; what "
-        "settings chosen on validation reach, lower left is better"
-    )
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    first, second = results["requirement_labels"]
+    for axes in panels[-1]:
+        axes.set_xlabel(first)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(second)
+    legend(picture, *panels[0, 0].get_legend_handles_labels())
+    picture.suptitle(
+        f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models; "
+        "marks are settings chosen on validation, lower left is better", fontsize=FONT + 1
+    )  # fmt: skip
+    return picture
+
+
+def plot(results: dict, folder: pathlib.Path) -> None:
+    """front.png of the main methods and front_all.png of all."""
+    save_fronts(results, figure, folder)
 
 
 def table(results: dict) -> str:
-    """Hypervolume, and the least JSD within pairs of levels of the two requirements."""
-    methods, names = results["methods"], results["requirements"]
+    """Hypervolume of points, and the least JSD within pairs of levels of the two requirements."""
+    methods, labels = results["methods"], results["requirement_labels"]
+    *box, most = results["reference_point"]
+    levels = [(x * box[0], y * box[1]) for x, y in LEVELS]
+    fronts = {name: method["front"] for name, method in methods.items()}
+    editors = {name for name, method in methods.items() if "seeds" in method}
+    marks = volume_marks(fronts, editors, (*box, most))
     width = max(map(len, methods)) + 2
-    head = "".join(f"{f'{x:g},{y:g}':>9}" for x, y in LEVELS)
+    head = "".join(f"{f'{x:g},{y:g}':>9}" for x, y in levels)
     lines = [
-        f"{results['task']} on {results['dataset']}: hypervolume, the least test JSD (nats) with "
-        f"at most so much {names[0]} and {names[1]}, and seconds per model",
-        f"{'method':<{width}}{'HV':>7}{head}{'s/model':>10}",
+        f"{results['task']} on {results['dataset']}, test models; means over editor seeds",
+        f"HV: hypervolume of points in the box {'x'.join(f'{v:g}' for v in (*box, most))}",
+        *[LOWER] * (">" in marks.values()),
+        "x,y: the least JSD (nats) of the points with at most",
+        f"  x {labels[0]} and y {labels[1]}",
+        f"{'method':<{width}}{'HV':>7}{'points':>8}{head}{'s/model':>10}",
     ]
     for name, method in methods.items():
         requirement, jsd = _arrays(method)
         cells = ""
-        for level in LEVELS:
+        for level in levels:
             within = jsd[(requirement <= np.array(level) + 1e-9).all(1)]
             cells += f"{within.min():>9.4f}" if len(within) else f"{'-':>9}"
         seconds = method["seconds_per_model"]
         last = f"{'-':>10}" if seconds is None else f"{seconds:>10.5f}"
         volume = np.mean([one["hypervolume"] for one in method.get("seeds", [method])])
-        lines.append(f"{name:<{width}}{volume:>7.3f}{cells}{last}")
+        shown = marked(marks[name], volume)
+        lines.append(f"{name:<{width}}{shown:>7}{len(jsd):>8}{cells}{last}")
     return "\n".join(lines)

@@ -1,31 +1,21 @@
-"""The Pareto fronts of one requirement: front.csv, pictures and a table for the terminal."""
+"""The Pareto fronts of one requirement: front.csv and pictures."""
 
 import csv
 import pathlib
+from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from metanet.core import atomic_path
-from metanet.report.comparison import at_levels, points, volumes
+from metanet.evaluation.pareto import pareto_mask
+from metanet.report.comparison import points
+from metanet.report.style import FONT, WIDTH, legend, save, styles
 
-matplotlib.use("Agg")
-
-LEVELS = {
-    "pruning": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
-    "dm": (0.15, 0.3, 0.45, 0.6, 0.75, 0.9),
-    "fairness": (0.03, 0.04, 0.05, 0.06, 0.08, 0.1),
-}
-REQUIREMENTS = {
-    "pruning": "weights kept (fraction of all weights)",
-    "dm": "input features kept (fraction of all features)",
-    "fairness": "equalised odds difference (0 to 1)",
-}
+MAIN_CURVES = 6
+STAGES = ("early", "middle", "last")
 _JSD = "mean JS divergence to the original (nats)"
 _LEAST = 1e-5  # nats, where logarithmic axes end
-_MARKERS = "osD^vP*X<>"
-_LINES = ("-", "--", ":", "-.")
 
 
 def _setting(setting: dict):
@@ -37,7 +27,7 @@ def _setting(setting: dict):
 
 
 def write_csv(results: dict, path: pathlib.Path) -> None:
-    """One row per method and selected setting on the test split; deviations are over models."""
+    """One row per method and selected setting on the test split; *_std is over test models."""
     columns = ["requirement", "requirement_std", "jsd", "jsd_std", "jsd_label", "accuracy",
                "accuracy_original"]  # fmt: skip
     with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
@@ -49,135 +39,166 @@ def write_csv(results: dict, path: pathlib.Path) -> None:
                 rows.writerow([name, *values, _setting(point["setting"])])
 
 
-def style(index: int, name: str) -> dict:
-    """How a method is drawn: by marker and dashes too, not by colour alone; editors thicker."""
-    return {
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "linestyle": _LINES[index % len(_LINES)],
-        "color": f"C{index % 10}",
-        "markersize": 4,
-        "linewidth": 2.2 if name.startswith("GMN") else 1.1,
-    }
+def drawn(results: dict, everything: bool) -> dict[str, dict]:
+    """The methods in a picture: all, or the main ones, else the first six.
 
-
-def _drawn(results: dict) -> list[tuple[str, dict]]:
-    """What pictures show: not editors for one lambda, which are points that others unite."""
-    return [
-        (name, method)
-        for name, method in results["methods"].items()
-        if len(method["front"]) > 1 or "seeds" not in method
-    ]
-
-
-def _figure(results: dict, panels: int):
-    figure = Figure(figsize=(5.2 * panels + 0.6, 4.8), layout="constrained")
-    figure.suptitle(
-        f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models, "
-        f"{results['samples_evaluated']} test samples; marks are settings chosen on validation"
-    )
-    axes = figure.subplots(1, panels, sharey=panels == 3)
-    for one in axes:
-        one.set_xlabel(REQUIREMENTS.get(results["task"], "requirement"))
-        one.grid(alpha=0.3)
-    return figure, axes
-
-
-def _save(figure: Figure, axes, path: pathlib.Path) -> None:
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-
-
-def plot(results: dict, path: pathlib.Path) -> None:
-    """The fronts, and the edited models' accuracy beside them; thin grey lines are other seeds.
-
-    HV: hypervolumes of mixtures, means over seeds.
+    Editors for one lambda are left out: they are points that others unite.
     """
-    figure, (front, accuracy) = _figure(results, 2)
-    reference = tuple(results["reference_point"])
-    for index, (name, method) in enumerate(_drawn(results)):
-        look, xy = style(index, name), points(method["front"])
+    methods = {
+        name: method
+        for name, method in results["methods"].items()
+        if len(method["front"]) > 1 or ("seeds" not in method and method["front"])
+    }
+    if everything:
+        return methods
+    main = [name for name in results["main_methods"] if name in methods] or list(methods)
+    return {name: methods[name] for name in methods if name in main[:MAIN_CURVES]}
+
+
+def figure(results: dict, everything: bool = False) -> Figure:
+    """The fronts, and the edited models' accuracy beside them.
+
+    Args:
+      results: the content of results.json, of one requirement.
+      everything: all methods, not only the main ones; looks are the same in both.
+    """
+    picture, (front, accuracy) = _panels(results, 2)
+    looks = styles(results["methods"])
+    for name, method in drawn(results, everything).items():
         for other in method.get("seeds", [])[1:]:
-            front.plot(*points(other["front"]).T, color="grey", linewidth=0.7)
-        volume = volumes(method, reference).mean()
-        front.plot(*xy.T, label=f"{name} (HV {volume:.3f})", **look)
-        accuracy.plot(xy[:, 0], [100 * p["accuracy"] for p in method["front"]], **look)
+            thin = looks[name] | {"marker": "", "linewidth": 0.8, "alpha": 0.5}
+            _draw(front, points(other["front"]), thin)
+        xy = points(method["front"])
+        _draw(front, xy, looks[name], name)
+        percent = _values(method["front"], "accuracy") * (1, 100)
+        _draw(accuracy, percent, looks[name], joined=pareto_mask(xy))
     original = [m["front"][0]["accuracy_original"] for m in results["methods"].values()
                 if m["front"]]  # fmt: skip
-    accuracy.axhline(100 * np.mean(original), color="black", linewidth=0.8)
-    accuracy.annotate("unedited", (0.99, 100 * np.mean(original)), va="bottom", ha="right",
-                      xycoords=("axes fraction", "data"))  # fmt: skip
-    _draw_floor(results, front)
-    _jsd_axis(front)
+    accuracy.margins(y=0.08)
+    if original:
+        _horizontal(accuracy, 100 * np.mean(original), "unedited", "-")
+    _draw_floors(results, front, (front, accuracy))
+    _logarithmic(front)
+    front.set_ylabel(_JSD)
     accuracy.set_ylabel("mean accuracy of the edited models (%)")
-    _save(figure, (front, accuracy), path)
+    legend(picture, *front.get_legend_handles_labels())
+    return picture
 
 
-def _jsd_axis(axes) -> None:
-    """Logarithmic: fronts that lie close to 0 differ by factors."""
-    axes.set_ylabel(_JSD)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=_LEAST)
-
-
-def _draw_floor(results, axes):
-    if "one_hot_floor" in results:
-        axes.axhline(results["one_hot_floor"], color="black", linewidth=0.8, linestyle=(0, (8, 4)))
-        axes.annotate("unedited labels, as one-hot", (0.99, results["one_hot_floor"]), ha="right",
-                      va="top", xycoords=("axes fraction", "data"))  # fmt: skip
-
-
-def plot_labels(results: dict, path: pathlib.Path) -> None:
+def figure_of_labels(results: dict) -> Figure:
     """Divergence between decisions, which no method pays a floor for, beside that of outputs."""
-    figure, (label, output) = _figure(results, 2)
-    for index, (name, method) in enumerate(_drawn(results)):
-        look, xy = style(index, name), points(method["front"])
-        label.plot(xy[:, 0], [p["jsd_label"] for p in method["front"]], label=name, **look)
-        output.plot(*xy.T, **look)
-    _draw_floor(results, output)
+    picture, (label, output) = _panels(results, 2)
+    picture.suptitle(
+        f"{results['task']}, {results['dataset']}: divergence of decisions at settings that were "
+        "chosen by divergence\nof outputs on validation, which is no comparison of methods tuned "
+        "for decisions", fontsize=FONT + 1
+    )  # fmt: skip
+    looks = styles(results["methods"])
+    for name, method in drawn(results, everything=True).items():
+        _draw(label, _values(method["front"], "jsd_label"), looks[name], name)
+        _draw(output, points(method["front"]), looks[name])
+    _draw_floors(results, output, (label, output))
     label.set_ylabel("mean JS divergence between decisions (nats)")
     output.set_ylabel(_JSD)
     for axes in (label, output):
         axes.set_ylim(bottom=0)
-    _save(figure, (label, output), path)
+    legend(picture, *label.get_legend_handles_labels())
+    return picture
 
 
-def plot_stages(results: dict, path: pathlib.Path) -> None:
-    """The fronts on early, middle and last checkpoints of the models' training."""
-    figure, panels = _figure(results, 3)
-    for index, (name, method) in enumerate(_drawn(results)):
-        for axes, stage in zip(panels, ("early", "middle", "last"), strict=True):
-            front = [p["by_stage"][stage] for p in method["front"]]
-            xy = points([p for p in front if p["jsd"] is not None])
-            axes.plot(*xy.T, label=name, **style(index, name))
-            axes.set_title(f"{stage} checkpoints")
-    _jsd_axis(panels[0])  # which all share
-    _save(figure, panels, path)
+def figure_of_stages(results: dict) -> Figure:
+    """The main methods' fronts on early, middle and last checkpoints of the models' training."""
+    picture, panels = _panels(results, 3)
+    looks = styles(results["methods"])
+    for name, method in drawn(results, everything=False).items():
+        for axes, stage in zip(panels, STAGES, strict=True):
+            front = [point["by_stage"][stage] for point in method["front"]]
+            xy = points([point for point in front if point["jsd"] is not None])
+            _draw(axes, xy, looks[name], name)
+            axes.set_title(f"{stage} checkpoints", fontsize=FONT)
+    for axes in panels:
+        _draw_floors(results, None, (axes,), named=False)
+    _logarithmic(panels[0])  # which all share
+    panels[0].set_ylabel(_JSD)
+    legend(picture, *panels[0].get_legend_handles_labels())
+    return picture
 
 
-def _cell(values: np.ndarray) -> str:
-    """The mean over seeds; a dash where a seed's front does not reach."""
-    return "        -" if np.isnan(values).any() else f"{values.mean():>9.4f}"
+def plot(results: dict, folder: pathlib.Path) -> None:
+    """front.png, front_all.png, stages.png, and labels.png where `one_hot_floor` is given."""
+    save_fronts(results, figure, folder)
+    save(figure_of_stages(results), folder / "stages.png")
+    if "one_hot_floor" in results:
+        save(figure_of_labels(results), folder / "labels.png")
 
 
-def table(results: dict) -> str:
-    """Hypervolume, JSD at some requirement levels and seconds per model."""
-    methods, box = results["methods"], tuple(results["reference_point"])
-    levels = np.array(LEVELS.get(results["task"], (0.1, 0.3, 0.5, 0.7)))
-    width = max(map(len, methods)) + 2
-    reference = "x".join(f"{value:g}" for value in box)
-    head = "".join(f"{f'@{level:g}':>9}" for level in levels)
-    lines = [
-        f"test front of {results['task']} on {results['dataset']}: hypervolume of fronts and their "
-        f"mixtures (box {reference}), JSD in nats at the requirement's level, seconds per model; "
-        "means over editor seeds",
-        f"{'method':<{width}}{'HV':>7}{head}{'s/model':>10}",
-    ]
-    for name, method in methods.items():
-        cells = "".join(_cell(values) for values in at_levels(method, levels).T)
-        seconds = method["seconds_per_model"]
-        volume = volumes(method, box).mean()
-        last = "         -" if seconds is None else f"{seconds:>10.5f}"
-        lines.append(f"{name:<{width}}{volume:>7.3f}{cells}{last}")
-    return "\n".join(lines)
+def save_fronts(results: dict, draw: Callable[..., Figure], folder: pathlib.Path) -> None:
+    """front.png of the main methods and front_all.png of all.
+
+    Args:
+      draw: a function (results, everything) -> Figure.
+    """
+    save(draw(results, False), folder / "front.png")
+    save(draw(results, True), folder / "front_all.png")
+
+
+def _panels(results: dict, count: int):
+    """A figure and its axes, with the requirement's label below each."""
+    picture = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    picture.suptitle(
+        f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models, "
+        f"{results['samples_evaluated']} test samples\nmarks are settings chosen on validation; "
+        "lines join those that no other dominates",
+        fontsize=FONT + 1,
+    )
+    panels = picture.subplots(1, count, sharex=True, sharey=count == 3)
+    (label,) = results["requirement_labels"]
+    wrapped = label.replace(" (", "\n(") if count == 3 else label
+    for axes in panels:
+        axes.set_xlabel(wrapped)
+        axes.locator_params(axis="x", nbins=18 // count)
+        axes.grid(alpha=0.3)
+    return picture, panels
+
+
+def _values(front: list[dict], key: str) -> np.ndarray:
+    """(requirement, `key`) of a front: [points, 2]."""
+    return np.array([[p["requirement"], p[key]] for p in front]).reshape(-1, 2)
+
+
+def _draw(axes, xy: np.ndarray, look: dict, label: str | None = None, joined=None) -> None:
+    """Marks at xy [points, 2], and a line through those `joined` [points] bool.
+
+    By default those that no other dominates: on the test models settings need not be in order.
+    """
+    joined = pareto_mask(xy) if joined is None else joined
+    line = xy[joined]
+    line = line[np.argsort(line[:, 0], kind="stable")]
+    axes.plot(*line.T, label=label, **look)
+    axes.plot(*xy[~joined].T, **look | {"linestyle": ""})
+
+
+def _horizontal(axes, level: float, text: str, dashes) -> None:
+    axes.axhline(level, color="black", linewidth=0.8, linestyle=dashes)
+    axes.annotate(text, (0.99, level), xytext=(0, 2), textcoords="offset points", ha="right",
+                  va="bottom", xycoords=("axes fraction", "data"), fontsize=FONT - 1)  # fmt: skip
+
+
+def _draw_floors(results: dict, jsd_axes, requirement_axes, named: bool = True) -> None:
+    """The JSD of unedited one-hot labels, and the requirement below which values are noise."""
+    if "one_hot_floor" in results and jsd_axes is not None:
+        text = "unedited labels, one-hot"
+        _horizontal(jsd_axes, results["one_hot_floor"], text, (0, (8, 4)))
+    if "level_floor" in results:
+        for axes in requirement_axes:
+            axes.axvspan(0, results["level_floor"], color="black", alpha=0.08, linewidth=0)
+            if named:
+                axes.annotate("noise", (results["level_floor"] / 2, 0.01), ha="center",
+                              va="bottom", xycoords=("data", "axes fraction"),
+                              fontsize=FONT - 1)  # fmt: skip
+
+
+def _logarithmic(axes) -> None:
+    """Logarithmic JSD: fronts that lie close to 0 differ by factors."""
+    axes.set_yscale("log")
+    axes.set_ylim(_LEAST, 1.5 * axes.get_ylim()[1])

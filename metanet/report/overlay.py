@@ -1,28 +1,26 @@
 """Methods of several runs as one run's results."""
 
-import json
 import pathlib
 
 from metanet.core import UserError
-from metanet.report.comparison import compare
+from metanet.report import stored
+from metanet.report.comparison import by_budget, compare
 
-_SHARED = ("schema", "task", "dataset", "reference_point", "models_evaluated", "samples_evaluated")
+_SHARED = ("schema", "kind", "task", "dataset", "requirements", "requirement_labels",
+           "reference_point", "report_levels", "models_evaluated", "samples_evaluated")  # fmt: skip
+_SAME = ("seed", "one_hot_floor", "level_floor")  # kept where all runs agree
 
 
 def read(folder: str) -> dict:
     """A run's results.
 
     Raises:
-      UserError: there are none, or they have no front of one requirement.
+      UserError: there are none, of this schema, or they have no fronts of one requirement.
     """
     path = pathlib.Path(folder) / "results.json"
-    try:
-        results = json.loads(path.read_text())
-        missing = [key for key in (*_SHARED, "methods", "wall_seconds") if key not in results]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: found {error}, expected a run's results") from error
-    if missing or "requirements" in results:
-        found = f"no {missing[0]}" if missing else "several requirements"
+    results = stored.read(path)
+    if results["kind"] != "fronts" or len(results["requirements"]) != 1:
+        found = "several requirements" if results["kind"] == "fronts" else results["kind"]
         raise UserError(f"{path}: found {found}, expected the fronts of one requirement")
     return results
 
@@ -47,6 +45,19 @@ def overlay(runs: dict[str, dict], names: list[str]) -> dict:
     }
     if not methods:
         raise UserError(f"--methods: found {names}, expected methods of the runs")
-    seconds = {label: round(sum(run["wall_seconds"].values()), 2) for label, run in runs.items()}
-    shared = {key: first[1][key] for key in _SHARED}
-    return shared | {"methods": methods, "comparison": compare(methods), "wall_seconds": seconds}
+    kept = [key for key in _SAME if all(run.get(key) == first[1].get(key) for run in runs.values())]
+    shared = {key: first[1][key] for key in (*_SHARED, *kept) if key in first[1]}
+    floor = shared.get("level_floor", 0.0)
+    return shared | {
+        "main_methods": [],
+        "methods": methods,
+        "comparison": compare(methods, floor),
+        "by_budget": by_budget(methods, floor),
+        "wall_seconds": {label: _total(run["wall_seconds"]) for label, run in runs.items()},
+    }
+
+
+def _total(seconds: dict[str, float | None]) -> float | None:
+    """The seconds of all phases; None where those of one are not recorded."""
+    known = [value for value in seconds.values() if value is not None]
+    return round(sum(known), 2) if len(known) == len(seconds) else None

@@ -1,12 +1,12 @@
 """README.md of a folder of results: summary, verdicts on the paper's claims, figures, costs."""
 
-import json
 import pathlib
 
 from metanet import report
 from metanet.core import atomic_path
-from metanet.report import studies, summary
+from metanet.report import bounds, caveats, front, studies, summary
 from metanet.report.claims import CLAIMS, judged
+from metanet.report.stored import read_all
 
 # The paper's figures and tables, by the run that makes ours. Of its figures the paper gives no
 # numbers: what it says of them is judged claim by claim.
@@ -23,46 +23,76 @@ PAPER = {
 }
 
 
+def redraw(folder: pathlib.Path) -> None:
+    """Writes the pictures and front.csv of every run below `folder` from its results.json."""
+    for name, results in read_all(folder).items():
+        for picture in (folder / name).glob("*.png"):
+            picture.unlink()
+        report.write(results, folder / name)
+
+
 def write(folder: pathlib.Path, about: dict) -> None:
     """README.md in `folder`, from the results.json of every run below it.
 
     Args:
-      about: of the command that ran them: "command", "device", "versions".
+      about: of the command that writes it: "command", "versions".
+
+    Raises:
+      UserError: see `stored.read`.
     """
-    paths = sorted(folder.glob("*/results.json"))
-    results = {path.parent.name: json.loads(path.read_text()) for path in paths}
-    results = {name: found for name, found in results.items() if "methods" in found}
-    parts = (_head(about), _summary(results), _claims(results), _runs(folder, results))
+    results = read_all(folder)
+    fronts = {name: run for name, run in results.items() if run["kind"] == "fronts"}
+    parts = (_head(about, results), _summary(fronts), _claims(results), _runs(folder, results))
     text = "\n".join(line for part in parts for line in part)
     with atomic_path(folder / "README.md") as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(text.rstrip() + "\n")
 
 
-def _head(about: dict) -> list[str]:
+def _head(about: dict, results: dict[str, dict]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return [
+    lines = [
         "# Results",
         "",
-        f"Written by `{about['command']}` on {about['device']} ({versions}).",
-        "Numbers are means over test models; JSD in nats; every setting was chosen on validation.",
+        f"Written by `{about['command']}` ({versions}) from the results.json of the runs below, "
+        "each with its own command and device.",
+        "",
+        "Numbers are means over test models; JSD in nats. Settings were chosen on validation "
+        "models (40 in the small preset). There is one population per run and no interval over "
+        "models: ± is the sample standard deviation (n - 1) over editor seeds. What the comparison "
+        "lacks stands in docs/results.md.",
         "",
     ]
+    if any("published_in" in run for run in results.values()):
+        lines += [
+            "Runs that give a commit of publication were converted from schema 1, which recorded "
+            "neither the commit of the code that made them nor their config, and for phases that "
+            "loaded what another run had stored the seconds of loading, which are left out.",
+            "",
+        ]
+    return lines
 
 
 def _summary(results: dict[str, dict]) -> list[str]:
     return [
-        "## Hypervolume and seconds per model",
+        "## Hypervolume of mixtures and seconds per model",
         "",
-        "Of editors means and deviations over their seeds. Hypervolumes are those of fronts and "
-        "their mixtures (neighbouring settings, each for a share of the models), because methods "
-        "that train every model are swept over fewer settings.",
+        "Hypervolumes of mixtures (neighbouring settings, each for a share of the models), means "
+        "over editor seeds, with the number of points of the first seed's front. A front of fewer "
+        "settings has less: compare only rows with about as many points. Methods with grids of "
+        f"their own are compared point by point below. {bounds.LOWER}.",
         "",
         *summary.hypervolumes(results),
         "",
-        "## Editors against methods of their own budget",
+        "## Methods against the slowest editor of their budget",
         "",
-        "At every point of a method, the best of the editors that take no longer per model; a "
-        "point that none of them reaches does not count. Of points that editors lose, the worst.",
+        "At every point of a method, the mean JSD over seeds of the slowest editor that takes no "
+        "longer per model; a point that it does not reach does not count, nor one below the floor "
+        "of a requirement. Between an editor's points JSD is interpolated linearly, which "
+        "overstates it where points are far apart. Of points that the editor loses, the worst. "
+        "Timings are per model in a "
+        "warm batch. Two runs shared the machine, so compare ratios, not absolute times. Methods "
+        "that are faster than all editors, and those with a caveat below their run's table, are "
+        "left out.",
         "",
         *summary.losses(results),
         "",
@@ -70,23 +100,47 @@ def _summary(results: dict[str, dict]) -> list[str]:
 
 
 def _claims(results: dict[str, dict]) -> list[str]:
-    lines = ["## The paper's claims", "", "| paper | claim | verdict | evidence |",
-             "|---|---|---|---|"]  # fmt: skip
+    lines = ["## The paper's claims", "",
+             "Verdicts are of means over test models and editor seeds. A baseline that was not run "
+             "or has a caveat is named, and without it no claim holds more than partly.", "",
+             "| paper | claim | verdict | evidence |", "|---|---|---|---|"]  # fmt: skip
     for claim in CLAIMS:
         verdict, evidence = judged(claim, results)
-        lines.append(f"| {claim.where} | {claim.said} | **{verdict}** | {evidence} |")
+        lines.append(f"| {claim.source} | {claim.text} | **{verdict}** | {evidence} |")
     return [*lines, ""]
 
 
 def _runs(folder: pathlib.Path, results: dict[str, dict]) -> list[str]:
     lines = []
-    for name, found in results.items():
+    for name, run in results.items():
         source = f" ({PAPER[name]} of the paper)" if name in PAPER else ""
-        lines += [f"## {name}{source}", "", f"`{found['command']}`", ""]
-        if "wall_seconds" in found:
-            seconds = ", ".join(f"{k} {v:.0f} s" for k, v in found["wall_seconds"].items())
-            lines += [f"On {found['device']}: {seconds}.", ""]
-        for picture in sorted((folder / name).glob("*.png")):
+        lines += [f"## {name}{source}", "", f"`{run['command']}`", "", _origin(run), ""]
+        for picture in _pictures(folder / name, run):
             lines += [f"![{name}, {picture.stem}]({name}/{picture.name})", ""]
-        lines += ["```", report.table(found), "```", "", *studies.tables(name, found)]
+        lines += ["```", report.table(run), "```", "", *studies.tables(run)]
+        notes = caveats.notes(run) if run["kind"] == "fronts" else []
+        lines += [*notes, ""] if notes else []
     return lines
+
+
+def _pictures(folder: pathlib.Path, run: dict) -> list[pathlib.Path]:
+    """The pictures of a run, without one of all methods where the main ones are all."""
+    pictures = sorted(folder.glob("*.png"))
+    if not pictures or len(front.drawn(run, True)) > len(front.drawn(run, False)):
+        return pictures
+    return [picture for picture in pictures if picture.stem != "front_all"]
+
+
+def _origin(run: dict) -> str:
+    """A sentence on the code, the device and the seconds of a run's phases."""
+    if run.get("commit"):
+        code = f"Commit {run['commit'][:12]}" + (" with local changes" if run.get("dirty") else "")
+    elif run.get("published_in"):
+        code = f"Commit not recorded, published in {run['published_in'][:12]}"
+    else:
+        code = "Commit not recorded"
+    seconds = [
+        f"{phase} {'not recorded' if value is None else f'{value:.0f} s'}"
+        for phase, value in run.get("wall_seconds", {}).items()
+    ]
+    return f"{code}; {run['device']}" + (f": {', '.join(seconds)}." if seconds else ".")

@@ -1,26 +1,27 @@
-"""What runs report besides fronts, in Markdown: levels asked for, other data, kinds, table 1."""
+"""What runs report besides fronts, in Markdown: levels, shifted data, subsets, table 1."""
 
 from metanet.report import timing
+from metanet.report.bounds import marked, volume_marks
 from metanet.report.comparison import volumes
 
 
-def tables(name: str, run: dict) -> list[str]:
-    """The tables of the run called `name`, each followed by an empty line; none for most runs."""
-    if run["task"] == "timing":
+def tables(run: dict) -> list[str]:
+    """The tables of a run, each followed by an empty line; none for most runs."""
+    if run["kind"] == "timing":
         parts = [timing.beside_paper(run)]
+    elif run["kind"] == "fronts" and len(run["requirements"]) == 1:
+        parts = [_levels(run), _shifted(run), _subsets(run)]
     else:
-        parts = [_targets(run), _shifted(run)]
-    if name.startswith("transfer"):
-        parts.append(_kinds(run))
+        parts = []
     return [line for part in parts if part for line in (*part, "")]
 
 
-def _targets(run: dict) -> list[str]:
+def _levels(run: dict) -> list[str]:
     """A row per editor and level that it was asked for."""
     rows = [
-        f"| {name} | {one['target']:g} | {_reached(one['family'])} | {_reached(one['model'])} |"
+        f"| {name} | {one['level']:g} | {_reached(one['family'])} | {_reached(one['model'])} |"
         for name, method in run["methods"].items()
-        for one in method.get("targets", ())
+        for one in method.get("levels", ())
     ]
     if not rows:
         return []
@@ -40,39 +41,52 @@ def _reached(found: dict) -> str:
 
 
 def _shifted(run: dict) -> list[str]:
-    """Hypervolumes on the test data and on those of other people."""
-    fronts = {
-        name: {"test": method["front"]}
-        | {shift: found["front"] for shift, found in method["shifted"].items()}
+    """Hypervolumes on the test data and on shifted ones."""
+    rows = {
+        name: {"test": method} | method["shifted"]
         for name, method in run["methods"].items()
         if "shifted" in method
     }
-    return _volumes("Hypervolumes on test data, and on test data of other people:", fronts, run)
+    return _volumes("on test data, and on test data with a covariate shift", rows, run)
 
 
-def _kinds(run: dict) -> list[str]:
-    """Hypervolumes on the test models of each kind."""
+def _subsets(run: dict) -> list[str]:
+    """Hypervolumes on the subsets of the test models."""
 
-    def of_kind(method, kind):
-        points = [point["by_kind"][kind] for point in method["front"]]
-        return [point for point in points if point["jsd"] is not None]
+    def of_subset(method, subset):
+        points = [point["by_subset"][subset] for point in method["front"]]
+        return {"front": [point for point in points if point["jsd"] is not None]}
 
-    fronts = {
-        name: {"all": method["front"]}
-        | {kind: of_kind(method, kind) for kind in method["front"][0]["by_kind"]}
+    rows = {
+        name: {"all": method}
+        | {subset: of_subset(method, subset) for subset in method["front"][0]["by_subset"]}
         for name, method in run["methods"].items()
-        if method["front"]
+        if method["front"] and "by_subset" in method["front"][0]
     }
-    return _volumes("Hypervolumes on all test models, and on those of a kind:", fronts, run)
+    return _volumes("on all test models, and on subsets of them", rows, run)
 
 
-def _volumes(title: str, fronts: dict[str, dict[str, list]], run: dict) -> list[str]:
-    """A row per method, a column per front."""
-    if not fronts:
+def _volumes(title: str, rows: dict[str, dict[str, dict]], run: dict) -> list[str]:
+    """A row per method, a column per front; of the first editor seed."""
+    if not rows:
         return []
-    reference, columns = tuple(run["reference_point"]), next(iter(fronts.values()))
-    lines = [title, "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for name, own in fronts.items():
-        cells = [f"{volumes({'front': front}, reference)[0]:.3f}" for front in own.values()]
+    reference, columns = tuple(run["reference_point"]), list(next(iter(rows.values())))
+    editors = {name for name in rows if "seeds" in run["methods"][name]}
+    marks = {
+        column: volume_marks({n: parts[column]["front"] for n, parts in rows.items()}, editors,
+                             reference)
+        for column in columns
+    }  # fmt: skip
+    lines = [f"Hypervolumes of mixtures {title} (first editor seed):", "",
+             f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]  # fmt: skip
+    for name, parts in rows.items():
+        cells = [marked(marks[column][name], _volume(parts[column], reference))
+                 for column in columns]  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _volume(part: dict, reference: tuple[float, float]) -> float:
+    """The first seed's."""
+    first = {key: part[key] for key in ("front", "mixture_hypervolume") if key in part}
+    return float(volumes(first, reference)[0])

@@ -1,0 +1,33 @@
+"""Reading results.json files."""
+
+import pathlib
+
+from metanet.core import UserError, read_json
+
+SCHEMA = 2
+
+
+def read(path: pathlib.Path) -> dict:
+    """The content of one results.json.
+
+    Raises:
+      UserError: there is none, or it is damaged or of another schema.
+    """
+    try:
+        results = read_json(path)
+    except OSError as error:
+        raise UserError(f"{path}: found {error.strerror}, expected a run's results") from error
+    found = results.get("schema", "none") if isinstance(results, dict) else "none"
+    if found != SCHEMA:
+        raise UserError(f"{path}: found schema {found}, expected {SCHEMA}; convert the folder of "
+                        "all runs with experiments.convert")  # fmt: skip
+    return results
+
+
+def read_all(folder: pathlib.Path) -> dict[str, dict]:
+    """The results of every run below `folder`, by the name of its folder.
+
+    Raises:
+      UserError: see `read`.
+    """
+    return {path.parent.name: read(path) for path in sorted(folder.glob("*/results.json"))}
