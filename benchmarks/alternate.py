@@ -49,17 +49,27 @@ def _serve(case: Case, cores: Sequence[int], connection) -> None:
         connection.send((time.perf_counter() - start) / units)
 
 
-def _count() -> int:
+def _devices() -> tuple[int, str]:
     import jax
 
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    return jax.device_count()
+    return jax.device_count(), jax.default_backend()
 
 
-def device_count() -> int:
-    """How many devices JAX has here, asked in another process, so that this one holds none."""
+def devices() -> tuple[int, str]:
+    """(how many devices JAX has here, "cpu", "gpu" or "tpu"); asked in another process, so that
+    this one holds none.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_count)
+        return pool.apply(_devices)
+
+
+def places() -> dict[str, int]:
+    """Where cases are measured, by name, and with how many cores: on one and all, or on the GPU."""
+    cores = len(os.sched_getaffinity(0))
+    if devices()[1] == "gpu":
+        return {"GPU": cores}
+    return {"1 core" if n == 1 else f"{n} cores": n for n in sorted({1, cores})}
 
 
 def measure(cases: Sequence[Case], repeats: int = REPEATS) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.alternate import Case, measure
 from benchmarks.editor import SIZES, problem
-from benchmarks.harness import Comparison, report
+from benchmarks.harness import Comparison, installed, report
 from metanet.editor.api import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.mlp.network import init
@@ -57,18 +57,17 @@ def magnitude():
     return run
 
 
-def main() -> None:
-    cases = [
-        Case("metanet, one model", ours, {"count": 1}),
-        Case("magnitude, one model (torch.nn.utils.prune)", magnitude),
-    ]
-    single = measure(cases, CALLS)
-    batch = measure([Case(f"metanet, a model of {TEST_MODELS}", ours, {"count": TEST_MODELS})])
+def main(test_models: int = TEST_MODELS, calls: int = CALLS) -> None:
+    name = "metanet, one model"
+    cases = [Case(name, ours, {"count": 1})]
+    if installed("torch"):
+        cases.append(Case("magnitude, one model (torch.nn.utils.prune)", magnitude))
+    single = measure(cases, calls)
+    batch = measure([Case(f"metanet, a model of {test_models}", ours, {"count": test_models})])
     percentiles = {
         name: dict(zip(("p50", "p99"), np.percentile(seconds, (50, 99)).tolist(), strict=True))
         for name, seconds in single.items()
     }
-    name = "metanet, one model"
     tables = [
         Comparison("One edit, 1 core", "model", single, name),
         Comparison("A batch, 1 core", "model", batch, *batch),

@@ -3,6 +3,8 @@
 python -m benchmarks.forward
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -67,9 +69,9 @@ def compare(title: str, build, rows: int) -> Comparison:
     return Comparison(f"{title}, {rows} rows", "model", measure(cases), cases[0].name)
 
 
-def main() -> None:
-    tables = [compare("Logits", forward, TEST_ROWS)]
-    tables += [compare("Gradient", gradient, points) for points in POINTS]
+def main(test_rows: int = TEST_ROWS, points: Sequence[int] = POINTS) -> None:
+    tables = [compare("Logits", forward, test_rows)]
+    tables += [compare("Gradient", gradient, rows) for rows in points]
     report("forward", tables)
 
 

@@ -1,6 +1,7 @@
 """Tables of alternatives that were timed beside each other."""
 
 import dataclasses
+import importlib.util
 import pathlib
 from collections.abc import Sequence
 
@@ -11,6 +12,11 @@ from metanet.devices import device_name
 
 RESULTS = pathlib.Path("results/benchmarks")
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torch-geometric", "numpy")
+
+
+def installed(*packages: str) -> bool:
+    """Whether these packages are there; cases that need them are left out where not."""
+    return all(importlib.util.find_spec(name) is not None for name in packages)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,46 +10,70 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.editor import SIZES
+from benchmarks.harness import RESULTS
 from configs import pruning
-from experiments import methods, stages
+from experiments.settings import parse
 from metanet.core import write_json
 from metanet.devices import device_name
 from metanet.evaluation.pareto import hypervolume
+from metanet.pipeline import ExperimentConfig, build_testbed, train_editors
+from metanet.pipeline.evaluate import make_method
 
 WORKDIR = pathlib.Path("runs/pruning_adult")  # whose population is used, or trained
 EDITOR = "GMN - Prune & Edit"
 STEPS = {"ours": (500, 1000, 2000, 4000), "wide": (2000,)}
 
 
-def measure(steps: int, size: dict) -> dict:
-    """Trains one editor and evaluates it on the validation models."""
+def adult() -> ConfigDict:
+    """Pruning on UCI Adult with one editor."""
     config = pruning.get_config("adult")
-    config.editors = {EDITOR: {"edit": True, "seeds": 1}}
-    config.editor.update(size | {"steps": steps})
-    study = stages.prepare(config, WORKDIR, lambda: False)
+    config.methods, config.evaluation.main_methods = (EDITOR,), ()
+    config.editor.seeds = 1
+    return config
+
+
+def measure(experiment: ExperimentConfig, workdir: pathlib.Path) -> tuple[float, float]:
+    """Trains the experiment's only editor anew, on the population in `workdir`.
+
+    Returns:
+      (wall seconds of training, hypervolume of its front on the validation models).
+    """
+    testbed = build_testbed(experiment, workdir)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        editors = stages.train(study, pathlib.Path(folder), lambda: False)
+        trained = train_editors(testbed, folder)
         seconds = time.perf_counter() - start
-    swept = methods.swept(EDITOR, study, {name: of_seed[0] for name, of_seed in editors.items()})
-    sweep = swept.run("validation", np.arange(len(swept.settings)))
-    volume = hypervolume(sweep.points[sweep.selected], tuple(config.evaluation.reference_point))
-    return {"steps": steps, "seconds": seconds, "hypervolume": volume}
+    (name,) = experiment.method_names
+    recipe = experiment.recipe(name)
+    editors = [trained[editor][0] for editor in recipe.editors]
+    method = make_method(testbed, recipe, f"recipes.{name}", editors)
+    sweep = method.sweep(*testbed.split("validation"), np.arange(len(method.settings)))
+    reference = experiment.evaluation.reference_point
+    return seconds, hypervolume(sweep.points[sweep.selected], reference)
 
 
-def main() -> None:
-    name = "wide" if sys.argv[1:] == ["wide"] else "ours"
-    size = SIZES["width 64"] if name == "wide" else {}
-    rows = [measure(steps, size) for steps in STEPS[name]]
+def main(
+    config: ConfigDict, workdir: pathlib.Path, name: str = "ours", steps: Sequence[int] = ()
+) -> None:
+    """A table with a row for each number of steps."""
+    if name == "wide":
+        config.editor.update(SIZES["width 64"])
+    rows = []
+    for count in steps or STEPS[name]:
+        config.editor.steps = count
+        seconds, volume = measure(parse(config), workdir)
+        rows.append({"steps": count, "seconds": seconds, "hypervolume": volume})
     print(f"{device_name()}\n\n| steps | seconds | validation hypervolume |\n|---|---|---|")
     for row in rows:
         print(f"| {row['steps']} | {row['seconds']:.0f} | {row['hypervolume']:.4f} |")
-    write_json(f"results/benchmarks/quality_{name}.json", {"device": device_name(), "rows": rows})
+    write_json(RESULTS / f"quality_{name}.json", {"device": device_name(), "rows": rows})
 
 
 if __name__ == "__main__":
-    main()
+    main(adult(), WORKDIR, "wide" if sys.argv[1:] == ["wide"] else "ours")

@@ -9,7 +9,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from benchmarks.alternate import Case, device_count, measure
+from benchmarks.alternate import Case, devices, measure
+from benchmarks.population import draw_members
 from metanet import data as datasets
 from metanet.core import require, stream
 from metanet.devices import models_mesh, replicate
@@ -18,8 +19,8 @@ from metanet.graphs.packing import Models, pack
 from metanet.graphs.strata import stratify
 from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.population import Stack
-from metanet.mlp.sampling import sample_catalogue, sample_members, select
-from metanet.mlp.trainer import folded, init_member, member_arrays, program
+from metanet.mlp.sampling import sample_catalogue
+from metanet.mlp.trainer import folded, init_member, program
 from metanet.objectives.base import resolve
 from metanet.pipeline.config import EditorPlan, ExperimentConfig
 from metanet.training.inputs import problem_of, schedules
@@ -64,7 +65,7 @@ def run(config: ScalingConfig) -> dict:
     Raises:
       UserError: the machine has none of the numbers of devices.
     """
-    available = device_count()
+    available, _ = devices()
     counts = [count for count in config.devices if count <= available]
     require(bool(counts), "devices", config.devices, f"some number up to the {available} there are")
     each = {"population": config.members, "editor": config.plan.training.batch_size}
@@ -86,11 +87,7 @@ def population(config: ScalingConfig, total: int):
     """A call that trains `total` MLPs of one family; returns the model-steps it did."""
     experiment = config.experiment
     data, (family, *_) = _data_and_catalogue(experiment)
-    # A population has members in each of its three parts, which do not matter here.
-    thirds = {"experiments": max(total, 3), "split": (1 / 3, 1 / 3, 1 / 3)}
-    drawn = dataclasses.replace(experiment.population, **thirds)
-    (members,) = sample_members(experiment.seed, drawn, 1)
-    arrays = member_arrays(select(members, slice(total)), experiment.seed)
+    arrays = draw_members(experiment.population, total, experiment.seed)
     training, order = program(family, config.epochs), stream(experiment.seed, "member order")
 
     def call():

@@ -1,7 +1,6 @@
 """Target MLPs as one writes them with PyTorch, for the benchmarks."""
 
 import functools
-import os
 
 import torch
 from torch import nn
@@ -55,11 +54,3 @@ def finish() -> None:
     """Waits for the device's queue, where it has one."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-
-
-def places() -> dict[str, int]:
-    """Where cases are measured, by name, and with how many cores: on one and all, or on the GPU."""
-    cores = len(os.sched_getaffinity(0))
-    if DEVICE.type == "cuda":
-        return {"GPU": cores}
-    return {"1 core" if n == 1 else f"{n} cores": n for n in sorted({1, cores})}

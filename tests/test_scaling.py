@@ -18,7 +18,7 @@ def measure(cases):  # twice the devices, three quarters of the time
     return {case.name: np.full(3, 0.75 ** (case.cores - 1)) for case in cases}
 
 if __name__ == "__main__":
-    scaling.measure, scaling.device_count = measure, lambda: 2
+    scaling.measure, scaling.devices = measure, lambda: (2, "cpu")
     sys.exit(launch.status(main, sys.argv))
 """
 
