@@ -365,6 +365,60 @@ def test_messages_are_sums_over_edges():
         np.testing.assert_allclose(total(tiles, grid, n_nodes), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_softmax_at_targets_is_that_of_a_loop_over_nodes(size):
+    _, models = fresh(family_of(DEEP))
+    graph = jax.tree.map(np.asarray, all_models(models))
+    tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
+    exists, receivers = graph.edges["exists"], graph.receivers
+    rng = np.random.default_rng(0)
+    logits = (size * rng.normal(size=(len(exists), 3))).astype(np.float32)
+    logits[~exists] = np.resize(np.float32([np.inf, -np.inf, np.nan, 1e30]), (~exists).sum())[
+        :, None
+    ]
+    pull = rng.normal(size=logits.shape).astype(np.float32)
+
+    @jit
+    def softmax(logits, pull):
+        grid = logits.reshape(*tiles.exists.shape[:-1], 3)
+        found, back = jax.vjp(lambda g: layers.softmax_at_targets(tiles, g, n_nodes), grid)
+        return found.reshape(logits.shape), back(pull.reshape(grid.shape))[0].reshape(logits.shape)
+
+    expected, gradient = np.zeros((2, *logits.shape))
+    for node in range(n_nodes):
+        edges = np.flatnonzero(exists & (receivers == node))
+        if not len(edges):
+            continue
+        of_node = logits[edges].astype(np.float64)
+        powers = np.exp(of_node - of_node.max(0))
+        expected[edges] = share = powers / powers.sum(0)
+        gradient[edges] = share * (pull[edges] - (share * pull[edges]).sum(0))
+    found = softmax(logits, pull)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(found[1], gradient, atol=1e-4)
+    assert not np.asarray(found[0])[~exists].any() and (found[0][exists] > 0).any()
+    half = layers.softmax_at_targets(
+        tiles, jnp.asarray(logits, jnp.bfloat16).reshape(*tiles.exists.shape[:-1], 3), n_nodes
+    )
+    assert half.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("spec", [NORMED, DEEP], ids=str)
+def test_softmax_at_targets_is_equivariant_to_permutations_of_hidden_neurons(spec):
+    def shares(stack):
+        models = pack([stack])
+        graph = gathered(models, range(3))
+        tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
+        grid = graph.edges["weight"].reshape(-1, TILE, TILE, 1)
+        return by_block(models, spec, layers.softmax_at_targets(tiles, grid, n_nodes), {})
+
+    stack, orders = random_stack(spec), orders_of(spec, spec.hidden)
+    before, after = shares(stack), shares(permuted(stack, orders))
+    moved = permuted(before, orders).params.weights
+    assert relative_difference(after.params.weights, moved) < 1e-5
+    assert relative_difference(after.params.weights, before.params.weights) > 0.1
+
+
 @pytest.mark.parametrize("n_bytes", [1, 3 * 4 * 4 * TILE**2])  # chunks of one tile, of three
 def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_bytes):
     _, models = fresh(family_of(DEEP))
@@ -452,7 +506,7 @@ def test_editor_is_equivariant_to_permutations_of_hidden_neurons(spec):
     stack = random_stack(spec)
     deltas, logits, _ = outcome_of_stack(editor, stack)
     # A dead editor would be equivariant too.
-    assert all(delta.std() > 0.1 for delta in jax.tree.leaves(deltas.params))
+    assert all(delta.std() > 0.05 for delta in jax.tree.leaves(deltas.params))
     assert all(block.std() > 0.1 for block in logits.params.weights)
     choices = [[layer] for layer in spec.hidden] + [list(spec.hidden)]
     for orders in (orders_of(spec, choice) for choice in choices):

@@ -14,7 +14,7 @@ from metanet.editor.model import EditorConfig
 from metanet.graphs.packing import pack
 from metanet.mlp import online
 from metanet.mlp.network import init
-from metanet.mlp.online import OnlinePopulation
+from metanet.mlp.online import OnlineConfig, OnlinePopulation
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.spec import MLPSpec
@@ -28,7 +28,7 @@ FAMILIES = (
     Family(MLPSpec((5, 8, 2), norm="batch"), 16),
     Family(MLPSpec((5, 4, 8, 2), ((0, 2),), "layer"), 32),
 )
-POPULATION = PopulationConfig(experiments=2, max_specs=2, epochs=2, batch_sizes=(16, 32))
+POPULATION = PopulationConfig(experiments=10, max_specs=2, epochs=2, batch_sizes=(16, 32))
 RESIDENCE = OnlinePopulation(FAMILIES, POPULATION, members=4, sgd_steps=3, rows=ROWS)
 
 
@@ -167,4 +167,4 @@ def test_members_that_devices_cannot_share_are_refused(train, tmp_path):
     with pytest.raises(UserError, match=r"online\.members: found 3, expected a multiple of the 4"):
         train(tmp_path, OnlinePopulation(FAMILIES, POPULATION, members=3, sgd_steps=1, rows=ROWS))
     with pytest.raises(UserError, match=r"online\.sgd_steps: found 0, expected at least 1"):
-        OnlinePopulation(FAMILIES, POPULATION, members=3, sgd_steps=0, rows=ROWS)
+        OnlineConfig(sgd_steps=0)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import json
 import re
 import shutil
 
@@ -485,20 +486,25 @@ def test_a_stored_family_needs_no_pickle(built):
 
 def test_a_stopped_build_continues_and_equals_an_uninterrupted_one(built, data, tmp_path):
     _, expected = built
-    with pytest.raises(Stopped, match="3 of 6 models stored"):
+    with pytest.raises(Stopped, match="3 of 6 experiments stored"):
         population.build(tmp_path, TINY, data, 0, should_stop=lambda: True)
     before = contents(tmp_path)
-    assert set(before) == {"settings.json", "family_000.npz"}
-    assert_same_population(population.build(tmp_path, TINY, data, 0), expected)
+    assert set(before) == {"settings.json", "seconds.json", "family_000.npz"}
+    first, _ = before.pop("seconds.json")
+    found = population.build(tmp_path, TINY, data, 0)
+    assert_same_population(found, expected)
     after = contents(tmp_path)
-    assert set(after) - set(before) == {"family_001.npz"}
+    assert set(after) - set(before) == {"family_001.npz", "seconds.json"}
     assert {name: after[name] for name in before} == before
+    # The clock counts both runs.
+    assert found.seconds > json.loads(first)["training"] > 0
 
 
 def test_a_lost_family_alone_is_trained_again(built, data, copied):
     _, expected = built
     (copied / "family_000.npz").unlink()
     before = contents(copied)
+    del before["seconds.json"]
     assert_same_population(population.build(copied, TINY, data, 0), expected)
     after = contents(copied)
     assert {name: after[name] for name in before} == before

@@ -252,7 +252,7 @@ def test_probes_are_computed_once_and_stored(monkeypatch, tmp_path, stacks, poin
         probed.append(stack.spec)
         return probe_stack(stack, *args, **kwargs)
 
-    monkeypatch.setattr("metanet.mlp.probing.probe_stack", counted)
+    monkeypatch.setattr("metanet.probes.store.probe_stack", counted)
     again = probe_population(tmp_path, population_of(stacks), points, {"seed": 0})
     assert probed == [stacks[0].spec]
     jax.tree.map(np.testing.assert_array_equal, again, found)
@@ -275,12 +275,15 @@ def editor_of(config, stacks, points):
         models = models.replace(probe=pack_probes(probes))
     scales = scales_of(models, np.arange(len(models.spec)))
     graph = gather(models, jnp.arange(2), jnp.zeros((2, 1)), (12, 24))
-    params = jax.jit(Editor(config, models.template).init)(jax.random.key(1), graph, scales)
+    # Without a limit, so that logits can be moved to where half of the edges are kept.
+    editor = Editor(dataclasses.replace(config, mask_limit=1e6), models.template)
+    params = jax.jit(editor.init)(jax.random.key(1), graph, scales)
     rng = np.random.default_rng(1)
     params = jax.tree.map(
         lambda leaf: leaf + np.float32(0.3 * rng.normal(size=leaf.shape)), params["params"]
     )
-    params["keep"]["last"]["bias"] = params["keep"]["last"]["bias"] - config.mask_bias
+    logits = jax.jit(editor.apply)({"params": params}, graph, scales).keep
+    params["keep"]["last"]["bias"] -= np.median(logits[np.asarray(graph.edges["exists"])])
     return TrainedEditor(params, scales, config, models.template)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +17,13 @@ from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.inputs import scales_of
+from metanet.editor.layers import EdgeMLP, at_sources, softmax_at_targets, sum_at_targets
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.program import evaluate
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.mlp import network
+from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
@@ -441,6 +444,70 @@ def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_
     )
     assert max(jax.tree.leaves(moved)) > 1e-3
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
+
+
+class Attention(nn.Module):
+    """A round by a user: nodes read what enters them by attention, edges are updated from both."""
+
+    message: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, state, tiles):
+        nodes, edges = state  # [V, node width], [T, TILE, TILE, edge width]
+        logits = EdgeMLP(self.message, 2, self.dtype, name="logit")(edges, nodes, tiles)
+        share = softmax_at_targets(tiles, logits, len(nodes))  # [T, TILE, TILE, 2], two heads
+        values = nn.Dense(2 * self.message, dtype=self.dtype, name="value")(nodes)
+        read = [
+            sum_at_targets(tiles, share[..., head, None] * at_sources(tiles, value), len(nodes))
+            for head, value in enumerate(jnp.split(values, 2, axis=-1))
+        ]
+        update = nn.Dense(nodes.shape[-1], dtype=self.dtype, name="node")
+        nodes = nodes + update(nn.relu(jnp.concatenate([nodes, *read], axis=-1)))
+        change = EdgeMLP(self.message, edges.shape[-1], self.dtype, name="edge")
+        return (nodes, edges + change(edges, nodes, tiles)), None
+
+
+ATTENTION = dataclasses.replace(EDITOR, layer=f"{__name__}.Attention")
+
+
+def test_an_editor_with_a_users_own_layer_is_trained_and_stored(models, stacks, table, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=2, warmup=0, learning_rate=0.01)
+    editor = loop.train_editor(tmp_path, ATTENTION, config, REQUIREMENT, models, IDS, table, 0, {})
+    assert set(editor.params["layers"]) == {"logit", "value", "node", "edge"}
+    assert editor.params["layers"]["value"]["kernel"].shape[0] == EDITOR.layers
+    first = init_state(ATTENTION, config, models, editor.scales, 0).params["layers"]
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, editor.params["layers"], first)
+    assert moved["logit"]["last"]["kernel"] and moved["value"]["kernel"]
+    loaded = load_editor(tmp_path)
+    assert loaded.config.layer == ATTENTION.layer
+    (edited, mask), (other, other_mask) = (
+        edit_stack(one, stacks[0], 0.1) for one in (editor, loaded)
+    )
+    assert_same((edited.params, mask), (other.params, other_mask))
+    # Neurons of the first hidden layer in another order: the same edit in that order.
+    spec, order = stacks[0].spec, np.random.default_rng(0).permutation(6)
+    old = stacks[0].params
+    weights = tuple(
+        block[:, :, order] if t == 1 else block[:, order] if s == 1 else block
+        for (s, t), block in zip(spec.blocks, old.weights, strict=True)
+    )
+
+    def first_moved(leaves):
+        return (leaves[0][:, order], *leaves[1:])
+
+    params = MLPParams(weights, *map(first_moved, (old.biases, old.scales, old.shifts)))
+    permuted, _ = edit_stack(editor, dataclasses.replace(stacks[0], params=params), 0.1)
+    change = edited.params.biases[0] - old.biases[0]
+    found = permuted.params.biases[0] - params.biases[0]
+    assert change.std() > 0
+    np.testing.assert_allclose(found, change[:, order], atol=1e-3 * change.std())
+
+
+@pytest.mark.parametrize("layer", ["nowhere.Layer", f"{__name__}.IDS", "metanet.core.require"])
+def test_a_layer_that_is_none_is_a_user_error_that_names_its_key(layer):
+    with pytest.raises(UserError, match=r"config key editor\.layer: found .* expected the dotted"):
+        dataclasses.replace(EDITOR, layer=layer)
 
 
 EPO = dataclasses.replace(CONFIG, scalarisation="epo", steps=4)

@@ -9,8 +9,9 @@ import jraph
 from flax import struct
 
 from metanet.core import require
+from metanet.dotted import resolve
 from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
-from metanet.editor.layers import EdgeMLP, Layer, tiles_of
+from metanet.editor.layers import EdgeMLP, tiles_of
 from metanet.editor.relax import bounded
 from metanet.graphs.batch import graph_of
 from metanet.graphs.topology import TILE, Template
@@ -27,7 +28,8 @@ class EditorConfig:
 
     Attributes:
       node_width, edge_width, message_width: of the states and of the messages' hidden layers.
-      layers: rounds of message passing.
+      layers: rounds of message passing, each with parameters of its own.
+      layer: the dotted path of the flax module of one round (see `layers.Layer`).
       gamma: the residual's first scale, theta' = theta + gamma delta.
       edit: whether parameters are edited; with False there is only a mask.
       mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
@@ -43,6 +45,7 @@ class EditorConfig:
     edge_width: int = 8
     message_width: int = 16
     layers: int = 3
+    layer: str = "metanet.editor.layers.Layer"
     gamma: float = 0.01
     edit: bool = True
     mask: str = "edges"
@@ -66,6 +69,20 @@ class EditorConfig:
         ready = not self.mean_replacement or self.probe is not None
         require(ready, "editor.mean_replacement", True, "editor.probe, whose means it uses")
         require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        layer_of(self)
+
+
+def layer_of(config: EditorConfig) -> type[nn.Module]:
+    """The module of one round of message passing that a config names.
+
+    Raises:
+      UserError: there is no such class, or it is no flax module.
+    """
+    expected = "a flax module with the fields and the call of metanet.editor.layers.Layer"
+    found = resolve(config.layer, "editor.layer", expected)
+    ok = isinstance(found, type) and issubclass(found, nn.Module)
+    require(ok, "editor.layer", repr(config.layer), f"the dotted path of {expected}")
+    return found
 
 
 @struct.dataclass
@@ -124,7 +141,7 @@ class Editor(nn.Module):
         tiles = tiles_of(graph)
         nodes, edges = self._initial_states(graph, scales, tiles, dtype)
         rounds = nn.scan(
-            Layer,
+            layer_of(config),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,
