@@ -1,5 +1,6 @@
 """What README and docs/ tell users to type works, to the letter."""
 
+import ast
 import contextlib
 import json
 import os
@@ -269,6 +270,16 @@ def test_baselines_of_ones_own_are_evaluated_beside_the_others(folder, tmp_path)
                 point["requirement"], point["setting"]["fraction"], atol=0.01
             )
     assert [point["jsd"] for point in fronts["Wanda"]] != [p["jsd"] for p in fronts["Magnitude"]]
+
+
+def test_the_code_of_pages_imports_the_package_and_its_public_names():
+    for path in PAGES:
+        for text in (text for language, text in blocks(path) if language == "python"):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    module = getattr(node, "module", None) or node.names[0].name
+                    assert module.split(".")[0] not in ("experiments", "benchmarks", "tests")
+                    assert not any(alias.name.startswith("_") for alias in node.names)
 
 
 def test_readme_is_two_screens():
