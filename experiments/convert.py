@@ -52,24 +52,27 @@ _MAIN = {
 _RENAMED = {"Per-model optimum": "Per-model optimisation"}
 _EDITED = ("FS (GMN)",)  # methods without "seeds" in schema 1, though of the first editor
 _LOADED = 30.0  # seconds; a phase that trains takes longer, one that loads what is stored does not
+_MEASURED = "bytes_summed"  # a key that results of scaling alone have
 _KINDS = "transfer"  # the study that reports subsets of the test models
 
 
 def converted(name: str, old: dict, published_in: str | None) -> dict:
     """The results of the run `name` in schema 2.
 
+    Its kind is told from its keys: times have no reference point.
+
     Args:
       old: of schema 1, or of scaling, which had none.
     """
     origin = {"commit": None, "dirty": None, "published_in": published_in}
     about = {key: old[key] for key in ("command", "device", "versions")} | origin
-    if old["task"] == "scaling":
+    if _MEASURED in old:
         measured = {key: old[key] for key in ("population", "editor", "bytes_summed")}
         return {"schema": SCHEMA, "kind": "scaling", "task": "scaling"} | measured | about
     methods = _ordered({_renamed(method): entry for method, entry in old["methods"].items()})
     new = {"schema": SCHEMA, "kind": "fronts", "task": old["task"], "dataset": old["dataset"]}
     new |= {"seed": old["seed"]} if "seed" in old else {}
-    if old["task"] == "timing":
+    if "reference_point" not in old:
         return new | {"kind": "timing", "methods": methods} | about
     study = name.rpartition("_")[0]
     paths = [_PATHS[one] for one in old.get("requirements") or _REQUIREMENTS[old["task"]]]
@@ -196,7 +199,7 @@ def convert(folder: pathlib.Path) -> int:
         if isinstance(old, dict) and old.get("schema") == SCHEMA:
             continue
         try:
-            if old.get("schema", 1 if old["task"] == "scaling" else None) != 1:
+            if old.get("schema", 1 if _MEASURED in old else None) != 1:
                 raise ValueError(f"schema {old.get('schema')}")
             found[path] = converted(path.parent.name, old, published_in(path))
         except (AttributeError, KeyError, TypeError, ValueError) as error:

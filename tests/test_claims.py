@@ -204,6 +204,11 @@ def test_caveats_name_what_to_mind_in_a_run():
     assert "Per-model optimisation: its straight-through gradient" in "\n".join(
         caveats.notes(kept | {"methods": methods})
     )
-    fair = {"one_hot_floor": 0.06, "level_floor": 0.023, "methods": methods}
+    post = {"ThresholdOpt": scaled(1), "CalEqOdds": scaled(1)}
+    fair = {"one_hot_floor": 0.06, "level_floor": 0.023, "methods": methods | post}
     text = "\n".join(caveats.notes(KEPT | fair))
-    assert "0.060 nats" in text and "0.023 on these test rows" in text
+    assert (
+        "JSD of ThresholdOpt" in text
+        and "0.060 nats" in text
+        and "0.023 on these test rows" in text
+    )

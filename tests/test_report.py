@@ -420,8 +420,8 @@ def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):
     # A weaker form of a baseline neither wins nor loses.
     assert f"| GMN dominates FS & Retrain | **{judges.OPEN}** |" in text
     assert "needs timing_adult" in text
-    assert "## dm_bank (figure 6 of the paper)" in text and "GMN 12 s" in text
-    assert "population not recorded" in text
+    assert "## dm_bank (figure 6 of the paper)" in text and "GMN: 12 s" in text
+    assert "population: not recorded" in text
     assert "Commit cccccccccccc with local changes" in text
     assert "Commit not recorded, published in dddddddddddd" in text
     assert "neither the commit of the code that made them nor their config" in text

@@ -44,6 +44,9 @@ def notes(run: dict) -> list[str]:
         if others:
             found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
                          "they change a decision.")  # fmt: skip
+        if {"ThresholdOpt", "CalEqOdds"} <= methods.keys():
+            found.append("JSD of ThresholdOpt is that of the mean of its random outputs, of "
+                         "CalEqOdds the mean of theirs.")  # fmt: skip
         found.append("Settings were chosen by divergence of outputs, not of decisions.")
         if probed:
             found.append("GMN + probe has a wider range of lambda than GMN.")

@@ -84,7 +84,7 @@ def table(results: dict) -> str:
             cells += f"{within.min():>9.4f}" if len(within) else f"{'-':>9}"
         seconds = method["seconds_per_model"]
         last = f"{'-':>10}" if seconds is None else f"{seconds:>10.5f}"
-        volume = np.mean([one["hypervolume"] for one in method.get("seeds", [method])])
+        volume = float(np.mean([one["hypervolume"] for one in method.get("seeds", [method])]))
         shown = marked(marks[name], volume)
         lines.append(f"{name:<{width}}{shown:>7}{len(jsd):>8}{cells}{last}")
     return "\n".join(lines)

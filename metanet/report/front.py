@@ -76,7 +76,7 @@ def figure(results: dict, everything: bool = False) -> Figure:
                 if m["front"]]  # fmt: skip
     accuracy.margins(y=0.08)
     if original:
-        _horizontal(accuracy, 100 * np.mean(original), "unedited", "-")
+        _horizontal(accuracy, 100 * float(np.mean(original)), "unedited", "-")
     _draw_floors(results, front, (front, accuracy))
     _logarithmic(front)
     front.set_ylabel(_JSD)

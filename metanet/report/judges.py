@@ -179,7 +179,7 @@ def faster(task: str, editor: str, slower: tuple[str, ...], others: tuple[str, .
         right = [timed[name] > timed[editor] for name in slower if name in timed]
         evidence = ", ".join(f"{name} {value:.4f}" for name, value in timed.items())
         evidence = f"seconds for one model, warm: {evidence}"
-        verdict = _verdict(np.mean(right))
+        verdict = _verdict(sum(right) / len(right))
         if missing:
             evidence += f"; without {', '.join(missing)} (not run)"
         return (PARTLY if missing and verdict == HOLDS else verdict), evidence
@@ -229,8 +229,9 @@ def dominates_points(ours: str, other: str) -> Judge:
         ]
         mine, theirs = fronts[0][:, None], fronts[1][None]
         dominated = ((mine <= theirs).all(-1) & (mine < theirs).any(-1)).any(0)
-        evidence = f"{dominated.sum()} of {len(dominated)} points of {other} dominated by a point"
-        verdict, reason = _verdict(dominated.mean()), caveat(results, other)
+        count, total = int(dominated.sum()), len(fronts[1])
+        evidence = f"{count} of {total} points of {other} dominated by a point"
+        verdict, reason = _verdict(count / total), caveat(results, other)
         if verdict != FAILS and reason:
             return OPEN, f"{evidence}; {other}: {reason}"
         return verdict, evidence

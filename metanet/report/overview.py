@@ -140,7 +140,7 @@ def _origin(run: dict) -> str:
     else:
         code = "Commit not recorded"
     seconds = [
-        f"{phase} {'not recorded' if value is None else f'{value:.0f} s'}"
+        f"{phase}: {'not recorded' if value is None else f'{value:.0f} s'}"
         for phase, value in run.get("wall_seconds", {}).items()
     ]
-    return f"{code}; {run['device']}" + (f": {', '.join(seconds)}." if seconds else ".")
+    return "; ".join([code, run["device"], *seconds]) + "."
