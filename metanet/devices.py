@@ -8,6 +8,8 @@ from jax.experimental import multihost_utils
 
 from metanet.core import require
 
+MAPPINGS = 25_000  # from which compiled programs are forgotten
+
 
 def device_name() -> str:
     """How many devices and what they are; of a CPU its model too, where the system tells."""
@@ -72,6 +74,17 @@ def wait_for_all(name: str) -> None:
     """Returns once every process is here: what the first one wrote before can be read."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def forget_programs() -> None:
+    """Drops compiled programs if they hold many of the memory mappings that a process may have.
+
+    Thousands of CPU kernels use them up (`vm.max_map_count`, 65,530 by default), and LLVM ends the
+    process.
+    """
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
+        jax.clear_caches()
 
 
 def each_model(function):

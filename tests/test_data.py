@@ -1,5 +1,6 @@
 """The datasets: parsing, downloading, splitting and the synthetic structure."""
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -271,7 +272,40 @@ def test_tilting_moves_one_feature_and_what_goes_with_it():
         tabular.covariate_shift(table, 3, 1.0, seed=0).x,
         tabular.covariate_shift(table, 3, 1.0, seed=0).x,
     )
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError, match=r"shifts: found a mean shift of 100.0, expected -\d"):
         tabular.covariate_shift(table, 3, 100.0, seed=0)
     unmoved = tabular.covariate_shift(table, 3, 0.0, seed=0)
     np.testing.assert_allclose(unmoved.x.mean(0), table.x.mean(0), atol=0.15)
+
+
+def test_a_dataset_may_have_no_protected_attribute(monkeypatch):
+    raw = dataclasses.replace(synthetic.synthetic(rows=100), groups={})
+    found = tabular.split(raw, None, 0)
+    assert found.group is None
+    assert found.train.n_groups == 1 and not found.test.group.any()
+    with pytest.raises(UserError, match="found 'sex', but synthetic has none"):
+        tabular.split(raw, "sex", 0)
+
+
+def test_a_dataset_is_named_by_the_dotted_path_of_its_function():
+    found = data.load("metanet.data.synthetic.synthetic", None, 0)
+    expected = data.load("synthetic", None, 0)
+    np.testing.assert_array_equal(found.test.x, expected.test.x)
+    assert found.digest == expected.digest
+
+
+def test_a_dataset_is_known_by_its_content():
+    raw = synthetic.synthetic(rows=100)
+    digest = tabular.split(raw, "group", 0).digest
+    assert tabular.split(synthetic.synthetic(rows=100), "group", 1).digest == digest
+    changed = raw.x.copy()
+    changed[7, 3] += 1e-9
+    relabelled = raw.y.copy()
+    relabelled[7] = 1 - relabelled[7]
+    others = [
+        dataclasses.replace(raw, x=changed),
+        dataclasses.replace(raw, y=relabelled),
+        dataclasses.replace(raw, groups={"group": 1 - raw.groups["group"]}),
+        dataclasses.replace(raw, features=raw.features[::-1]),
+    ]
+    assert len({digest, *(tabular.split(one, "group", 0).digest for one in others)}) == 5

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from metanet.baselines import pruning
 from scipy.spatial.distance import jensenshannon
 
 from metanet.data.tabular import Table
@@ -21,6 +20,7 @@ from metanet.evaluation.program import Program, evaluate
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack
+from metanet.methods import pruning
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -376,7 +376,7 @@ def test_a_setting_that_is_infeasible_on_many_models_is_not_selected():
 
 
 def an_editor(models, requirements=1, seed=2):
-    config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=0.0)
+    config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=1e-6)
     scales = scales_of(models, np.arange(2 * PER_STACK))
     graph = gather(models, jnp.arange(1), jnp.zeros((1, requirements)), (10, 10))
     params = jax.jit(Editor(config, models.template).init)(jax.random.key(0), graph, scales)

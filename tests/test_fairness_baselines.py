@@ -11,11 +11,15 @@ import pytest
 pytest.importorskip("fairlearn")
 pytest.importorskip("aif360")
 
-from metanet.baselines import fairness
 
 from metanet import data
 from metanet.core import UserError
 from metanet.evaluation.scores import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
+from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
+from metanet.methods.fairness.fair_cls import CRITERIA, NOISE, fair_cls
+from metanet.methods.fairness.group_shift import group_shift
+from metanet.methods.fairness.reject_option import GRIDS, reject_option
+from metanet.methods.fairness.threshold_opt import threshold_opt
 
 
 def scores_of(model, table) -> Scores:
@@ -69,13 +73,21 @@ def thresholded(scores: Scores):
 GROUPS = ([{"a": 0}], [{"a": 1}])  # in the synthetic data group 1 has more positive labels
 
 
+METHODS = {
+    "ThresholdOpt": threshold_opt,
+    "CalEqOdds": cal_eq_odds,
+    "RejectOption": reject_option,
+    "FairCls": fair_cls,
+    "Group shift": group_shift,
+}
+
 # What the methods promise.
 
 
-@pytest.mark.parametrize("name", fairness.SETTINGS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_setting_gives_distributions_or_is_infeasible(name, pair):
     fit, test = pair
-    method, settings = fairness.SETTINGS[name]
+    method, settings = METHODS[name], METHODS[name].settings
     assert json.loads(json.dumps(settings)) == list(settings)
     ran = 0
     for setting in settings:
@@ -98,10 +110,10 @@ def test_every_setting_gives_distributions_or_is_infeasible(name, pair):
     assert ran
 
 
-@pytest.mark.parametrize("name", fairness.SETTINGS)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_labels_of_test_are_never_read(name, pair):
     fit, test = pair
-    method, settings = fairness.SETTINGS[name]
+    method, settings = METHODS[name], METHODS[name].settings
     hidden = Scores(test.probability, np.full_like(test.y, -1), test.group)
     setting = {**settings[0], "bound": 0.1} if "bound" in settings[0] else settings[0]
     np.testing.assert_array_equal(
@@ -109,10 +121,10 @@ def test_the_labels_of_test_are_never_read(name, pair):
     )
 
 
-@pytest.mark.parametrize("name", fairness.SETTINGS)
+@pytest.mark.parametrize("name", METHODS)
 def test_degenerate_models_and_data_are_infeasible(name, pair):
     fit, test = pair
-    method, settings = fairness.SETTINGS[name]
+    method, settings = METHODS[name], METHODS[name].settings
     nan = fit.probability.copy()
     nan[0] = np.nan
     no_positives = Scores(fit.probability, np.where(fit.group == 0, 0, fit.y), fit.group)
@@ -133,7 +145,7 @@ def test_methods_of_two_groups_refuse_three(pair):
     fit, test = pair
     three = Scores(fit.probability, fit.y, np.arange(len(fit.y)) % 3)
     for name in ("RejectOption", "CalEqOdds"):
-        method, settings = fairness.SETTINGS[name]
+        method, settings = METHODS[name], METHODS[name].settings
         with pytest.raises(Infeasible, match="two groups, not 3"):
             method(three, test, settings[0])
 
@@ -147,7 +159,7 @@ def test_methods_of_two_groups_refuse_three(pair):
     ],
 )
 def test_a_missing_library_is_one_line_for_the_user(name, module, pair, monkeypatch):
-    method, settings = fairness.SETTINGS[name]
+    method, settings = METHODS[name], METHODS[name].settings
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=r"pip install 'metanet\[baselines\]'") as error:
         method(*pair, settings[0])
@@ -157,8 +169,8 @@ def test_a_missing_library_is_one_line_for_the_user(name, module, pair, monkeypa
 def test_the_libraries_leave_logging_as_it_was(pair, recwarn):
     root = logging.getLogger()
     before = (list(root.handlers), logging.root.manager.disable)
-    fairness.cal_eq_odds(*pair, {"cost": "fnr"})
-    fairness.threshold_opt(*pair, {})
+    cal_eq_odds(*pair, {"cost": "fnr"})
+    threshold_opt(*pair, {})
     assert (list(root.handlers), logging.root.manager.disable) == before
     assert not recwarn.list
 
@@ -242,14 +254,14 @@ def test_threshold_opt_is_fairlearns_exact_distribution(pair):
     )
     optimizer.fit(fit.probability[:, None], fit.y, sensitive_features=fit.group)
     pmf = optimizer._pmf_predict(test.probability[:, None], sensitive_features=test.group)
-    labels = fairness.threshold_opt(fit, test, {}).labels
+    labels = threshold_opt(fit, test, {}).labels
     np.testing.assert_allclose(labels, pmf, atol=1e-12)
     drawn = [
         optimizer.predict(test.probability[:, None], sensitive_features=test.group, random_state=i)
         for i in range(100)
     ]
     np.testing.assert_allclose(np.mean(drawn, 0), labels[:, 1], atol=0.3)
-    on_fit = fairness.threshold_opt(fit, fit, {}).labels
+    on_fit = threshold_opt(fit, fit, {}).labels
     assert eod(on_fit, fit.y, fit.group) < 1e-3 < eod(own_labels(fit), fit.y, fit.group)
 
 
@@ -262,9 +274,9 @@ def test_threshold_opt_is_fairlearns_exact_distribution(pair):
 def test_reject_option_is_aif360s(search, bound, pair, monkeypatch):
     from aif360.algorithms.postprocessing import RejectOptionClassification
 
-    monkeypatch.setitem(fairness.GRIDS, "coarse", (0.01, 0.99, 11, 12))
-    monkeypatch.setitem(fairness.GRIDS, "upper", (0.7, 0.99, 3, 12))
-    low, high, thresholds, margins = fairness.GRIDS[search]
+    monkeypatch.setitem(GRIDS, "coarse", (0.01, 0.99, 11, 12))
+    monkeypatch.setitem(GRIDS, "upper", (0.7, 0.99, 3, 12))
+    low, high, thresholds, margins = GRIDS[search]
     fit, test = pair
     library = RejectOptionClassification(
         *GROUPS,
@@ -278,7 +290,7 @@ def test_reject_option_is_aif360s(search, bound, pair, monkeypatch):
     )
     setting = {"search": search, "bound": bound}
     try:
-        ours = fairness.reject_option(fit, test, setting)
+        ours = reject_option(fit, test, setting)
     except Infeasible:
         with pytest.warns(UserWarning, match="fairness constraints"):
             library.fit(dataset(fit), thresholded(fit))
@@ -297,7 +309,7 @@ def test_the_default_search_is_aif360s_default():
         library.num_class_thresh,
         library.num_ROC_margin,
     )
-    assert fairness.GRIDS["default"] == found
+    assert GRIDS["default"] == found
 
 
 @pytest.mark.parametrize("cost", ["fnr", "fpr", "weighted"])
@@ -310,9 +322,9 @@ def test_cal_eq_odds_is_aif360s(cost, pair):
     rates = (library.unpriv_mix_rate, library.priv_mix_rate)
     if not all(0 <= rate <= 1 for rate in rates):
         with pytest.raises(Infeasible, match="mixing rate"):
-            fairness.cal_eq_odds(fit, test, {"cost": cost})
+            cal_eq_odds(fit, test, {"cost": cost})
         return
-    ours = fairness.cal_eq_odds(fit, test, {"cost": cost})
+    ours = cal_eq_odds(fit, test, {"cost": cost})
     (stay, kept), (mix, base) = ours.outputs
     np.testing.assert_allclose(mix, np.asarray(rates)[test.group], atol=1e-12)
     np.testing.assert_array_equal(kept[:, 1], test.probability)
@@ -355,7 +367,7 @@ def members(scores: Scores) -> list[np.ndarray]:
     return [scores.group == g for g in np.unique(scores.group)]
 
 
-@pytest.mark.parametrize("criterion", fairness.CRITERIA)
+@pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("alpha", [0.001, 0.05, 0.1])
 def test_fair_cls_meets_its_constraint_on_the_fit_data(criterion, alpha, pair):
     _, two = pair
@@ -363,7 +375,7 @@ def test_fair_cls_meets_its_constraint_on_the_fit_data(criterion, alpha, pair):
     three = Scores(two.probability, two.y, np.where(np.arange(n) % 2, two.group, 2))
     for scores in (two, three):
         before = np.ptp(rates_by_score(own_labels(scores), scores, criterion), axis=1).max()
-        labels = fairness.fair_cls(scores, scores, {"criterion": criterion, "alpha": alpha}).labels
+        labels = fair_cls(scores, scores, {"criterion": criterion, "alpha": alpha}).labels
         # The programme has one draw of the noise, the labels are the distribution over it: here are
         # the labels of that draw, which differ from the programme's in a sample or two per cell.
         up = labels[:, 1] < 0.5
@@ -378,7 +390,7 @@ def test_fair_cls_pays_as_little_as_thresholds_for_parity(pair):
     """Against all pairs of thresholds with rates within alpha: no expected accuracy is lost."""
     fit, _ = pair
     setting = {"criterion": "demographic_parity", "alpha": 0.05}
-    labels = fairness.fair_cls(fit, fit, setting).labels[:, 1]
+    labels = fair_cls(fit, fit, setting).labels[:, 1]
     gain = 2 * fit.probability - 1
     rate, value = [], []
     for rows in members(fit):
@@ -391,24 +403,24 @@ def test_fair_cls_pays_as_little_as_thresholds_for_parity(pair):
     assert labels @ gain == pytest.approx(best, abs=1.0)  # the value of two samples
 
 
-@pytest.mark.parametrize("criterion", fairness.CRITERIA)
+@pytest.mark.parametrize("criterion", CRITERIA)
 def test_fair_cls_without_a_constraint_changes_nothing(criterion, pair):
     fit, test = pair
-    labels = fairness.fair_cls(fit, test, {"criterion": criterion, "alpha": 1.0}).labels
-    decided = np.abs(test.probability - 0.5) > fairness.NOISE
+    labels = fair_cls(fit, test, {"criterion": criterion, "alpha": 1.0}).labels
+    decided = np.abs(test.probability - 0.5) > NOISE
     np.testing.assert_array_equal(labels[decided], own_labels(test)[decided])
     assert jsd_label(labels, test.probability) < 1e-3
 
 
 def test_fair_cls_noise_has_the_distribution_of_draws(pair):
     fit, _ = pair
-    labels = fairness.fair_cls(fit, fit, {"criterion": "equalized_odds", "alpha": 0.001}).labels
+    labels = fair_cls(fit, fit, {"criterion": "equalized_odds", "alpha": 0.001}).labels
     # Where odds are to be equal one group's decision is left to the noise.
     assert ((labels[:, 1] > 0.01) & (labels[:, 1] < 0.99)).any()
-    scale = np.maximum(fit.probability, 1 - fit.probability).mean() * fairness.NOISE
+    scale = np.maximum(fit.probability, 1 - fit.probability).mean() * NOISE
     p = np.array([0.5 - 1.5 * scale / 2, 0.5 - 0.25 * scale, 0.5, 0.5 + 0.4 * scale])
     near = Scores(p, np.zeros(4, int), np.zeros(4, int))
-    ours = fairness.fair_cls(fit, near, {"criterion": "equalized_odds", "alpha": 1.0}).labels
+    ours = fair_cls(fit, near, {"criterion": "equalized_odds", "alpha": 1.0}).labels
     noise = np.random.default_rng(1).uniform(-scale, scale, (2, 200_000, 1))
     drawn = (1 - p + noise[1] < p + noise[0]).mean(0)
     np.testing.assert_allclose(ours[:, 1], drawn, atol=5e-3)
@@ -416,7 +428,7 @@ def test_fair_cls_noise_has_the_distribution_of_draws(pair):
 
 def test_group_shift_with_bound_one_is_the_identity(pair):
     fit, test = pair
-    outcome = fairness.group_shift(fit, test, {"bound": 1.0})
+    outcome = group_shift(fit, test, {"bound": 1.0})
     np.testing.assert_array_equal(outcome.outputs[0][1][:, 1], test.probability)
     np.testing.assert_array_equal(outcome.labels, own_labels(test))
     assert jsd_out(outcome, test.probability) == 0
@@ -429,8 +441,8 @@ def test_group_shift_is_the_best_of_all_shifts(groups, bound, pair, monkeypatch)
     group = fit.group if groups == 2 else np.where(np.arange(len(fit.y)) % 2, fit.group, 2)
     scores = Scores(fit.probability, fit.y, group)
     shifts = np.linspace(-2, 2, 17)
-    monkeypatch.setattr(fairness, "SHIFTS", shifts)
-    found = jsd_out(fairness.group_shift(scores, scores, {"bound": bound}), scores.probability)
+    monkeypatch.setattr("metanet.methods.fairness.group_shift.SHIFTS", shifts)
+    found = jsd_out(group_shift(scores, scores, {"bound": bound}), scores.probability)
     logit = np.log(scores.probability / (1 - scores.probability))
     best = np.inf
     for numbers in np.stack(np.meshgrid(*[shifts] * groups), -1).reshape(-1, groups):
@@ -446,7 +458,7 @@ def test_group_shift_meets_its_bound_on_the_fit_data(pair):
     fit, _ = pair
     costs = []
     for bound in (0.02, 0.05, 0.1, 0.2):
-        outcome = fairness.group_shift(fit, fit, {"bound": bound})
+        outcome = group_shift(fit, fit, {"bound": bound})
         assert eod(outcome.labels, fit.y, fit.group) <= bound + 1e-9
         costs.append(jsd_out(outcome, fit.probability))
     assert costs == sorted(costs, reverse=True)
@@ -459,14 +471,14 @@ def test_group_shift_counts_a_sample_of_weight_two_as_two(pair):
     rows = np.repeat(np.arange(len(fit.y)), weight)
     repeated = Scores(fit.probability[rows], fit.y[rows], fit.group[rows])
     weighted = Scores(fit.probability, fit.y, fit.group, weight)
-    ours = fairness.group_shift(weighted, test, {"bound": 0.03}).outputs[0][1]
-    expected = fairness.group_shift(repeated, test, {"bound": 0.03}).outputs[0][1]
+    ours = group_shift(weighted, test, {"bound": 0.03}).outputs[0][1]
+    expected = group_shift(repeated, test, {"bound": 0.03}).outputs[0][1]
     np.testing.assert_array_equal(ours, expected)
 
 
 def test_no_grid_point_within_the_bound_is_infeasible(pair):
     fit, test = pair
     with pytest.raises(Infeasible, match="within -1"):
-        fairness.reject_option(fit, test, {"search": "default", "bound": -1})
+        reject_option(fit, test, {"search": "default", "bound": -1})
     with pytest.raises(Infeasible, match="within -1"):
-        fairness.group_shift(fit, test, {"bound": -1})
+        group_shift(fit, test, {"bound": -1})

@@ -5,7 +5,6 @@ import multiprocessing
 import jax
 import numpy as np
 import pytest
-from metanet.baselines import fairness
 from scipy.spatial.distance import jensenshannon
 
 from metanet.core import Stopped
@@ -18,11 +17,16 @@ from metanet.evaluation.postprocess import (
     postprocess_seconds,
     probabilities,
 )
-from metanet.evaluation.scores import Infeasible, Scores
+from metanet.evaluation.scores import Infeasible, Scores, eod, jsd_label, jsd_out
 from metanet.graphs.packing import pack
+from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
+from metanet.methods.fairness.fair_cls import fair_cls
+from metanet.methods.fairness.group_shift import group_shift
+from metanet.methods.fairness.reject_option import reject_option
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
+from metanet.objectives.fairness import demographic_parity, equalised_odds
 
 PER_STACK = 4
 IDS = np.array([6, 0, 3, 5])
@@ -62,19 +66,21 @@ def tables():
 
 
 @pytest.fixture(scope="module")
-def found_probabilities(population, tables):
-    return [probabilities(population[1], IDS, table) for table in tables]
+def computed(population, tables):
+    """(models in their template, probabilities) on each of `tables`."""
+    return [module._padded(population[1], IDS, table) for table in tables]
 
 
 @pytest.fixture
-def known(found_probabilities, tables, monkeypatch):
+def known(computed, tables, monkeypatch):
     """The probabilities of `tables`, which nobody computes again."""
 
     def look_up(models, ids, table):
-        return found_probabilities[[t is table for t in tables].index(True)][: len(ids)]
+        found = computed[[t is table for t in tables].index(True)]
+        return jax.tree.map(lambda leaf: leaf[: len(ids)], found)
 
-    monkeypatch.setattr(module, "probabilities", look_up)
-    return found_probabilities
+    monkeypatch.setattr(module, "_padded", look_up)
+    return [p for _, p in computed]
 
 
 def plain_probabilities(stacks, table):
@@ -88,9 +94,9 @@ def plain_probabilities(stacks, table):
 
 
 def test_probabilities_are_those_of_one_model_after_another_in_the_order_of_ids(
-    population, tables, found_probabilities
+    population, tables, computed
 ):
-    for table, found in zip(tables, found_probabilities, strict=True):
+    for table, (_, found) in zip(tables, computed, strict=True):
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, plain_probabilities(population[0], table), rtol=1e-4)
 
@@ -101,60 +107,81 @@ def test_models_of_three_classes_have_no_probability_of_the_positive_one(tables)
         probabilities(models, IDS, tables[0])
 
 
+def nearly_never(fit, test, setting):
+    """Shifts of nothing, so that the bound holds for few models."""
+    if eod(np.eye(2)[(fit.probability > 0.5).astype(int)], fit.y, fit.group) > setting["bound"]:
+        raise Infeasible
+    return group_shift(fit, test, {"bound": 1.0})
+
+
+nearly_never.settings = ({"bound": 0.0}, {"bound": 0.35})
+
+
 @pytest.mark.parametrize(
-    ("name", "indices"),
+    ("method", "indices"),
     [
-        ("CalEqOdds", np.arange(3)),
-        ("RejectOption", np.array([10, 0])),
-        ("Group shift", np.array([0, 4, 8])),
-        ("Nearly never", np.array([1, 0])),
+        (cal_eq_odds, np.arange(3)),
+        (reject_option, np.array([10, 0])),
+        (group_shift, np.array([0, 4, 8])),
+        (nearly_never, np.array([1, 0])),
     ],
 )
 def test_post_processing_is_a_loop_over_models_and_settings(
-    name, indices, population, tables, known, monkeypatch
+    method, indices, population, tables, known, monkeypatch
 ):
     _, models = population
-    if name == "CalEqOdds":
+    if method is cal_eq_odds:
         pytest.importorskip("aif360")
-    if name == "Nearly never":
-        # No shift at all, so that the bound holds for few models.
-        monkeypatch.setattr(fairness, "SHIFTS", np.zeros(1))
-        settings = ({"bound": 0.0}, {"bound": 0.35})
-        monkeypatch.setitem(fairness.SETTINGS, name, (fairness.group_shift, settings))
-    if name != "RejectOption":
+    if method is not reject_option:
         monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
     fit, test = tables
-    sweep = postprocess(name, models, IDS, indices, fit, test)
+    settings = [method.settings[index] for index in indices]
+    sweep = postprocess(method, settings, models, IDS, fit, test, equalised_odds)
     scores = [
         [Scores(p, table.y, table.group) for p in found]
         for table, found in zip(tables, known, strict=True)
     ]
-    method, settings = fairness.SETTINGS[name]
     infeasible = 0
-    for row, index in enumerate(indices):
+    for row, setting in enumerate(settings):
         for column in range(len(IDS)):
             found = {key: values[row, column] for key, values in vars(sweep).items()}
             try:
-                outcome = method(scores[0][column], scores[1][column], settings[index])
+                outcome = method(scores[0][column], scores[1][column], setting)
             except Infeasible:
                 infeasible += 1
                 assert all(np.isnan(value) for value in found.values())
                 continue
             probability = scores[1][column].probability
+            requirement = found.pop("requirement")  # by the objective, in float32
+            assert requirement == pytest.approx(eod(outcome.labels, test.y, test.group), abs=1e-6)
             expected = {
-                "requirement": fairness.eod(outcome.labels, test.y, test.group),
-                "jsd": fairness.jsd_out(outcome, probability),
-                "jsd_label": fairness.jsd_label(outcome.labels, probability),
+                "jsd": jsd_out(outcome, probability),
+                "jsd_label": jsd_label(outcome.labels, probability),
                 "accuracy": np.mean([p[y] for p, y in zip(outcome.labels, test.y, strict=True)]),
                 "accuracy_original": np.mean((probability > 0.5) == test.y),
             }
             assert found == pytest.approx(expected, abs=1e-9)
     assert sweep.jsd.shape == (len(indices), len(IDS))
     assert infeasible < sweep.jsd.size
-    if name == "Nearly never":
+    if method is nearly_never:
         assert infeasible >= len(IDS)
         np.testing.assert_array_equal(np.isnan(sweep.points).all(1), np.isnan(sweep.jsd).all(1))
         assert sweep.selected.tolist() == [0]
+
+
+def test_a_method_is_measured_by_the_run_s_own_requirement(population, tables, known, monkeypatch):
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
+    fit, test = tables
+    setting = {"criterion": "demographic_parity", "alpha": 0.05}
+    arguments = [setting], population[1], IDS, fit, test
+    sweep = postprocess(fair_cls, *arguments, demographic_parity)
+    for column, p in enumerate(zip(*known, strict=True)):
+        scores = [Scores(one, t.y, t.group) for one, t in zip(p, tables, strict=True)]
+        positive = fair_cls(*scores, setting).labels[:, 1]
+        rates = [positive[test.group == g].mean() for g in (0, 1)]
+        assert sweep.requirement[0, column] == pytest.approx(abs(rates[0] - rates[1]), abs=1e-6)
+    odds = postprocess(fair_cls, *arguments, equalised_odds)
+    assert (np.abs(odds.requirement - sweep.requirement) > 1e-3).any()
 
 
 class Here:
@@ -180,25 +207,30 @@ def test_a_sweep_can_be_stopped_after_any_model(population, tables):
     fit, test = tables
     # Of a pool of processes: what had not begun is given up, and none is left.
     with pytest.raises(Stopped):
-        postprocess("Group shift", population[1], IDS, np.array([0]), fit, test, stop)
+        postprocess(
+            group_shift, group_shift.settings[:1], population[1], IDS, fit, test,
+            equalised_odds, stop,
+        )  # fmt: skip
     assert not multiprocessing.active_children()
 
 
 def test_no_settings_give_an_empty_sweep(population, tables, known, monkeypatch):
     monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
-    sweep = postprocess("Group shift", population[1], IDS, np.array([], int), *tables)
+    sweep = postprocess(group_shift, [], population[1], IDS, *tables, equalised_odds)
     assert sweep.jsd.shape == (0, len(IDS))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_seconds_are_positive_for_any_number_of_models(count, population, tables, known):
-    first, warm = postprocess_seconds("Group shift", population[1], IDS[:count], 0, *tables)
+    first, warm = postprocess_seconds(
+        group_shift, {"bound": 0.1}, population[1], IDS[:count], *tables
+    )
     assert 0 < warm < 10 and first > 0
 
 
 def test_models_of_one_decision_are_found(population, tables, monkeypatch):
     rows = np.array([[0.1, 0.5, 0.2], [0.6, 0.9, 0.7], [0.4, 0.6, 0.1]])  # 0.5 decides for 0
-    monkeypatch.setattr(module, "probabilities", lambda *_: rows)
+    monkeypatch.setattr(module, "_padded", lambda *_: (None, rows))
     assert one_class(population[1], IDS[:3], tables[0]).tolist() == [True, True, False]
 
 

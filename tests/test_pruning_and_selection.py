@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from metanet.baselines import data_minimisation as dm
-from metanet.baselines import distil, pruning
 
 from metanet.data.tabular import Table
 from metanet.evaluation.program import map_models
 from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack, pack_probes
 from metanet.graphs.padded import apply_padded
+from metanet.methods import data_minimisation as dm
+from metanet.methods import pruning
+from metanet.methods import retrain as distil
 from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.mlp import network

@@ -11,6 +11,7 @@ from experiments.plan import method_names
 
 from configs.presets import PRESETS
 from experiments.reproduce import config_of
+from metanet.pipeline.config import EDITED
 
 ROOT = pathlib.Path(__file__).parents[1]
 RUNS = PRESETS["smoke"][0]
@@ -63,33 +64,36 @@ def test_every_run_publishes_all_its_methods(run, done):
     folder = done / "results" / run.replace(":", "_")
     results = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
     config = config_of(run, "smoke")
-    if config.task == "timing":
+    if results["kind"] == "timing":
         for name, entry in results["methods"].items():
             # The first call compiles, whatever the persistent cache holds.
             assert entry["first_call"] > 3 * entry["one_model"] > 0, name
             assert entry["per_model_of_batch"] > 0
-        assert results["methods"].keys() == {"pruning: GMN", "pruning: Random"}
+        assert results["methods"].keys() == {"pruning: GMN - Prune & Edit", "pruning: Random"}
         return
-    assert list(results["methods"]) == method_names(config)
-    count = len(config.requirement) if not isinstance(config.requirement, str) else 1
+    experiment = launch.parsed(config).args[0]
+    assert tuple(results["methods"]) == experiment.method_names
+    count = len(results["requirements"])
     for method in results["methods"].values():
         assert 0 <= method["hypervolume"] <= 1 and method["points_evaluated"] >= 1
         for point in method["front"]:
             values = point["requirement"] if count > 1 else [point["requirement"]]
             assert len(values) == count and all(0 <= value <= 1 for value in values)
             assert -1e-6 <= point["jsd"] <= 0.7
-            assert point.keys() >= {"by_stage", "by_kind"}
+            assert "by_stage" in point
+            assert point.get("by_subset", {}).keys() == set(config.evaluation.subsets)
         assert method.get("shifted", {}).keys() == set(config.shifts)
-    if config.targets:  # an editor for one lambda is asked for none
-        asked = {name for name in config.editors if "targets" in results["methods"][name]}
+    if config.levels:  # an editor for one lambda is asked for none
+        asked = {name for name in config.editors if "levels" in results["methods"][name]}
         assert asked == {"GMN"}
-        assert len(results["methods"]["GMN"]["targets"]) == len(config.targets)
-    for variant, settings in config.variants.items():
-        method, own = (results["methods"][name] for name in (variant, settings.editor))
-        if "n_lambdas" in settings:
-            assert method["points_evaluated"] == settings["n_lambdas"]
-        else:
-            assert method["front"] != own["front"]  # it is shown other points
+        assert len(results["methods"]["GMN"]["levels"]) == len(config.levels)
+    for name, recipe in config.recipes.items():
+        if recipe.recipe == EDITED and name in results["methods"]:
+            method, own = (results["methods"][one] for one in (name, recipe.editors[0]))
+            if "n_lambdas" in recipe:
+                assert method["points_evaluated"] == recipe.n_lambdas
+            else:
+                assert method["front"] != own["front"]  # it is shown other points
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -24,6 +24,7 @@ from metanet.graphs.topology import TILE
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 
+ROOM = 20  # settings that edits have room for, and multiples
 PATIENCE = 20.0  # seconds of warm calls after which no more are timed
 
 
@@ -119,6 +120,31 @@ def _first(function, count: jax.Array, size: int):
     return jax.lax.fori_loop(0, count, put, empty)
 
 
+@functools.lru_cache(maxsize=8)
+def _editing(edit_fn: EditFn, budget: tuple[int, int], mesh: jax.sharding.Mesh):
+    """The jitted edits of a batch: one program for all contexts of one kind.
+
+    It takes ((models, context, seed), settings [size], count, ids [rows], room), and returns the
+    unedited models [rows] and `room` [size, rows] with their edits at the first `count` settings.
+    """
+
+    def edits(arguments, settings, count, ids, room):
+        models, context, seed = arguments
+        graph, keys = _graphs(models, ids, seed, budget)
+        edit_at = edit_fn(context, graph, keys)
+
+        def put(index, room):
+            edit = edit_at(settings[index]).replace(before=None)
+            return jax.tree.map(lambda all, one: all.at[index].set(one), room, edit)
+
+        return to_template(models.template, graph), jax.lax.fori_loop(0, count, put, room)
+
+    shares = (P(), P(), P(), P("models"), P(None, "models")), (P("models"), P(None, "models"))
+    # The edits of the last batch are overwritten in place: a call with one setting does the work
+    # of one, so that seconds can be taken with the program that sweeps.
+    return jax.jit(over_models(edits, mesh, *shares), donate_argnums=4)
+
+
 class Program:
     """A method, compiled once for several sets of models and up to so many settings.
 
@@ -139,27 +165,13 @@ class Program:
         batch_size: int = 16,
         between: Callable[[], None] = lambda: None,
     ):
-        self._models, self._size, self._between = models, size, between
+        # Rounded up, so that methods of different numbers of settings share the measures' program.
+        self._models, self._size, self._between = models, -(-size // ROOM) * ROOM, between
         self._batch_size = _whole(batch_size)
         self._mesh = models_mesh(self._batch_size)
         budgets = [self._strata(ids).budget for ids in sets if len(ids)]
-        budget = self._budget = tuple(map(max, zip(*budgets, strict=True)))
-
-        def edits(arguments, settings, count, ids, room):
-            models, context, seed = arguments
-            graph, keys = _graphs(models, ids, seed, budget)
-            edit_at = edit_fn(context, graph, keys)
-
-            def put(index, room):
-                edit = edit_at(settings[index]).replace(before=None)
-                return jax.tree.map(lambda all, one: all.at[index].set(one), room, edit)
-
-            return to_template(models.template, graph), jax.lax.fori_loop(0, count, put, room)
-
-        shares = (P(), P(), P(), P("models"), P(None, "models")), (P("models"), P(None, "models"))
-        # The edits of the last batch are overwritten in place: a call with one setting does the
-        # work of one, so that seconds can be taken with the program that sweeps.
-        self._edits = jax.jit(over_models(edits, self._mesh, *shares), donate_argnums=4)
+        self._budget = tuple(map(max, zip(*budgets, strict=True)))
+        self._edits = _editing(edit_fn, self._budget, self._mesh)
         self._arguments = models, context, jnp.asarray(seed)
         self._room = None
 

@@ -50,7 +50,9 @@ def _applied(
     probe = probe or editor.config.probe
     values = lambdas(editor.lambda_range, n_lambdas or testbed.experiment.evaluation.n_lambdas)
     groups = [all_models(testbed.probed(probe))]
-    method = compiled(testbed, lambda _: edit_fn, editor, "lambda", values, groups)
+    # Editors of other ranges share the compiled program.
+    context = editor.replace(lambda_range=())
+    method = compiled(testbed, lambda _: edit_fn, context, "lambda", values, groups)
     return with_probing(testbed, probe, method)
 
 

@@ -6,6 +6,7 @@ config binds with functools.partial. Nothing has to be registered: a config name
 function by its dotted path. Its attribute `label`, if it has one, names its axis in pictures.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -99,6 +100,7 @@ def paths_of(requirement: str | tuple[str, ...]) -> tuple[str, ...]:
     return (requirement,) if isinstance(requirement, str) else tuple(requirement)
 
 
+@functools.cache
 def resolve(requirement: str | tuple[str, ...]) -> Objective:
     """The function that a config names as `package.module.function`.
 

@@ -13,6 +13,7 @@ from metanet.core import read_json, write_json
 logger = logging.getLogger(__name__)
 
 _FILE = "wall_seconds.json"
+_TRAINED = "seconds.json"
 
 
 @contextlib.contextmanager
@@ -26,6 +27,34 @@ def clocked(folder: pathlib.Path, phase: str) -> Iterator[None]:
         seconds = wall_seconds(folder)
         seconds[phase] = round(seconds.get(phase, 0.0) + time.monotonic() - start, 2)
         write_json(folder / _FILE, seconds)
+
+
+@contextlib.contextmanager
+def clocked_once(folder: pathlib.Path, steps: int) -> Iterator[None]:
+    """Adds the block's wall seconds to seconds.json of an editor, unless it is trained already.
+
+    Runs that share the editor load it, which is not its training time.
+    """
+    trained = (folder / "steps" / str(steps)).exists()
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        if not trained and folder.exists():
+            seconds = trained_seconds(folder) + time.monotonic() - start
+            write_json(folder / _TRAINED, {"training": round(seconds, 2)})
+            logger.info("editor: peak memory %.2f GiB", peak_memory())
+
+
+def trained_seconds(folder: pathlib.Path) -> float:
+    """The wall seconds of an editor's training, over all runs that took part."""
+    path = folder / _TRAINED
+    return read_json(path)["training"] if path.exists() else 0.0
+
+
+def record(folder: pathlib.Path, phase: str, seconds: float) -> None:
+    """Sets a phase's seconds in wall_seconds.json."""
+    write_json(folder / _FILE, wall_seconds(folder) | {phase: round(seconds, 2)})
 
 
 def wall_seconds(folder: pathlib.Path) -> dict[str, float]:

@@ -4,13 +4,12 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-import jax
-
 from metanet.core import digest
+from metanet.devices import forget_programs
 from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
-from metanet.pipeline.clock import clocked
+from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan, slug
 from metanet.pipeline.testbed import Testbed, never
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
@@ -35,44 +34,59 @@ def train_editors(
     folder, editors = pathlib.Path(folder), {}
     for name in testbed.experiment.used_editors:
         plan = testbed.experiment.editors[name]
-        with clocked(folder, name):
-            editors[name] = [
-                _train(testbed, name, plan, testbed.experiment.seed + number, folder, store,
-                       should_stop)
-                for number in range(plan.seeds)
-            ]  # fmt: skip
-        jax.clear_caches()  # probing compiles a program per spec: too many memory mappings
+        seeds = [testbed.experiment.seed + number for number in range(plan.seeds)]
+        homes = [_home(testbed, name, plan, seed, folder, store) for seed in seeds]
+        editors[name] = [
+            _train(testbed, name, plan, seed, home, should_stop)
+            for seed, home in zip(seeds, homes, strict=True)
+        ]
+        record(folder, name, sum(trained_seconds(home) for home in homes))
+        forget_programs()
     return editors
 
 
-def _train(testbed, name: str, plan: EditorPlan, seed: int, folder, store, should_stop):
-    logger.info("editor: %s, seed %d", name, seed)
-    experiment = testbed.experiment
-    sources = plan.datasets or (experiment.dataset,)
-    (ids, table), *others = (testbed.training_part(plan, source) for source in sources)
-    requirement = experiment.requirement_of(plan)
+def _sources(testbed: Testbed, plan: EditorPlan) -> tuple[str, ...]:
+    return plan.datasets or (testbed.experiment.dataset,)
+
+
+def _identity(testbed: Testbed, plan: EditorPlan) -> dict:
+    """What an editor is trained on, flat, for JSON."""
     chosen = {key: getattr(plan, key) for key in ("share", "unseen", "control", "rows")}
-    chosen |= {"datasets": sources}
-    identity = testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}
-    home = folder / "checkpoints" / slug(name) / f"seed-{seed}"
-    if store is not None:
-        every = settings_of(plan.editor, plan.training, requirement, seed, identity)
-        home = testbed.folder / "editors" / digest(every)
-    return train_editor(
-        folder=home,
-        editor=plan.editor,
-        config=plan.training,
-        requirement=requirement,
-        models=testbed.probed(plan.editor.probe),
-        ids=ids,
-        table=table,
-        seed=seed,
-        identity=identity,
-        others=others,
-        online=_online(testbed) if testbed.online else None,
-        checkpoint_every=plan.checkpoint_every,
-        should_stop=should_stop,
-    )
+    chosen |= {"datasets": _sources(testbed, plan)}
+    return testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}
+
+
+def _home(testbed: Testbed, name: str, plan: EditorPlan, seed: int, folder, store) -> pathlib.Path:
+    """The folder of one seed's checkpoints."""
+    if store is None:
+        return folder / "checkpoints" / slug(name) / f"seed-{seed}"
+    requirement = testbed.experiment.requirement_of(plan)
+    identity = _identity(testbed, plan)
+    every = settings_of(plan.editor, plan.training, requirement, seed, identity)
+    return testbed.folder / "editors" / digest(every)
+
+
+def _train(testbed: Testbed, name: str, plan: EditorPlan, seed: int, home, should_stop):
+    logger.info("editor: %s, seed %d", name, seed)
+    sources = _sources(testbed, plan)
+    (ids, table), *others = (testbed.training_part(plan, source) for source in sources)
+    models = testbed.probed(plan.editor.probe)
+    with clocked_once(home, plan.training.steps):
+        return train_editor(
+            folder=home,
+            editor=plan.editor,
+            config=plan.training,
+            requirement=testbed.experiment.requirement_of(plan),
+            models=models,
+            ids=ids,
+            table=table,
+            seed=seed,
+            identity=_identity(testbed, plan),
+            others=others,
+            online=_online(testbed) if testbed.online else None,
+            checkpoint_every=plan.checkpoint_every,
+            should_stop=should_stop,
+        )
 
 
 def _online(testbed: Testbed) -> OnlineTraining:

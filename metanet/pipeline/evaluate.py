@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from metanet.core import Stopped, match_settings, read_json, write_json
-from metanet.devices import wait_for_all
+from metanet.devices import forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.pipeline.config import EDITED, RecipeConfig, slug
@@ -88,6 +88,7 @@ def stored(
             logger.info("%s: %s", folder.name, name)
             write_json(path, measure(name))
             wait_for_all(f"{folder.name}: {name}")
+            forget_programs()
         entries[name] = read_json(path)
     return entries
 

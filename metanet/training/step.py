@@ -28,14 +28,14 @@ from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.inputs import Problem, TrainState
 
 
-def _direction(config: TrainingConfig) -> optax.GradientTransformation:
+def _direction(clip: float, weight_decay: float) -> optax.GradientTransformation:
     """The update before it is scaled by the learning rate, which is an argument of the program."""
     # On one vector: a kernel per parameter array and moment would take a sixth of compilation.
     return optax.flatten(
         optax.chain(
-            optax.clip_by_global_norm(config.clip),
+            optax.clip_by_global_norm(clip),
             optax.scale_by_adam(),
-            optax.add_decayed_weights(config.weight_decay),
+            optax.add_decayed_weights(weight_decay),
         )
     )
 
@@ -44,18 +44,21 @@ def init_state(
     editor: EditorConfig, config: TrainingConfig, models: Models, scales: Scales, seed: int
 ) -> TrainState:
     """A fresh editor and its optimiser, strongly typed."""
-    log10_lambda = jnp.zeros((1, len(lambda_pairs(config.lambda_range))), jnp.float32)
     largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
-    network = Editor(editor, models.template)
+    count = len(lambda_pairs(config.lambda_range))
+    static = editor, config.clip, config.weight_decay, count, largest
+    return _init(stream(seed, "editor"), models, scales, static)
 
-    @jax.jit
-    def init(key, models, scales):
-        graph = gather(models, jnp.zeros(1, jnp.int32), log10_lambda, largest)
-        params = network.init(key, graph, scales)["params"]
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
-        return TrainState(params, _direction(config).init(params), jnp.zeros((), jnp.int32))
 
-    return init(stream(seed, "editor"), models, scales)
+@functools.partial(jax.jit, static_argnums=3)
+def _init(key, models, scales, static):
+    editor, clip, weight_decay, count, largest = static
+    log10_lambda = jnp.zeros((1, count), jnp.float32)
+    graph = gather(models, jnp.zeros(1, jnp.int32), log10_lambda, largest)
+    params = Editor(editor, models.template).init(key, graph, scales)["params"]
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
+    moments = _direction(clip, weight_decay).init(params)
+    return TrainState(params, moments, jnp.zeros((), jnp.int32))
 
 
 def _shard_losses(params, problem, step, ramp, static):
@@ -143,12 +146,19 @@ def make_chunk(
       where there are several), and by model [K, batch] model_loss, model_id. The state's buffers
       are donated.
     """
-    direction = _direction(config)
-    # The schedule arrives as arrays: runs that differ in it share the compiled program.
+    # Schedules and ranges arrive as arrays: runs that differ in them share the compiled program.
     constant = dataclasses.replace(
-        config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0
-    )
-    static = (editor, constant, requirement, budget)
+        config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0,
+        lambda_range=((1.0, 1.0),) * len(lambda_pairs(config.lambda_range)),
+    )  # fmt: skip
+    return _chunk(editor, constant, requirement, budget, mesh, population)
+
+
+@functools.lru_cache(maxsize=4)
+def _chunk(editor, config, requirement, budget, mesh, population):
+    """`make_chunk`, once for all editors that share a program: not even traced again."""
+    direction = _direction(config.clip, config.weight_decay)
+    static = (editor, config, requirement, budget)
 
     def one_step(problem, state, scheduled):
         rate, ramp = scheduled
