@@ -1,6 +1,5 @@
 """What README and docs/ tell users to type works, to the letter."""
 
-import ast
 import contextlib
 import json
 import os
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import yaml
+from pages import PAGES, ROOT, blocks, by_name
 
 from configs import common, pruning
 from experiments import settings
@@ -26,13 +25,7 @@ from metanet.objectives.base import EditView, resolve
 from metanet.pipeline.recipes import check_recipes
 from metanet.training.checkpoint import load_editor
 
-ROOT = pathlib.Path(__file__).parents[1]
-DOCS = sorted((ROOT / "docs").rglob("*.md"))
-NOTES = [ROOT / name for name in ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md")]
-PAGES = [ROOT / "README.md", *DOCS, *NOTES]
-names = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
-
-# A small study with everything that docs/extending.md adds, but for the scores of weights.
+# A small study with everything that docs/extending.md adds, except for the scores of weights.
 TINY = """\
 from configs import dm, presets
 
@@ -77,11 +70,6 @@ for command in sys.stdin.read().splitlines():
         failed.append(command)
 sys.exit("\\n".join(failed))
 """
-
-
-def blocks(path: pathlib.Path) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def name_of_file(text: str) -> str | None:
@@ -137,14 +125,6 @@ def notebook(folder):
     return execute(ROOT / "README.md", folder)
 
 
-def test_every_block_is_python_commands_or_the_layout():
-    for path in PAGES:
-        for language, text in blocks(path):
-            first = text.split()[0]
-            known = language == "python" or first in ("make", "python", "pip", "#", "metanet/data,")
-            assert known, f"{path.name}: {text}"
-
-
 def test_commands_are_accepted(folder):
     """Targets and extras exist; flags, configs and overrides pass all checks before training."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -170,16 +150,7 @@ def test_commands_are_accepted(folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_layout_in_readme_is_that_of_the_repository():
-    (layout,) = (text for _, text in blocks(ROOT / "README.md") if text.startswith("metanet/"))
-    for line in layout.splitlines():
-        first, *others = line.partition("   ")[0].split(", ")
-        parent = pathlib.Path(first).parent
-        for name in (first, *(other if "/" in other else parent / other for other in others)):
-            assert (ROOT / name).is_dir(), name
-
-
-@pytest.mark.parametrize("path", [path for path in PAGES if snippets(path)], **names)
+@pytest.mark.parametrize("path", [path for path in PAGES if snippets(path)], **by_name)
 def test_what_pages_write_into_a_config_is_accepted(path, folder):
     for snippet in snippets(path):
         config = pruning.get_config("synthetic")
@@ -270,45 +241,3 @@ def test_baselines_of_ones_own_are_evaluated_beside_the_others(folder, tmp_path)
                 point["requirement"], point["setting"]["fraction"], atol=0.01
             )
     assert [point["jsd"] for point in fronts["Wanda"]] != [p["jsd"] for p in fronts["Magnitude"]]
-
-
-def test_the_code_of_pages_imports_the_package_and_its_public_names():
-    for path in PAGES:
-        for text in (text for language, text in blocks(path) if language == "python"):
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, (ast.Import, ast.ImportFrom)):
-                    module = getattr(node, "module", None) or node.names[0].name
-                    assert module.split(".")[0] not in ("experiments", "benchmarks", "tests")
-                    assert not any(alias.name.startswith("_") for alias in node.names)
-
-
-def test_readme_is_two_screens():
-    assert len((ROOT / "README.md").read_text().split()) <= 900
-
-
-def anchors(path: pathlib.Path) -> set[str]:
-    heads = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
-    return {re.sub(r"[^\w]+", "-", head.lower()).strip("-") for head in heads}
-
-
-@pytest.mark.parametrize("path", PAGES, **names)
-def test_no_link_of_a_page_is_broken(path):
-    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
-        if "://" in target:
-            continue
-        file, _, anchor = target.partition("#")
-        there = (path.parent / file).resolve() if file else path
-        assert there.exists(), target
-        assert not anchor or anchor in anchors(there), target
-
-
-def test_every_page_is_in_the_navigation():
-    def leaves(item):
-        if isinstance(item, str):
-            return [item]
-        return [leaf for one in (item.values() if isinstance(item, dict) else item)
-                for leaf in leaves(one)]  # fmt: skip
-
-    listed = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    assert {path.relative_to(ROOT / "docs").as_posix() for path in DOCS} <= listed
-    assert all((ROOT / "docs" / path).exists() or (ROOT / path).exists() for path in listed)
