@@ -12,7 +12,7 @@ MAPPINGS = 25_000  # from which compiled programs are forgotten
 
 
 def device_name() -> str:
-    """How many devices and what they are; of a CPU its model too, where the system tells."""
+    """The number and kind of devices; of a CPU its model too, where the system tells."""
     devices, model = jax.devices(), ""
     info = pathlib.Path("/proc/cpuinfo")
     if devices[0].platform == "cpu" and info.exists():
@@ -64,7 +64,7 @@ def to_host(tree):
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all of them have to ask."""
+    """Whether the flag is set in any process; all of them have to call this."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
@@ -99,7 +99,7 @@ def each_model(function):
 
 
 def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):
-    """`function` run on every device's share of the `models` axis.
+    """`function` run on every device's part of the `models` axis.
 
     Values without that axis (`PartitionSpec()`) are replicated; reductions over it are written out
     in `function` (`jax.lax.psum(..., "models")`).

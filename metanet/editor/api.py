@@ -20,6 +20,7 @@ from metanet.probes.store import probe_stack
 def _edit_packed(editor, models, ids, log10_lambda, budget):
     graph = gather(models, ids, log10_lambda, budget)
     edited, masks = edit_graph(editor, graph)
+    # Without the node tile of padding; the rest is in the order of `models`.
     nodes = {k: edited.nodes[k].reshape(-1, TILE)[:-1] for k in ("bias", "scale", "shift")}
     weight = edited.edges["weight"].reshape(-1, TILE, TILE)
     keep = masks.edges.reshape(-1, TILE, TILE)
@@ -47,9 +48,9 @@ def edit_stack(
             raise ValueError("points: found None, expected the probe table that the editor reads")
         models = models.replace(probe=pack_probes([probe_stack(stack, points)]))
     count = len(stack.activation)
-    budget = tuple(
-        count * int(n[0]) for n in (models.topologies.n_nodes, models.topologies.n_edges)
-    )
+    # An exact budget: all models are of one spec, so that the batch has no padding but one tile.
+    n_nodes, n_edges = models.topologies.n_nodes, models.topologies.n_edges
+    budget = (count * int(n_nodes[0]), count * int(n_edges[0]))
     exponents = np.log10(np.atleast_1d(lam)).astype(np.float32)
     log10_lambda = jnp.broadcast_to(exponents[None], (count, len(exponents)))
     edited, keep = _edit_packed(editor, models, jnp.arange(count), log10_lambda, budget)

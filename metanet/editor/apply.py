@@ -1,5 +1,7 @@
 """Apply an editor inside jit: theta' = mask * (theta + gamma * delta), in one forward pass."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -7,7 +9,7 @@ import numpy as np
 
 from metanet.editor.edits import Edit, MaskPath, Masks
 from metanet.editor.layers import at_sources, sum_at_targets, tiles_of
-from metanet.editor.model import Editor, TrainedEditor
+from metanet.editor.model import Editor, Proposal, TrainedEditor
 from metanet.editor.relax import keep_mask
 from metanet.graphs.batch import edge_matrix, graph_of, input_vector, to_template
 from metanet.graphs.topology import TILE, Template
@@ -17,17 +19,22 @@ from metanet.probes.statistics import MEAN
 def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
     """Standard logistic noise for every edge and node.
 
-    A value depends on its graph's key ([G]) and its place in that graph alone, so neither padding
-    nor the number of devices changes it.
+    A value depends on its graph's key ([G]) and its position in that graph alone, so neither
+    padding nor the number of devices changes it.
     """
 
     def draw(keys, sizes, total, size):
-        owner = graph_of(sizes, total)
-        local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[owner]
-        tile_keys = jax.vmap(jax.random.fold_in)(keys[jnp.minimum(owner, len(keys) - 1)], local)
+        """`size` values for each of `total` tiles, of which a graph has `sizes` [G + 1]."""
+        graph_index = graph_of(sizes, total)  # [total]
+        local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[graph_index]
+        # The padding graph has no key: it takes the last one, and its values are not used.
+        tile_keys = jax.vmap(jax.random.fold_in)(
+            keys[jnp.minimum(graph_index, len(keys) - 1)], local
+        )
         return jax.vmap(lambda key: jax.random.logistic(key, (size,)))(tile_keys).reshape(-1)
 
     n_edges, n_nodes = len(graph.senders) // TILE**2, len(graph.nodes["slot"]) // TILE
+    # Other keys than those of edges, whose tiles have the same local numbers.
     node_keys = jax.vmap(lambda key: jax.random.split(key)[1])(keys)
     return Masks(
         edges=draw(keys, graph.n_edge // TILE**2, n_edges, TILE**2),
@@ -38,12 +45,13 @@ def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
 def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
     """The same editor for models in a template of fewer hidden layers: it proposes the same edits.
 
-    What trains models in a template is faster in a small one.
+    Methods that train models in their template are faster in a small one.
     """
-    own = editor.template
-    positions = np.arange(own.n_positions)
-    hidden = own.n_in + template.depth
-    rows = np.concatenate([positions[:hidden], positions[own.n_in + own.depth :]])
+    large = editor.template
+    positions = np.arange(large.n_positions)
+    hidden = large.n_in + template.depth
+    # Inputs and the first hidden layers, then the outputs, whose positions come last.
+    rows = np.concatenate([positions[:hidden], positions[large.n_in + large.depth :]])
     table = {"embedding": editor.params["position"]["embedding"][rows]}
     return editor.replace(params=editor.params | {"position": table}, template=template)
 
@@ -68,25 +76,26 @@ def edit_graph(
       its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
     network = Editor(editor.config, editor.template)
-    proposal = network.apply({"params": editor.params}, graph, editor.scales)
-    edges = jnp.ones_like(graph.edges["weight"])
-    inputs = jnp.ones_like(graph.nodes["bias"])
+    proposal = cast(Proposal, network.apply({"params": editor.params}, graph, editor.scales))
+    edges = jnp.ones_like(graph.edges["weight"])  # [E]
+    inputs = jnp.ones_like(graph.nodes["bias"])  # [V]
 
     def masked(logits, sizes):
         if path is None:
             return keep_mask(logits, temperature)
-        owner = graph_of(sizes, len(logits))
-        return keep_mask(logits, temperature, path.alpha[owner], path.learns[owner])
+        graph_index = graph_of(sizes, len(logits))
+        return keep_mask(logits, temperature, path.alpha[graph_index], path.learns[graph_index])
 
     if proposal.keep is not None:
         edges = masked(proposal.keep + (0.0 if noise is None else noise.edges), graph.n_edge)
     if proposal.input_keep is not None:
         logits = proposal.input_keep + (0.0 if noise is None else noise.inputs)
         inputs = masked(logits, graph.n_node)
-        leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]
+        leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]  # [T, TILE, 1]
         edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
-    weight = graph.edges["weight"] + proposal.weight
+    weight = graph.edges["weight"] + proposal.weight  # [E], not masked yet
     deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
+    # Before masking: the mean effect is of the edited weights that the mask removes.
     if editor.config.mean_replacement:
         deltas["bias"] = deltas["bias"] + _mean_effect(graph, weight * (1.0 - edges))
     weight = weight * edges
@@ -96,8 +105,8 @@ def edit_graph(
 
 
 def _mean_effect(graph: jraph.GraphsTuple, weight: jax.Array) -> jax.Array:
-    """What weights [E] add to their targets in the mean over the probe table: [V]."""
-    tiles, mean = tiles_of(graph), graph.nodes["probe"][:, MEAN, None]
+    """The mean over the probe table of what weights [E] add to their targets: [V]."""
+    tiles, mean = tiles_of(graph), graph.nodes["probe"][:, MEAN, None]  # [V, 1]
     effect = weight.reshape(-1, TILE, TILE, 1) * at_sources(tiles, mean)
     return sum_at_targets(tiles, effect, len(mean))[:, 0]
 
@@ -105,11 +114,12 @@ def _mean_effect(graph: jraph.GraphsTuple, weight: jax.Array) -> jax.Array:
 def as_edit(
     editor: TrainedEditor, graph: jraph.GraphsTuple, edited: jraph.GraphsTuple, masks: Masks
 ) -> Edit:
-    """A batch before and after editing, in its template."""
+    """A batch before and after editing, in its template; leaves have a leading axis [G]."""
     before = to_template(editor.template, graph)
     return Edit(
         before=before,
         after=to_template(editor.template, edited),
+        # Times what exists: masks are 1 in padding, and there are no weights to keep.
         keep=edge_matrix(editor.template, graph, masks.edges) * before.edge,
         input_keep=input_vector(editor.template, graph, masks.inputs),
     )

@@ -1,6 +1,7 @@
 """Edits, and the functions that propose them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jraph
@@ -9,8 +10,7 @@ from flax import struct
 from metanet.graphs.padded import PaddedMLP
 
 
-@struct.dataclass
-class Edit:
+class Edit(struct.PyTreeNode):
     """The edits of G models in their template; every leaf has a leading axis [G].
 
     Masks are 0 or 1; straight-through in training.
@@ -30,23 +30,21 @@ class Edit:
 # method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`
 # is any pytree, `setting` the number that a front is swept over; what does not depend on it is
 # computed once.
-EditFn = Callable[[object, jraph.GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
+EditFn = Callable[[Any, jraph.GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
 
 
-@struct.dataclass
-class Masks:
+class Masks(struct.PyTreeNode):
     """Values per edge [E] and per node [V] of a batch: masks, or noise on their logits."""
 
     edges: jax.Array
     inputs: jax.Array
 
 
-@struct.dataclass
-class MaskPath:
-    """Where the masks of each graph of a batch are evaluated (see relax.keep_mask): [G + 1].
+class MaskPath(struct.PyTreeNode):
+    """Points at which the masks of a batch's graphs are evaluated (see relax.keep_mask): [G + 1].
 
     Attributes:
-      alpha: float32, what stands for 0.
+      alpha: float32, the value that stands for 0.
       learns: bool, whether the masks have gradients.
     """
 

@@ -8,11 +8,10 @@ from flax import struct
 
 from metanet.graphs.topology import TILE
 
-CHUNK_BYTES = 2**18  # of a hidden layer: all that a chunk needs stays in a core's own cache
+CHUNK_BYTES = 2**18  # of a hidden layer: all that a chunk needs stays in a core's cache
 
 
-@struct.dataclass
-class Tiles:
+class Tiles(struct.PyTreeNode):
     """The structure of a batch in tiles, as every layer needs it; T edge tiles, N node tiles.
 
     Attributes:
@@ -102,7 +101,7 @@ def over_chunks(function, tiles: Tiles, width: int, *arrays: jax.Array):
 
     Moving hidden layers, by far the largest arrays, through memory is slow there. So they never
     exist as a whole: a chunk's array of `width` features takes about CHUNK_BYTES, stays in a core's
-    own cache, and is computed again in the backward pass. Other devices take all tiles at once.
+    cache, and is computed again in the backward pass. Other devices take all tiles at once.
 
     Args:
       function: its outputs have the leading axis of its arguments, and no tile's output depends on
@@ -135,16 +134,16 @@ def _per_edge(edges: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Kernel(nn.Module):
-    """A dense layer's parameters, [n_in, n_out] and [n_out], for what applies them itself."""
+    """A dense layer's parameters, [n_in, n_out] and [n_out], for modules that apply them."""
 
     n_in: int
     n_out: int
     dtype: jnp.dtype
-    init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    initialiser: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
-        kernel = self.param("kernel", self.init, (self.n_in, self.n_out), jnp.float32)
+        kernel = self.param("kernel", self.initialiser, (self.n_in, self.n_out), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.n_out,), jnp.float32)
         return kernel.astype(self.dtype), bias.astype(self.dtype)
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import jraph
 from flax import struct
 
-from metanet.core import require
+from metanet.core import SettingError, require
 from metanet.dotted import resolve
 from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
-from metanet.editor.layers import EdgeMLP, tiles_of
+from metanet.editor.layers import EdgeMLP, Tiles, tiles_of
 from metanet.editor.relax import bounded
 from metanet.graphs.batch import graph_of
 from metanet.graphs.topology import TILE, Template
@@ -28,7 +28,7 @@ class EditorConfig:
 
     Attributes:
       node_width, edge_width, message_width: of the states and of the messages' hidden layers.
-      layers: rounds of message passing, each with parameters of its own.
+      layers: rounds of message passing, each with its parameters.
       layer: the dotted path of the flax module of one round (see `layers.Layer`).
       gamma: the residual's first scale, theta' = theta + gamma delta.
       edit: whether parameters are edited; with False there is only a mask.
@@ -79,15 +79,14 @@ def layer_of(config: EditorConfig) -> type[nn.Module]:
       UserError: there is no such class, or it is no flax module.
     """
     expected = "a flax module with the fields and the call of metanet.editor.layers.Layer"
-    found = resolve(config.layer, "editor.layer", expected)
-    ok = isinstance(found, type) and issubclass(found, nn.Module)
-    require(ok, "editor.layer", repr(config.layer), f"the dotted path of {expected}")
-    return found
+    module = resolve(config.layer, "editor.layer", expected)
+    if not (isinstance(module, type) and issubclass(module, nn.Module)):
+        raise SettingError("editor.layer", repr(config.layer), f"the dotted path of {expected}")
+    return module
 
 
-@struct.dataclass
-class Proposal:
-    """What the editor says of a batch with V nodes and E edges. Deltas are in parameter units.
+class Proposal(struct.PyTreeNode):
+    """The editor's output for a batch with V nodes and E edges. Deltas are in parameter units.
 
     Attributes:
       weight: [E];  bias, scale, shift: [V], the deltas (zero without `EditorConfig.edit`).
@@ -104,9 +103,8 @@ class Proposal:
     input_keep: jax.Array | None
 
 
-@struct.dataclass
-class TrainedEditor:
-    """All that an edit needs; a pytree whose config and template are static.
+class TrainedEditor(struct.PyTreeNode):
+    """Parameters and settings that an edit needs; a pytree whose settings are static.
 
     Attributes:
       params: the parameters of `Editor`.
@@ -139,6 +137,7 @@ class Editor(nn.Module):
     def __call__(self, graph: jraph.GraphsTuple, scales: Scales) -> Proposal:
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         tiles = tiles_of(graph)
+        # [V, node_width] and [T, TILE, TILE, edge_width], in the compute dtype.
         nodes, edges = self._initial_states(graph, scales, tiles, dtype)
         rounds = nn.scan(
             layer_of(config),
@@ -149,32 +148,36 @@ class Editor(nn.Module):
         )(config.message_width, dtype, name="layers")
         (nodes, edges), _ = rounds((nodes, edges), tiles)
         nodes = nn.LayerNorm(dtype=dtype, name="norm")(nodes)
-        layer, is_input, is_output = roles(self.template, graph)
+        layer, is_input, is_output = roles(self.template, graph)  # [node tiles] each
         keep = input_keep = None
         if config.mask in ("edges", "both"):
             # A fresh mask keeps everything: its logits are all `mask_bias`.
-            head = EdgeMLP(config.message_width, 1, dtype, nn.initializers.zeros, name="keep")
-            logit = config.mask_bias + head(edges, nodes, tiles).astype(jnp.float32)
-            keep = bounded(logit.reshape(-1), config.mask_limit)
+            edge_head = EdgeMLP(config.message_width, 1, dtype, nn.initializers.zeros, name="keep")
+            # In float32: the limit and the noise that is added are finer than bfloat16.
+            logit = config.mask_bias + edge_head(edges, nodes, tiles).astype(jnp.float32)
+            keep = bounded(logit.reshape(-1), config.mask_limit)  # [E]
         if config.mask in ("inputs", "both"):
-            head = nn.Dense(2 * config.node_width, dtype=dtype, name="input_hidden")(nodes)
+            hidden = nn.Dense(2 * config.node_width, dtype=dtype, name="input_hidden")(nodes)
             last = nn.Dense(1, kernel_init=nn.initializers.zeros, dtype=dtype, name="input_keep")
-            logit = config.mask_bias + last(nn.relu(head))[:, 0].astype(jnp.float32)
+            logit = config.mask_bias + last(nn.relu(hidden))[:, 0].astype(jnp.float32)
+            # [V]; nodes that are no inputs are kept.
             input_keep = jnp.where(
                 jnp.repeat(is_input, TILE), bounded(logit, config.mask_limit), jnp.inf
             )
         n_nodes, n_edges = len(nodes), tiles.exists.size
         if not config.edit:
-            none = jnp.zeros(n_nodes)
-            return Proposal(jnp.zeros(n_edges), none, none, none, keep, input_keep)
+            zeros = jnp.zeros(n_nodes)
+            return Proposal(jnp.zeros(n_edges), zeros, zeros, zeros, keep, input_keep)
         gamma = self.param("gamma", nn.initializers.constant(config.gamma), (), jnp.float32)
         delta = EdgeMLP(config.message_width, 1, dtype, name="delta")(edges, nodes, tiles)
-        unit = scales.weight[kind_of(self.template, graph, tiles)]
+        unit = scales.weight[kind_of(self.template, graph, tiles)]  # [T]
         weight = gamma * unit[:, None, None] * delta[..., 0].astype(jnp.float32)
+        # [V, 3]: of bias, scale and shift, in units of the population's.
         deltas = nn.Dense(3, dtype=dtype, name="node_delta")(nodes).astype(jnp.float32)
-        bias_unit = scales.bias[is_output.astype(jnp.int32)]
-        owner = graph_of(graph.n_node, n_nodes)
-        normed = (graph.globals["norm"] == NORMS.index("layer"))[owner]
+        bias_unit = scales.bias[is_output.astype(jnp.int32)]  # [node tiles]
+        graph_index = graph_of(graph.n_node, n_nodes)  # [V]
+        # Neurons that have a scale and a shift: hidden ones of models with a layer norm.
+        normed = (graph.globals["norm"] == NORMS.index("layer"))[graph_index]
         normed &= jnp.repeat((layer > 0) & ~is_output, TILE)
         real = graph.nodes["exists"]
         neuron = real & jnp.repeat(layer > 0, TILE)
@@ -187,14 +190,18 @@ class Editor(nn.Module):
             input_keep=input_keep,
         )
 
-    def _initial_states(self, graph, scales, tiles, dtype):
-        """INIT_v and INIT_e of eq. 20."""
+    def _initial_states(
+        self, graph: jraph.GraphsTuple, scales: Scales, tiles: Tiles, dtype: jnp.dtype
+    ) -> tuple[jax.Array, jax.Array]:
+        """INIT_v and INIT_e of eq. 20: [V, node_width] and [T, TILE, TILE, edge_width]."""
         config = self.config
-        inputs = inputs_of(self.template, graph, scales)
+        inputs = inputs_of(self.template, graph, scales)  # float32; Dense casts
         first = nn.Dense(2 * config.node_width, dtype=dtype, name="init_nodes_hidden")(inputs.node)
         for name, index in zip(TYPES, inputs.types.T, strict=True):
             count = type_counts(self.template)[name]
+            # A sum of embeddings is the product with the types as one-hot inputs, without zeros.
             first = first + nn.Embed(count, 2 * config.node_width, dtype=dtype, name=name)(index)
         nodes = nn.Dense(config.node_width, dtype=dtype, name="init_nodes")(nn.relu(first))
+        # After the nodes: an edge's first state depends on its ends' first states.
         init_edges = EdgeMLP(config.message_width, config.edge_width, dtype, name="init_edges")
         return nodes, init_edges(inputs.edge, nodes, tiles)

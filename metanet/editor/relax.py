@@ -15,7 +15,7 @@ def keep_mask(
     logits: jax.Array,
     temperature: float = 1.0,
     alpha: jax.Array | None = None,
-    learns: jax.Array | None = None,
+    learns: jax.Array | bool = True,
 ) -> jax.Array:
     """A 0/1 mask, 1 where the logit of keeping over dropping is positive; straight-through.
 
@@ -40,8 +40,8 @@ def keep_mask(
 def bounded(logits: jax.Array, limit: float) -> jax.Array:
     """Logits within +-limit; where they are beyond, only gradients that point back inside pass.
 
-    Further out, noise never turns a mask over, and no gradient would ever correct it: at 5 it does
-    once in 150 steps.
+    Further out, noise never turns a mask over, and no gradient would ever correct it: at 5, noise
+    does in one step of 150.
     """
     return jnp.clip(logits, -limit, limit)
 

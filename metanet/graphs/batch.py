@@ -9,16 +9,19 @@ from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template, tiles
 
 
-def _place(counts: jax.Array, budget: int) -> tuple[jax.Array, jax.Array]:
-    """Which graph, and which of its tiles, lies at each of `budget` places: [budget] int32 each.
+def _graph_and_tile(counts: jax.Array, budget: int) -> tuple[jax.Array, jax.Array]:
+    """The graph that each of `budget` tiles belongs to, and its index in that graph: [budget] each.
 
-    Places past the last graph belong to graph number len(counts).
+    Args:
+      counts: [G] int32, tiles per graph. Tiles past the last graph's belong to graph G.
     """
-    ends = jnp.cumsum(counts)
-    place = jnp.arange(budget)
-    graph = jnp.searchsorted(ends, place, side="right", method="compare_all")
-    begins = jnp.concatenate([ends - counts, ends[-1:]])
-    return graph, place - begins[graph]
+    ends = jnp.cumsum(counts)  # [G]
+    tile = jnp.arange(budget)
+    # Comparing all pairs is faster than bisecting: G is a few dozen. "right": empty graphs, whose
+    # end is their begin, get no tile.
+    graph = jnp.searchsorted(ends, tile, side="right", method="compare_all")
+    begins = jnp.concatenate([ends - counts, ends[-1:]])  # [G + 1]
+    return graph, tile - begins[graph]
 
 
 def gather(
@@ -34,30 +37,32 @@ def gather(
     Returns:
       G + 1 graphs, the last of which is padding, with V = (node tiles + 1) * TILE nodes and
       E = edge tiles * TILE^2 edges in tiles (TILE sources by TILE targets), by jraph's conventions:
-        nodes: bias, scale, shift [V] float32; slot [V] int32, the node's place in the template;
+        nodes: bias, scale, shift [V] float32; slot [V] int32, the node in the template;
           exists [V] bool.
         edges: weight [E] float32; skip [E] bool; exists [E] bool.
         globals: activation, norm [G + 1] int32; log10_lambda [G + 1, requirements].
       With `models.probe`, nodes, edges and globals have its statistics under "probe": [V, ...],
       [E, ...] and [G + 1, ...].
     """
-    table, spec = models.topologies, models.spec[ids]
+    table, spec = models.topologies, models.spec[ids]  # [G] specs; -1 reads the last one's
     present = ids >= 0
-    n_nodes = jnp.where(present, table.n_nodes[spec], 0)
+    n_nodes = jnp.where(present, table.n_nodes[spec], 0)  # [G], in tiles
     n_edges = jnp.where(present, table.n_edges[spec], 0)
     node_budget, edge_budget = budget
 
-    def lookup(graph, local, model_start, spec_start):
+    def rows_of(graph, local, model_start, spec_start):
+        """Whether tiles belong to a graph, and their rows in `models` and `table`: [tiles] each."""
         real = graph < len(ids)
-        graph = jnp.minimum(graph, len(ids) - 1)
+        graph = jnp.minimum(graph, len(ids) - 1)  # in range; what padding reads is replaced below
         return real, model_start[ids[graph]] + local, spec_start[spec[graph]] + local
 
-    graph, local = _place(n_nodes, node_budget + 1)
-    real, row, static = lookup(graph, local, models.node_start, table.node_start)
-    offsets = jnp.concatenate([jnp.cumsum(n_nodes) - n_nodes, n_nodes.sum()[None]])
-    exists = table.exists[static] & real[:, None]
+    # One node tile more than the budget: padding edges need a node to lie at, even in a full batch.
+    graph, local = _graph_and_tile(n_nodes, node_budget + 1)
+    real, row, static = rows_of(graph, local, models.node_start, table.node_start)
+    offsets = jnp.concatenate([jnp.cumsum(n_nodes) - n_nodes, n_nodes.sum()[None]])  # [G + 1]
+    exists = table.exists[static] & real[:, None]  # [node tiles + 1, TILE]
     slot = (table.slot[static] * TILE)[:, None] + jnp.arange(TILE)[None]
-    nodes = {
+    nodes = {  # [node tiles + 1, TILE] each
         "bias": jnp.where(real[:, None], models.bias[row], 0.0),
         "scale": jnp.where(real[:, None], models.scale[row], 1.0),
         "shift": jnp.where(real[:, None], models.shift[row], 0.0),
@@ -67,17 +72,18 @@ def gather(
     probe = models.probe
     if probe is not None:
         nodes["probe"] = jnp.where(real[:, None, None], probe.node[row], 0.0)
-    graph, local = _place(n_edges, edge_budget)
-    real, row, static = lookup(graph, local, models.edge_start, table.edge_start)
+    graph, local = _graph_and_tile(n_edges, edge_budget)
+    real, row, static = rows_of(graph, local, models.edge_start, table.edge_start)
+    # [edge tiles], by node tile of the batch; padding leaves and enters the last, which is empty.
     source = jnp.where(real, offsets[graph] + table.source[static], node_budget)
     target = jnp.where(real, offsets[graph] + table.target[static], node_budget)
-    weight = jnp.where(real[:, None, None], models.weight[row], 0.0)
+    weight = jnp.where(real[:, None, None], models.weight[row], 0.0)  # [edge tiles, TILE, TILE]
     edges = {
         "weight": weight,
         "skip": jnp.broadcast_to((table.skip[static] & real)[:, None, None], weight.shape),
         "exists": exists[source][:, :, None] & exists[target][:, None, :],
     }
-    of_graph = {
+    of_graph = {  # [G, ...] each
         "activation": jnp.where(present, models.activation[ids], 0),
         "norm": jnp.where(present, table.norm[spec], 0),
         "log10_lambda": log10_lambda,
@@ -86,6 +92,7 @@ def gather(
         edges["probe"] = jnp.where(real[:, None, None, None], probe.edge[row], 0.0)
         of_graph["probe"] = jnp.where(present[:, None], probe.graph[ids], 0.0)
     ends = jnp.arange(TILE)
+    # [edge tiles, TILE, TILE], source by target; the zeros broadcast, which must be explicit.
     senders = (source * TILE)[:, None, None] + ends[None, :, None] + 0 * ends[None, None, :]
     receivers = (target * TILE)[:, None, None] + 0 * ends[None, :, None] + ends[None, None, :]
 
@@ -96,13 +103,13 @@ def gather(
         return {k: leaf.reshape(-1, *leaf.shape[axes:]) for k, leaf in tree.items()}
 
     return jraph.GraphsTuple(
-        nodes=flat(nodes, 2),
-        edges=flat(edges, 3),
+        nodes=flat(nodes, 2),  # [V, ...]
+        edges=flat(edges, 3),  # [E, ...]
         senders=senders.reshape(-1),
         receivers=receivers.reshape(-1),
         n_node=TILE * with_padding(n_nodes, (node_budget + 1 - n_nodes.sum())[None]),
         n_edge=TILE**2 * with_padding(n_edges, (edge_budget - n_edges.sum())[None]),
-        globals={
+        globals={  # [G + 1, ...], 0 for the padding graph
             k: jnp.pad(leaf, ((0, 1), *[(0, 0)] * (leaf.ndim - 1))) for k, leaf in of_graph.items()
         },
     )
@@ -116,27 +123,28 @@ def graph_of(sizes: jax.Array, total: int) -> jax.Array:
 def edge_matrix(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
     """Edge values [E] as adjacency matrices [G, sources, targets] of the G real graphs."""
     n_graphs = len(graph.n_node) - 1
-    grid = values.reshape(-1, TILE, TILE)
-    owner = graph_of(graph.n_edge // TILE**2, len(grid))
-    first = graph.senders.reshape(-1, TILE**2)[:, 0]
+    grid = values.reshape(-1, TILE, TILE)  # [edge tiles, source, target]
+    graph_index = graph_of(graph.n_edge // TILE**2, len(grid))  # [edge tiles]
+    first = graph.senders.reshape(-1, TILE**2)[:, 0]  # a node of the source tile
     last = graph.receivers.reshape(-1, TILE**2)[:, 0]
     source = graph.nodes["slot"][first] // TILE
-    target = graph.nodes["slot"][last] // TILE - tiles(template.n_in)
+    target = graph.nodes["slot"][last] // TILE - tiles(template.n_in)  # inputs are no targets
     shape = (n_graphs, template.n_sources, template.n_targets, TILE, TILE)
-    # Padding has owner n_graphs, which is out of range and dropped.
-    matrix = jnp.zeros(shape, values.dtype).at[owner, source, target].set(grid, mode="drop")
-    matrix = matrix.transpose(0, 1, 3, 2, 4)
+    # Padding belongs to graph n_graphs, which is out of range and dropped.
+    matrix = jnp.zeros(shape, values.dtype).at[graph_index, source, target].set(grid, mode="drop")
+    # Tiles are the unit of the scatter, so that their axes come last; in a matrix they interleave.
+    matrix = matrix.transpose(0, 1, 3, 2, 4)  # [G, sources, TILE, targets, TILE]
     return matrix.reshape(n_graphs, template.n_sources * TILE, template.n_targets * TILE)
 
 
-def _by_slot(template, graph, values):
+def _by_slot(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] by template node: [G, slots * TILE]."""
     n_graphs = len(graph.n_node) - 1
-    grid = values.reshape(-1, TILE)
-    owner = graph_of(graph.n_node // TILE, len(grid))
+    grid = values.reshape(-1, TILE)  # [node tiles, TILE]
+    graph_index = graph_of(graph.n_node // TILE, len(grid))  # [node tiles]
     slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
     shape = (n_graphs, template.n_slots, TILE)
-    vector = jnp.zeros(shape, values.dtype).at[owner, slot].set(grid, mode="drop")
+    vector = jnp.zeros(shape, values.dtype).at[graph_index, slot].set(grid, mode="drop")
     return vector.reshape(n_graphs, -1)
 
 

@@ -1,5 +1,7 @@
 """Models of many specs in flat arrays of tiles, and back, bit for bit; on the host."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,7 @@ from metanet.mlp.spec import MLPSpec
 from metanet.probes.statistics import Probe
 
 
-@struct.dataclass
-class ProbeTiles:
+class ProbeTiles(struct.PyTreeNode):
     """The statistics of probes.statistics.Probe, one model after the other; 0 for padding.
 
     Attributes:
@@ -28,8 +29,7 @@ class ProbeTiles:
     graph: jax.Array
 
 
-@struct.dataclass
-class Topologies:
+class Topologies(struct.PyTreeNode):
     """The topologies of S specs, one after the other; fields as in topology.Topology.
 
     Attributes:
@@ -52,8 +52,7 @@ class Topologies:
     norm: jax.Array
 
 
-@struct.dataclass
-class Models:
+class Models(struct.PyTreeNode):
     """The parameters of M models of S specs, one model after the other.
 
     Attributes:
@@ -98,11 +97,17 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     def starts(sizes):
         return (np.cumsum(sizes) - sizes).astype(np.int32)
 
+    def parameters(name):
+        return jnp.asarray(np.concatenate([part[name] for part in parts]))
+
     def joined(name):
         return jnp.asarray(np.concatenate([getattr(t, name) for t in topologies]))
 
     return Models(
-        **{k: jnp.asarray(np.concatenate([part[k] for part in parts])) for k in parts[0]},
+        weight=parameters("weight"),
+        bias=parameters("bias"),
+        scale=parameters("scale"),
+        shift=parameters("shift"),
         spec=jnp.asarray(spec_of.astype(np.int32)),
         activation=jnp.asarray(np.concatenate([s.activation for s in stacks]).astype(np.int32)),
         edge_start=jnp.asarray(starts(n_edges[spec_of])),
@@ -123,19 +128,21 @@ def parameter_tiles(spec: MLPSpec, params: MLPParams) -> dict[str, jax.Array]:
     """`weight`, `bias`, `scale` and `shift` of Models for M models of one spec; may be traced."""
     xp, count = params.weights[0].__array_namespace__(), len(params.weights[0])
     blocks = [to_tiles(leaf) for leaf in params.weights]
-    found = {"weight": xp.concatenate(blocks, axis=1).reshape(-1, TILE, TILE)}
+    # [M, edge tiles of a model, TILE, TILE], then one model's tiles after another's.
+    arrays = {"weight": xp.concatenate(blocks, axis=1).reshape(-1, TILE, TILE)}
     for name, leaves, fill in (
         ("bias", params.biases, 0.0),
         ("scale", params.scales, 1.0),
         ("shift", params.shifts, 0.0),
     ):
+        # Scales and shifts end before the outputs, or are (); inputs have no parameter at all.
         by_layer = dict(zip(range(1, spec.n_layers + 1), leaves, strict=False))
         parts = [
             layer_tiles(by_layer.get(k, xp.full((count, width), fill)), fill)
             for k, width in enumerate(spec.widths)
         ]
-        found[name] = xp.concatenate(parts, axis=1).reshape(-1, TILE)
-    return found
+        arrays[name] = xp.concatenate(parts, axis=1).reshape(-1, TILE)
+    return arrays
 
 
 def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
@@ -143,13 +150,14 @@ def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
     arrays = {k: np.asarray(getattr(models, k)) for k in ("weight", "bias", "scale", "shift")}
     spec_of, activation = np.asarray(models.spec), np.asarray(models.activation)
     stacks, edge, node = [], 0, 0
-    for number, spec in enumerate(specs):
-        count = int((spec_of == number).sum())
-        n_edges = int(models.topologies.n_edges[number])
-        n_nodes = int(models.topologies.n_nodes[number])
+    for index, spec in enumerate(specs):
+        count = int((spec_of == index).sum())
+        n_edges = int(models.topologies.n_edges[index])
+        n_nodes = int(models.topologies.n_nodes[index])
         grid = arrays["weight"][edge : edge + count * n_edges]
         grid = grid.reshape(count, n_edges, TILE, TILE)
-        weights, position = [], 0
+        weights: list[Any] = []  # numpy arrays, as all leaves on the host
+        position = 0
         for s, t in spec.blocks:
             rows, columns = spec.widths[s], spec.widths[t]
             size = tiles(rows) * tiles(columns)
@@ -158,6 +166,7 @@ def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
 
         def by_layer(name, layers, node=node, count=count, n_nodes=n_nodes, spec=spec):
             flat = arrays[name][node : node + count * n_nodes].reshape(count, -1)
+            # The first node of every layer: layers fill whole tiles.
             first = np.cumsum([0, *[tiles(width) * TILE for width in spec.widths]])
             return tuple(flat[:, first[k] : first[k] + spec.widths[k]] for k in layers)
 
@@ -168,19 +177,20 @@ def unpack(models: Models, specs: list[MLPSpec]) -> list[Stack]:
             scales=by_layer("scale", normed),
             shifts=by_layer("shift", normed),
         )
-        stacks.append(Stack(spec, params, activation[spec_of == number]))
+        stacks.append(Stack(spec, params, activation[spec_of == index]))
         edge, node = edge + count * n_edges, node + count * n_nodes
     return stacks
 
 
 def pack_probes(probes: list[Probe]) -> ProbeTiles:
-    """The statistics of stacks, in the order in which `convert.pack` gets them."""
-    node, edge = [], []
+    """The statistics of stacks, in the order in which `pack` gets them."""
+    node: list[np.ndarray] = []
+    edge: list[np.ndarray] = []
     for probe in probes:
         layers = [layer_tiles(np.asarray(leaf)) for leaf in probe.node]
         blocks = [to_tiles(np.asarray(leaf)) for leaf in probe.edge]
         for parts, out in ((layers, node), (blocks, edge)):
-            joined = np.concatenate(parts, axis=1)
+            joined = np.concatenate(parts, axis=1)  # [M, tiles of a model, TILE, ...]
             out.append(joined.reshape(-1, *joined.shape[2:]))
     return ProbeTiles(
         node=jnp.asarray(np.concatenate(node)),

@@ -11,8 +11,7 @@ from metanet.mlp.spec import NORMS
 BLOCK = 1024  # rows
 
 
-@struct.dataclass
-class PaddedMLP:
+class PaddedMLP(struct.PyTreeNode):
     """One MLP in its template (of G, with a leading axis, where they are stacked).
 
     `sources` are the template's input and hidden nodes in slot order, `targets` its hidden and
@@ -44,10 +43,12 @@ def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
     """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
+    # All sources so far, [rows, n_inputs + layer * width]: a layer may read any earlier one.
     outputs = jnp.pad(x, ((0, 0), (0, n_inputs - x.shape[1])))
     for layer in range(template.depth):
         target = slice(layer * width, (layer + 1) * width)
         z = outputs @ mlp.weight[: outputs.shape[1], target] + mlp.bias[None, target]
+        # [rows, width]; both are computed, since the norm is a value of the model.
         z = jnp.where(layer_norm, _masked_layer_norm(mlp, target, z), z)
         hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
         outputs = jnp.concatenate([outputs, hidden], axis=1)
@@ -60,14 +61,17 @@ def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
     rows = len(x)
     if jax.default_backend() != "cpu" or rows <= BLOCK:
         return apply_padded(template, mlp, x)
+    # [blocks, BLOCK, features]; the last one is filled with zeros, whose logits are cut off.
     blocks = jnp.pad(x, ((0, -rows % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[1])
     logits = jax.lax.map(lambda block: apply_padded(template, mlp, block), blocks)
     return logits.reshape(-1, logits.shape[-1])[:rows]
 
 
-def _masked_layer_norm(mlp, target, z):
-    node = mlp.node[None, target].astype(z.dtype)
+def _masked_layer_norm(mlp: PaddedMLP, target: slice, z: jax.Array) -> jax.Array:
+    """Layer normalisation of z [rows, width] over the neurons that exist."""
+    node = mlp.node[None, target].astype(z.dtype)  # [1, width]
+    # At least 1: hidden layers that the model does not have are empty, and 0 / 0 has no gradient.
     count = jnp.maximum(node.sum(), 1.0)
     centred = (z - (z * node).sum(-1, keepdims=True) / count) * node
-    deviation = jnp.sqrt((centred**2).sum(-1, keepdims=True) / count + NORM_EPSILON)
-    return centred / deviation * mlp.scale[None, target] + mlp.shift[None, target]
+    std = jnp.sqrt((centred**2).sum(-1, keepdims=True) / count + NORM_EPSILON)  # [rows, 1]
+    return centred / std * mlp.scale[None, target] + mlp.shift[None, target]

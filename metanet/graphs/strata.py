@@ -16,13 +16,15 @@ from metanet.graphs.packing import Models
 
 @dataclasses.dataclass(frozen=True)
 class Strata:
-    """Attributes:
-    table: [batch, longest stratum] int32 rows of Models, -1 past a stratum's end. Each of
-      `n_devices` equal runs of rows is one device's share of a batch.
-    number: [batch] int32, a row's stratum: what random draws are keyed by, so that they do not
-      depend on the number of devices.
-    per_epoch: batches in an epoch, the length of the shortest stratum.
-    budget: (node tiles, edge tiles) that hold any device's share.
+    """Models by size, for batches of one model of each stratum.
+
+    Attributes:
+      table: [batch, longest stratum] int32 rows of Models, -1 past a stratum's end. Each of
+        `n_devices` equal runs of rows is one device's part of a batch.
+      number: [batch] int32, a row's stratum; random draws are keyed by it, so that they do not
+        depend on the number of devices.
+      per_epoch: batches in an epoch, the length of the shortest stratum.
+      budget: (node tiles, edge tiles) that hold any device's part.
     """
 
     table: np.ndarray
@@ -39,21 +41,23 @@ def stratify(models: Models, ids: np.ndarray, batch: int, n_devices: int) -> Str
     """
     if batch % n_devices:
         raise ValueError(f"batch: found {batch}, expected a multiple of {n_devices} devices")
-    spec = np.asarray(models.spec)[ids]
+    spec = np.asarray(models.spec)[ids]  # [models], as nodes and edges, which are in tiles
     nodes = np.asarray(models.topologies.n_nodes)[spec]
     edges = np.asarray(models.topologies.n_edges)[spec]
+    # By edges, which cost most; ties by nodes, then by id, so that the order is unique.
     order = np.lexsort((ids, nodes, edges))
     parts = np.array_split(order, batch)
     table = np.full((batch, max(map(len, parts))), -1, np.int32)
     largest = np.zeros((batch, 2), np.int64)
-    for number, part in enumerate(parts):
-        table[number, : len(part)] = ids[part]
+    for stratum, part in enumerate(parts):
+        table[stratum, : len(part)] = ids[part]
         if len(part):
-            largest[number] = nodes[part].max(), edges[part].max()
+            largest[stratum] = nodes[part].max(), edges[part].max()
     # Deal the strata out like cards, turning round after each pass, to level the devices' loads.
     turn = np.arange(batch).reshape(-1, n_devices)
     turn[1::2] = turn[1::2, ::-1]
-    rows = turn.T.reshape(-1)
+    rows = turn.T.reshape(-1)  # [batch] strata, those of the first device first
+    # The largest model of each stratum, summed over a device's strata; the fullest device's.
     budget = largest[rows].reshape(n_devices, -1, 2).sum(1).max(0)
     return Strata(
         table=table[rows],
@@ -74,8 +78,9 @@ def draw(
     """
     epoch, position = step // per_epoch, step % per_epoch
 
-    def one(row, stratum):
+    def one(row, stratum):  # [longest stratum], [] -> []
         stratum_key = jax.random.fold_in(jax.random.fold_in(key, stratum), epoch)
+        # The order of random ranks is a permutation; what is not there comes last, after 1.
         rank = jnp.where(row < 0, 2.0, jax.random.uniform(stratum_key, row.shape))
         return row[jnp.argsort(rank)[position]]
 

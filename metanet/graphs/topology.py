@@ -1,4 +1,4 @@
-"""Where an MLP's neurons and weights lie: in its graph, and in the template common to all specs.
+"""Layouts of an MLP's neurons and weights: in its graph, and in the template of all specs.
 
 Both layouts are made of tiles. A layer's neurons fill whole tiles of TILE nodes (the rest of the
 last one is padding), and a dense block fills whole tiles of TILE x TILE edges. Gathering node
@@ -25,7 +25,7 @@ class Template:
 
     Its layers are the inputs, `depth` hidden layers of `width` neurons, and the outputs. A spec's
     hidden layer l takes the template's hidden layer l, its outputs the template's outputs. A slot
-    is the number of a node tile in the template: inputs first, outputs last.
+    is the index of a node tile in the template: inputs first, outputs last.
     """
 
     n_in: int
@@ -109,15 +109,17 @@ def topology_of(spec: MLPSpec, template: Template) -> Topology:
     """The graph of `spec`, whose edges, types and slices all come from this one loop."""
     slots = template.layer_of_slot
     layers = [*range(spec.n_layers), template.depth + 1]  # in the template
-    first, slot, exists = [], [], []
+    first: list[int] = []  # every layer's first node tile in the graph
+    slot: list[np.ndarray] = []
+    exists = []
     for layer, width in zip(layers, spec.widths, strict=True):
-        first.append(sum(map(len, slot)))
+        first.append(sum(len(part) for part in slot))
         slot.append(np.flatnonzero(slots == layer)[: tiles(width)])
         exists.append(np.arange(tiles(width) * TILE) < width)
     source, target, skip = [], [], []
     for s, t in spec.blocks:
         shape = (tiles(spec.widths[s]), tiles(spec.widths[t]))
-        row, column = (index.reshape(-1) for index in np.indices(shape))
+        row, column = (index.reshape(-1) for index in np.indices(shape))  # [edge tiles of a block]
         source.append(first[s] + row)
         target.append(first[t] + column)
         skip.append(np.full(row.size, s != t - 1))

@@ -23,8 +23,7 @@ _CUBIC = (0.0, 0.0, 0.7978845608 * 0.044715, 0.0, 0.0)
 _SLOPE = (0.0, 0.01, 0.0, 0.0, 0.0)
 
 
-@struct.dataclass
-class MLPParams:
+class MLPParams(struct.PyTreeNode):
     """Parameters of one MLP (of M, with a leading axis, where they are stacked).
 
     Attributes:
@@ -41,7 +40,7 @@ class MLPParams:
 
 
 def activate(index: jax.Array, x: jax.Array) -> jax.Array:
-    """Activation number `index` (into ACTIVATIONS, may be traced) of x; gelu's tanh form."""
+    """The activation ACTIVATIONS[index] of x; `index` may be traced; gelu has its tanh form."""
     form, linear, cubic, slope = (
         jnp.asarray(table)[index] for table in (_FORM, _LINEAR, _CUBIC, _SLOPE)
     )
@@ -60,16 +59,16 @@ def init(spec: MLPSpec, key: jax.Array) -> MLPParams:
         target: sum(spec.widths[s] for s, t in spec.blocks if t == target) ** -0.5
         for target in range(1, spec.n_layers + 1)
     }
-    shapes = [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks]
+    shapes: list[tuple[int, ...]] = [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks]
     shapes += [(spec.widths[layer],) for layer in bounds]
     targets = [t for _, t in spec.blocks] + list(bounds)
     # A generator takes a second to compile, so there is one for all blocks, which draws as many for
     # each as the largest has.
     sizes, reach = [math.prod(shape) for shape in shapes], np.array([bounds[t] for t in targets])
-    drawn = jax.vmap(lambda k, b: jax.random.uniform(k, (max(sizes),), jnp.float32, -b, b))(
+    rows = jax.vmap(lambda k, b: jax.random.uniform(k, (max(sizes),), jnp.float32, -b, b))(
         jax.random.split(key, len(shapes)), reach.astype(np.float32)
-    )
-    drawn = [row[:n].reshape(s) for row, n, s in zip(drawn, sizes, shapes, strict=True)]
+    )  # [blocks and layers, largest size]
+    drawn = [row[:n].reshape(s) for row, n, s in zip(rows, sizes, shapes, strict=True)]
     normed = [spec.widths[layer] for layer in spec.hidden if spec.norm != "none"]
     return MLPParams(
         weights=tuple(drawn[: len(spec.blocks)]),
@@ -92,7 +91,7 @@ def forward(
     `normalise(layer, z)` and `drop(layer, a)` are applied to hidden layers before and after the
     activation: the trainer's differ from inference's, the rest is the same.
     """
-    outputs = [x]
+    outputs = [x]  # of every layer, [rows, n_l]: skip connections read earlier ones
     for layer in range(1, spec.n_layers + 1):
         z = params.biases[layer - 1][None]
         for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
@@ -107,8 +106,8 @@ def forward(
 def layer_norm(z: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
     """Layer normalisation of z [rows, n] with scale and shift [n]."""
     centred = z - z.mean(-1, keepdims=True)
-    deviation = jnp.sqrt((centred**2).mean(-1, keepdims=True) + NORM_EPSILON)
-    return centred / deviation * scale[None] + shift[None]
+    std = jnp.sqrt((centred**2).mean(-1, keepdims=True) + NORM_EPSILON)
+    return centred / std * scale[None] + shift[None]
 
 
 def apply(spec: MLPSpec, params: MLPParams, activation: jax.Array, x: jax.Array) -> jax.Array:
@@ -121,7 +120,7 @@ def apply(spec: MLPSpec, params: MLPParams, activation: jax.Array, x: jax.Array)
 
 
 def inference_norm(spec: MLPSpec, params: MLPParams, layer: int, z: jax.Array) -> jax.Array:
-    """What is between a hidden layer's linear map and its activation: z [rows, n], or its norm."""
+    """The values z [rows, n] of a hidden layer as its activation reads them: after a layer norm."""
     if spec.norm != "layer":
         return z
     return layer_norm(z, params.scales[layer - 1], params.shifts[layer - 1])

@@ -21,7 +21,7 @@ from metanet.mlp.trainer import folded, init_member, member_step
 
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig:
-    """How many MLPs train beside an editor, and how fast.
+    """The number and the speed of MLPs that train beside an editor.
 
     Attributes:
       members: of each family;  sgd_steps: of every member per step of the editor.
@@ -38,10 +38,10 @@ class OnlineConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OnlinePopulation:
-    """Which MLPs train beside an editor, and how fast.
+    """MLPs that train beside an editor.
 
     Attributes:
-      families: what they are members of;  config: what the rest of them is drawn from.
+      families: architectures and batch sizes;  config: the distribution of all else.
       members: of each family;  sgd_steps: of every member per step of the editor.
       rows: of the data that they train on.
     """
@@ -53,12 +53,12 @@ class OnlinePopulation:
     rows: int
 
 
-@struct.dataclass
-class OnlineMembers:
+class OnlineMembers(struct.PyTreeNode):
     """M members of one family; every leaf has a leading axis [M].
 
     Attributes:
-      number, generation: int32, which with the seed and the family determine all else.
+      number, generation: int32, the member's index in its family and how many it replaced; with the
+        seed and the family they determine all else.
       age, horizon: int32, SGD steps done, and after which the member is replaced.
       drawn: activation, dropout, learning_rate, weight_decay.
       state: the member in training, as in mlp.trainer.
@@ -72,24 +72,33 @@ class OnlineMembers:
     state: tuple
 
 
-def _key(seed, family, number, generation):
+def _key(seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Array:
+    """The random key of one member."""
     key = jax.random.fold_in(stream(seed, "resident", family), number)
     return jax.random.fold_in(key, generation)
 
 
-def _fresh(population: OnlinePopulation, family: int, seed, number, generation):
-    """One member before its first step: (what is drawn, its state)."""
+def _fresh(
+    population: OnlinePopulation,
+    family: int,
+    seed,
+    number: jax.Array,
+    generation: jax.Array,
+) -> tuple[dict[str, jax.Array], tuple]:
+    """One member before its first step: (its hyperparameters, its state)."""
     config = population.config
-    own, initial = jax.random.split(_key(seed, family, number, generation))
-    uniform = jax.random.uniform(own, (4,))  # one generator: each takes a second to compile
+    drawn_key, initial = jax.random.split(_key(seed, family, number, generation))
+    uniform = jax.random.uniform(drawn_key, (4,))  # one generator: each takes a second to compile
     choices = jnp.asarray([ACTIVATIONS.index(name) for name in config.activations], jnp.int32)
 
-    def one_of(values, share):
-        return values[jnp.minimum((share * len(values)).astype(jnp.int32), len(values) - 1)]
+    # u is uniform in [0, 1).
+    def one_of(values, u):
+        # u times the length may round up to the length.
+        return values[jnp.minimum((u * len(values)).astype(jnp.int32), len(values) - 1)]
 
-    def log_uniform(pair, share):
+    def log_uniform(pair, u):
         low, high = np.log(pair)
-        return jnp.exp(low + share * (high - low))
+        return jnp.exp(low + u * (high - low))
 
     drawn = {
         "activation": one_of(choices, uniform[0]),
@@ -105,36 +114,43 @@ def _full_horizon(population: OnlinePopulation, family: int) -> int:
     return population.config.epochs * (population.rows // population.families[family].batch_size)
 
 
-def start(population: OnlinePopulation, seed: jax.Array) -> tuple[OnlineMembers, ...]:
-    """The first members of every family."""
-    found, count = [], len(population.families)
+def start(population: OnlinePopulation, seed) -> tuple[OnlineMembers, ...]:
+    """The first members of every family, whose horizons are staggered."""
+    members, count = [], len(population.families)
     for family in range(count):
-        number = jnp.arange(population.members, dtype=jnp.int32)
+        number = jnp.arange(population.members, dtype=jnp.int32)  # [M]
         generation = jnp.zeros_like(number)
         fresh = functools.partial(_fresh, population, family, seed)
         drawn, state = jax.vmap(fresh)(number, generation)
-        share = (number + (family + 1) / count) / population.members
-        horizon = jnp.ceil(share * _full_horizon(population, family)).astype(jnp.int32)
-        found.append(
+        # Members of one family leave a life / M apart, those of different families in between.
+        part = (number + (family + 1) / count) / population.members  # of a life, (0, 1]
+        horizon = jnp.ceil(part * _full_horizon(population, family)).astype(jnp.int32)
+        members.append(
             OnlineMembers(number, generation, jnp.zeros_like(number), horizon, drawn, state)
         )
-    return tuple(found)
+    return tuple(members)
 
 
 def burn_in(
-    population: OnlinePopulation, family: int, members: OnlineMembers, train: Table, seed
+    population: OnlinePopulation,
+    family: int,
+    members: OnlineMembers,
+    train: Table,
+    seed,
 ) -> OnlineMembers:
-    """The members of one family when all but the last of the first ones have left.
+    """The members of one family when all except the last of the first ones have left.
 
-    Then the oldest has lived as long as all but one of M shares of a life, the youngest has begun.
+    Then the oldest has lived (M - 1) / M of a life, and the youngest has begun.
     """
     life = _full_horizon(population, family)
+    # Steps of an editor, each of `sgd_steps`, rounded up.
     steps = -(-life * (population.members - 1) // (population.members * population.sgd_steps))
 
     def body(step, members):
         return _advance_family(population, family, members, train, seed, step)[0]
 
-    return jax.lax.fori_loop(-steps, 0, body, members)  # an editor's own steps count from 0
+    # Negative numbers: rows are drawn by the step, and an editor's steps count from 0.
+    return jax.lax.fori_loop(-steps, 0, body, members)
 
 
 def advance(
@@ -152,27 +168,39 @@ def advance(
     Returns:
       The members after it, and of each family their inference parameters and activations [M].
     """
-    found = [
-        _advance_family(population, family, own, train, seed, step)
-        for family, own in enumerate(members)
+    pairs = [
+        _advance_family(population, family, of_family, train, seed, step)
+        for family, of_family in enumerate(members)
     ]
-    return tuple(own for own, _ in found), [snapshot for _, snapshot in found]
+    return tuple(after for after, _ in pairs), [snapshot for _, snapshot in pairs]
 
 
-def _advance_family(population, family, members, train, seed, step):
+def _advance_family(
+    population: OnlinePopulation,
+    family: int,
+    members: OnlineMembers,
+    train: Table,
+    seed,
+    step: jax.Array,
+) -> tuple[OnlineMembers, tuple[MLPParams, jax.Array]]:
+    """`advance` for one family: its members after it; their parameters and activations [M]."""
     spec, batch_size = population.families[family].spec, population.families[family].batch_size
     key = jax.random.fold_in(stream(seed, "resident rows", step), family)
     rows = jax.random.randint(key, (population.sgd_steps, batch_size), 0, len(train.y))
-    own = jax.vmap(lambda n, g: _key(seed, family, n, g))(members.number, members.generation)
+    member_keys = jax.vmap(lambda number, generation: _key(seed, family, number, generation))(
+        members.number, members.generation
+    )  # [M]
     update = jax.vmap(functools.partial(member_step, spec), in_axes=(0, 0, 0, None, None))
 
     def one_step(carry, rows):
         state, age = carry
-        keys = jax.vmap(jax.random.fold_in)(own, age)
+        # By age, so that dropout does not depend on when in the editor's training a member lives.
+        keys = jax.vmap(jax.random.fold_in)(member_keys, age)
         # All members of a family see the same batches: rows are gathered once for all of them.
         return (update(state, members.drawn, keys, train.x[rows], train.y[rows]), age + 1), None
 
     (state, age), _ = jax.lax.scan(one_step, (members.state, members.age), rows)
+    # [M] per leaf of the parameters.
     finite = [jnp.isfinite(x.reshape(len(x), -1)).all(1) for x in jax.tree.leaves(state[0])]
     done = (age >= members.horizon) | ~jnp.stack(finite).all(0)
     generation = members.generation + done
@@ -180,7 +208,7 @@ def _advance_family(population, family, members, train, seed, step):
     def renewed(kept):
         fresh = jax.vmap(functools.partial(_fresh, population, family, seed))
 
-        def choose(new, old):
+        def choose(new, old):  # [M, ...] each
             return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
 
         return jax.tree.map(choose, fresh(members.number, generation), kept)

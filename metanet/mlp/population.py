@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -76,7 +77,9 @@ def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Membe
 
 def _shapes(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
     """The shapes of one model's inference parameters, by MLPParams' fields."""
-    normed = [(spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"]
+    normed: list[tuple[int, ...]] = [
+        (spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"
+    ]
     return {
         "weights": [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks],
         "biases": [(width,) for width in spec.widths[1:]],
@@ -86,7 +89,7 @@ def _shapes(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _load_family(
-    path: pathlib.Path, number: int, family: Family, expected: Members
+    path: pathlib.Path, index: int, family: Family, expected: Members
 ) -> tuple[Stack, pd.DataFrame]:
     """The family's models, experiment-major, and their rows of the table (without the split)."""
     try:
@@ -100,8 +103,8 @@ def _load_family(
             raise ValueError(f"experiments {members.experiment.tolist()}")
         leaves = {
             name: tuple(
-                arrays[f"{name}_{index}"].reshape(len(accuracy), *shape)
-                for index, shape in enumerate(shapes)
+                arrays[f"{name}_{i}"].reshape(len(accuracy), *shape)
+                for i, shape in enumerate(shapes)
             )
             for name, shapes in _shapes(family.spec).items()
         }
@@ -113,7 +116,7 @@ def _load_family(
         finite &= np.isfinite(leaf.reshape(len(leaf), -1)).all(1)
     rows = {
         "experiment": np.repeat(members.experiment, len(STAGES)),
-        "family": number,
+        "family": index,
         "stage": np.tile(STAGES, len(members.experiment)),
         "accuracy": accuracy,
         "finite": finite,
@@ -127,8 +130,8 @@ def _load_family(
 
 def settings_of(config: PopulationConfig, data, seed: int) -> dict:
     """Everything that determines a population, flat, for JSON: the data by their content too."""
-    own = {"dataset": data.name, "data": data.digest, "seed": seed}
-    return own | dataclasses.asdict(config)
+    source = {"dataset": data.name, "data": data.digest, "seed": seed}
+    return source | dataclasses.asdict(config)
 
 
 def build(
@@ -159,42 +162,53 @@ def build(
     split = np.array(sampling.SPLITS)[sampling.split_experiments(seed, config)]
     wanted = np.isin(split, config.trained_splits)
     members = [sampling.select(one, wanted[one.experiment]) for one in drawn]
-    numbers = [number for number, one in enumerate(members) if len(one.experiment)]
-    paths = {number: folder / f"family_{number:03d}.npz" for number in numbers}
-    missing = [number for number, path in paths.items() if not path.exists()]
+    families = [index for index, one in enumerate(members) if len(one.experiment)]
+    paths = {index: folder / f"family_{index:03d}.npz" for index in families}
+    missing = [index for index, path in paths.items() if not path.exists()]
     clock = folder / "seconds.json"  # of training, over all runs that took part
     before = read_json(clock)["training"] if clock.exists() else 0.0
     total = sum(len(one.experiment) for one in members)
-    stored = total - sum(len(members[number].experiment) for number in missing)
-    done, start, pending = 0, time.monotonic(), None
+    stored = total - sum(len(members[index].experiment) for index in missing)
+    done, start = 0, time.monotonic()
     if missing:
         logger.info("population: %d experiments of %d specs to train", total - stored, len(missing))
 
-    for number in [*missing, None]:
-        running = None
-        if number is not None:
-            running = trainer.train_family(
-                catalogue[number], members[number], config.epochs, data, seed, number
-            )
+    def store(index: int, params: MLPParams, accuracy: jax.Array) -> None:
+        nonlocal done
+        _save_family(paths[index], params, accuracy, members[index])
+        seconds = time.monotonic() - start
+        write_json(clock, {"training": round(before + seconds, 2)})
+        done += len(members[index].experiment)
+        left = (total - stored - done) / done * seconds / 60
+        logger.info("population: %d/%d experiments, %.2f per second, %.1f min left",
+                    stored + done, total, done / seconds, left)  # fmt: skip
+        if should_stop():
+            raise Stopped(f"population: {stored + done} of {total} experiments stored")
+
+    pending: tuple[int, MLPParams, jax.Array] | None = None
+    for index in missing:
+        # Returns before it is computed: this family's program is compiled while the last one runs.
+        running = trainer.train_family(
+            catalogue[index], members[index], config.epochs, data, seed, index
+        )
         if pending is not None:
-            previous, (params, accuracy) = pending
-            _save_family(paths[previous], params, accuracy, members[previous])
-            seconds = time.monotonic() - start
-            write_json(clock, {"training": round(before + seconds, 2)})
-            done += len(members[previous].experiment)
-            left = (total - stored - done) / done * seconds / 60
-            logger.info("population: %d/%d experiments, %.2f per second, %.1f min left",
-                        stored + done, total, done / seconds, left)  # fmt: skip
-            if should_stop():
-                raise Stopped(f"population: {stored + done} of {total} experiments stored")
-        pending = (number, running)
+            store(*pending)
+        pending = (index, *running)
+    if pending is not None:
+        store(*pending)
     wait_for_all("population")
-    loaded = [_load_family(paths[n], n, catalogue[n], members[n]) for n in numbers]
+    loaded = [_load_family(paths[i], i, catalogue[i], members[i]) for i in families]
     seconds = read_json(clock)["training"] if clock.exists() else None
     return _assemble(loaded, config, seed, seconds)
 
 
-def _assemble(loaded, config, seed, seconds) -> Population:
+def _assemble(
+    loaded: list[tuple[Stack, pd.DataFrame]],
+    config: PopulationConfig,
+    seed: int,
+    seconds: float | None,
+) -> Population:
+    """The population of loaded families, with every model's split."""
     table = pd.concat([rows for _, rows in loaded], ignore_index=True)
     split = sampling.split_experiments(seed, config)[table["experiment"]]
     table["split"] = np.where(table.pop("finite"), np.array(sampling.SPLITS)[split], "diverged")

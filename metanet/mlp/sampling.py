@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class PopulationConfig:
-    """What a population is drawn from. One experiment is one training run, and three checkpoints.
+    """The distribution of a population. One experiment is one training run, and three checkpoints.
 
     Specs come from a catalogue of at most `max_specs`, so that many members share one compiled
     program; batch size belongs to the catalogue because it is a shape. Ranges are log-uniform
@@ -94,7 +94,7 @@ def sample_family(
     rng: np.random.Generator, config: PopulationConfig, n_in: int, n_out: int
 ) -> Family:
     """Depth; then widths, non-decreasing; then normalisation, skips and the batch size."""
-    hidden = []
+    hidden: list[int] = []
     for _ in range(rng.choice(config.depths)):
         hidden.append(int(rng.choice([w for w in config.widths if not hidden or w >= hidden[-1]])))
     skips = []
@@ -123,8 +123,8 @@ def sample_members(seed: int, config: PopulationConfig, n_families: int) -> tupl
     choices = [ACTIVATIONS.index(name) for name in config.activations]
     activation = rng.choice(choices, count).astype(np.int32)
     dropout = rng.choice(config.dropouts, count).astype(np.float32)
-    learning_rate = np.exp(rng.uniform(*np.log(config.learning_rate), count)).astype(np.float32)
-    weight_decay = np.exp(rng.uniform(*np.log(config.weight_decay), count)).astype(np.float32)
+    learning_rate = _log_uniform(rng, config.learning_rate, count)
+    weight_decay = _log_uniform(rng, config.weight_decay, count)
     early = rng.integers(1, max(config.epochs // 5, 1) + 1, count)
     middle, last = np.full(count, max(config.epochs // 2, 1)), np.full(count, config.epochs)
     snapshots = np.stack([early, middle, last], axis=1).astype(np.int32)
@@ -141,13 +141,19 @@ def sample_members(seed: int, config: PopulationConfig, n_families: int) -> tupl
     )
 
 
+def _log_uniform(rng: np.random.Generator, ends: tuple[float, float], count: int) -> np.ndarray:
+    """`count` values between the ends, of uniform logarithms: float32."""
+    low, high = np.log(ends)
+    return np.exp(rng.uniform(low, high, count)).astype(np.float32)
+
+
 def select(members: Members, index) -> Members:
-    """The members at `index`, anything that indexes an array's first axis."""
+    """The members that `index` selects, anything that indexes an array's first axis."""
     return Members(**{k: v[index] for k, v in vars(members).items()})
 
 
 def split_bounds(config: PopulationConfig) -> np.ndarray:
-    """Where validation and test begin among the experiments in random order: [2]."""
+    """The first experiments of validation and of test, in random order: [2]."""
     return np.round(np.cumsum(config.split)[:2] * config.experiments).astype(int)
 
 
@@ -155,6 +161,6 @@ def split_experiments(seed: int, config: PopulationConfig) -> np.ndarray:
     """0 (train), 1 (validation) or 2 (test) per experiment: [experiments] int8."""
     order = np.random.default_rng([seed, 2]).permutation(config.experiments)
     split = np.empty(config.experiments, np.int8)
-    for number, part in enumerate(np.split(order, split_bounds(config))):
-        split[part] = number
+    for code, part in enumerate(np.split(order, split_bounds(config))):
+        split[part] = code
     return split

@@ -39,7 +39,7 @@ def _train_loss(spec, params, member, key, x, y):
         scale, shift = params.scales[layer - 1], params.shifts[layer - 1]
         if spec.norm == "layer":
             return layer_norm(z, scale, shift)
-        mean = z.mean(0)
+        mean = z.mean(0)  # [n], over the batch
         centred = z - mean[None]
         variance = (centred**2).mean(0)
         statistics.append((mean, variance))
@@ -62,7 +62,7 @@ def member_step(spec: MLPSpec, state: tuple, member: dict, key: jax.Array, x, y)
     """One step of Adam with decoupled weight decay, as torch.optim.AdamW.
 
     Args:
-      state: of `init_member`.
+      state: as `init_member` returns.
       member: activation, dropout, learning_rate and weight_decay, each [].
       key: of dropout;  x, y: the batch, [rows, features] and [rows].
     """
@@ -81,7 +81,7 @@ def member_step(spec: MLPSpec, state: tuple, member: dict, key: jax.Array, x, y)
 def init_member(spec: MLPSpec, key: jax.Array) -> tuple:
     """(parameters, optimiser state, running (mean, variance) of batch normalisation)."""
     params = init(spec, key)
-    running = ()
+    running: tuple[tuple[jax.Array, jax.Array], ...] = ()
     if spec.norm == "batch":
         widths = [spec.widths[layer] for layer in spec.hidden]
         running = tuple((jnp.zeros(w, jnp.float32), jnp.ones(w, jnp.float32)) for w in widths)
@@ -100,24 +100,25 @@ def _train(spec: MLPSpec, batch_size: int, epochs: int, members, order_key, trai
     keys = members["key"]
     state = jax.vmap(functools.partial(init_member, spec))(keys)
     first = jax.vmap(functools.partial(folded, spec))(state)
+    # [M, 3, ...]: what is due after an epoch is overwritten then.
     snapshots = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], 3, axis=1), first)
     step = jax.vmap(functools.partial(member_step, spec), in_axes=(0, 0, 0, None, None))
 
-    def epoch(carry, number):
+    def epoch(carry, index):
         # All members of a family see the same batches: rows are gathered once for all of them.
-        order = jax.random.permutation(jax.random.fold_in(order_key, number), train.x.shape[0])
+        order = jax.random.permutation(jax.random.fold_in(order_key, index), train.x.shape[0])
         batches = order[: n_steps * batch_size].reshape(n_steps, batch_size)
 
         def body(state, item):
-            rows, index = item
-            step_keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+            rows, step_index = item  # [batch_size], []
+            step_keys = jax.vmap(lambda key: jax.random.fold_in(key, step_index))(keys)  # [M]
             return step(state, members, step_keys, train.x[rows], train.y[rows]), None
 
         state, snapshots = carry
-        indices = number * n_steps + jnp.arange(n_steps)
+        indices = index * n_steps + jnp.arange(n_steps)
         state, _ = jax.lax.scan(body, state, (batches, indices))
         now = jax.vmap(functools.partial(folded, spec))(state)
-        due = members["snapshots"] == number + 1  # [M, 3]
+        due = members["snapshots"] == index + 1  # [M, 3]
 
         def keep(old, new):
             return jnp.where(due.reshape(due.shape + (1,) * (new.ndim - 1)), new[:, None], old)
@@ -142,7 +143,7 @@ def program(family: Family, epochs: int):
 
 
 def member_arrays(members: Members, seed: int) -> dict[str, jax.Array]:
-    """What `program` takes of M members: their hyperparameters and keys, [M, ...]."""
+    """The hyperparameters and keys of M members, as `program` takes them: [M, ...]."""
     arrays = {k: jnp.asarray(v) for k, v in vars(members).items() if k != "experiment"}
     key = jax.vmap(lambda i: stream(seed, "member", i))(jnp.asarray(members.experiment))
     return arrays | {"key": key}
@@ -155,9 +156,9 @@ def train_family(
 
     Args:
       data: tabular data; trained on `train`, accuracies on `select`.
-      seed, index: the population's seed and the family's number in its catalogue. A member's
+      seed, index: the population's seed and the family's index in its catalogue. A member's
         randomness depends on the seed and its experiment's number, the order of the batches on the
-        seed and the family's number.
+        seed and the family's index.
 
     Returns:
       Inference parameters [M, 3, ...] of the early, middle and last checkpoint, and their
@@ -165,6 +166,7 @@ def train_family(
     """
     count = len(members.experiment)
     n_devices = models_mesh().size
+    # Whole shares for all devices; the first members again, whose results are cut off.
     padded = select(members, np.arange(-(-count // n_devices) * n_devices) % count)
     order_key = stream(seed, "member order", index)
     arrays = member_arrays(padded, seed)

@@ -13,12 +13,12 @@ from metanet.data.tabular import Table
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
-    """Which rows networks are probed on.
+    """The rows that networks are probed on.
 
     Attributes:
-      points: how many.
+      points: their number.
       seed: of the draw.
-      labelled: whether cells of (label, group) are drawn equally and have statistics of their own;
+      labelled: whether cells of (label, group) are drawn equally and have separate statistics;
         without, neither labels nor groups are read.
       tilt: a row is preferred by exp(tilt * its first feature): 0 is the data's distribution.
     """
@@ -33,15 +33,14 @@ class ProbeConfig:
         require(self.seed >= 0, "editor.probe.seed", self.seed, "0 or more")
 
 
-@struct.dataclass
-class Points:
+class Points(struct.PyTreeNode):
     """The probe table.
 
     Attributes:
       x: [rows, features] float32, in random order.
       cell: [rows] int32, label * groups + group; 0 without labels.
-      weight: [rows] float32 with mean 1, what undoes that rare cells were drawn more often.
-      n_cells: how many cells there are; static.
+      weight: [rows] float32 with mean 1; undoes that rare cells were drawn more often.
+      n_cells: the number of cells; static.
     """
 
     x: jax.Array
@@ -53,18 +52,20 @@ class Points:
 def points_of(config: ProbeConfig, table: Table, n_classes: int) -> Points:
     """Draws the probe table from `table`; a cell with too few rows repeats them."""
     rng = np.random.default_rng([config.seed, 3])
-    # In the order of drawing without replacement, by preference.
+    # Gumbel noise on log-probabilities sorts as drawing without replacement does.
     rows = np.argsort(-config.tilt * table.x[:, 0] - rng.gumbel(size=len(table.y)))
     if not config.labelled:
         rows = rows[: config.points]
-        ones = np.ones(len(rows), np.float32)
+        ones = jnp.ones(len(rows), jnp.float32)
         return Points(jnp.asarray(table.x[rows]), jnp.zeros(len(rows), jnp.int32), ones, 1)
-    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)
+    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)  # [rows of the table]
     members = [rows[cell[rows] == one] for one in range(n_classes * table.n_groups)]
     present = [part for part in members if len(part)]
     counts = [len(part) for part in np.array_split(np.arange(config.points), len(present))]
     drawn = [np.resize(part, count) for part, count in zip(present, counts, strict=True)]
+    # A drawn row stands for (size of its cell / rows drawn of the cell) rows of the data.
     weight = np.repeat([len(part) for part in present] / np.maximum(counts, 1), counts)
+    # In random order, so that any first rows are a sample of all cells.
     order = rng.permutation(config.points)
     rows, weight = np.concatenate(drawn)[order], weight[order]
     return Points(

@@ -12,7 +12,9 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.core import UserError, atomic_path, match_settings
 from metanet.devices import models_mesh, over_models, to_host, wait_for_all
+from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Population, Stack
+from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import Points
 from metanet.probes.statistics import Probe, statistics
 
@@ -22,23 +24,28 @@ BATCH = 4  # models
 @functools.cache
 def _compiled(mesh: jax.sharding.Mesh, options: tuple[tuple[str, int], ...]):
     def sharded(spec, *arguments):
-        shares = (P("models"), P("models"), P()), P("models")
-        return over_models(functools.partial(_statistics, spec), mesh, *shares)(*arguments)
+        inputs, outputs = (P("models"), P("models"), P()), P("models")
+        body = functools.partial(_statistics, spec)
+        return over_models(body, mesh, inputs, outputs)(*arguments)
 
     return jax.jit(sharded, static_argnums=0, compiler_options=dict(options))
 
 
-def _statistics(spec, params, activation, points):
-    def one(pair):
-        return statistics(spec, *pair, points)
+def _statistics(spec: MLPSpec, params: MLPParams, activation: jax.Array, points: Points) -> Probe:
+    """The statistics of one device's models; every leaf has a leading axis [M]."""
+
+    def one(model):
+        params, activation = model
+        return statistics(spec, params, activation, points)
 
     # Few models at a time: their activations stay in the cache. All batches are whole, so that the
     # statistics are compiled once.
     count = len(activation)
-    rows = jnp.arange(-(-count // BATCH) * BATCH) % count if count > BATCH else jnp.arange(count)
+    whole = -(-count // BATCH) * BATCH if count > BATCH else count
+    rows = jnp.arange(whole) % count  # the first models again, up to a whole batch
     models = jax.tree.map(lambda leaf: leaf[rows], (params, activation))
-    found = jax.lax.map(one, models, batch_size=BATCH)
-    return jax.tree.map(lambda leaf: leaf[:count], found)
+    probe = jax.lax.map(one, models, batch_size=BATCH)
+    return jax.tree.map(lambda leaf: leaf[:count], probe)
 
 
 def probe_stack(
@@ -75,30 +82,35 @@ def probe_population(
       UserError: `folder` holds those of other settings, or a file in it cannot be read.
     """
     match_settings(folder, settings)
-    paths = [folder / f"family_{number:03d}.npz" for number in range(len(population.stacks))]
+    paths = [folder / f"family_{index:03d}.npz" for index in range(len(population.stacks))]
     pairs = zip(paths, population.stacks, strict=True)
     missing = [(path, stack) for path, stack in pairs if not path.exists()]
     wait_for_all("missing probes")  # the same ones in every process
-    pending, mesh = None, models_mesh()
-    for path, stack in [*missing, (None, None)]:
+    pending: tuple[pathlib.Path, Probe, int] | None = None
+    mesh = models_mesh()
+    for path, stack in missing:
         # Returns before it is computed: the next stack is compiled meanwhile.
-        running = stack and probe_stack(_whole(stack, mesh.size), points, once=True, mesh=mesh)
+        running = probe_stack(_whole(stack, mesh.size), points, once=True, mesh=mesh)
         if pending is not None:
             _save(*pending)
             between()
-        pending = path, running, stack and len(stack.activation)
+        pending = path, running, len(stack.activation)
+    if pending is not None:
+        _save(*pending)
+        between()
     wait_for_all("probes")
     return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
 
 
 def _whole(stack: Stack, size: int) -> Stack:
-    """The stack and, up to a multiple of `size` models, its first ones again."""
+    """The stack and, up to a multiple of `size` models, its first models again."""
     rows = np.arange(-(-len(stack.activation) // size) * size) % len(stack.activation)
     params = jax.tree.map(lambda leaf: leaf[rows], stack.params)
     return Stack(stack.spec, params, stack.activation[rows])
 
 
 def _save(path: pathlib.Path, probe: Probe, count: int) -> None:
+    """Writes the statistics of the first `count` models."""
     probe = jax.tree.map(lambda leaf: leaf[:count], to_host(probe))
     arrays = {
         f"{name}_{index}": leaf

@@ -101,7 +101,7 @@ def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
 
 
 def _newest_tree(folder: pathlib.Path) -> dict:
-    """What `Checkpoints.save` wrote last, as numpy arrays, on however many devices it was."""
+    """The newest tree of `Checkpoints.save` as numpy arrays, whatever devices wrote it."""
     handler = ocp.StandardCheckpointHandler()
     with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
         step = manager.latest_step()

@@ -1,6 +1,8 @@
-"""How an editor is trained."""
+"""The recipe by which an editor is trained."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 from metanet.core import require
 
@@ -10,13 +12,13 @@ LambdaRange = tuple[float, float] | tuple[tuple[float, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How an editor is trained (paper A.4, and the recipe of BUILD_NOTES.md).
+    """The recipe by which an editor is trained (paper A.4 and BUILD_NOTES.md).
 
     Attributes:
       steps: optimiser steps.
       batch_size: models per step.
       points: data points per step.
-      balanced: whether every cell of (label, group) gives the same share of them; preservation is
+      balanced: whether every cell of (label, group) gives equally many of them; preservation is
         weighted back to the data as they are.
       learning_rate: the peak; linear warm-up over `warmup` steps, then cosine to
         `final_learning_rate` times the peak.
@@ -26,7 +28,7 @@ class TrainingConfig:
       mask_noise: the scale of the logistic noise on mask logits.
       mask_temperature, decision_temperature: of the relaxations.
       mask_path: the chance of a model that its masks learn in a step, from gradients at a random
-        place between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
+        point between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
       lambda_range: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
         With several requirements, one such pair for each.
       scalarisation: "linear": JSD + lambda * requirement; "epo": lambda is drawn per step, and the
@@ -67,10 +69,9 @@ class TrainingConfig:
             value = getattr(self, key)
             require(0 <= value <= 1, f"editor.{key}", value, "a fraction from 0 to 1")
         known = ("linear", "epo")
-        found = self.scalarisation
-        require(found in known, "editor.scalarisation", found, f"one of {', '.join(known)}")
-        share = self.mask_path
-        require(0 <= share <= 1, "editor.mask_path", share, "0 <= mask_path <= 1")
+        name, chance = self.scalarisation, self.mask_path
+        require(name in known, "editor.scalarisation", name, f"one of {', '.join(known)}")
+        require(0 <= chance <= 1, "editor.mask_path", chance, "0 <= mask_path <= 1")
         pairs = lambda_pairs(self.lambda_range)
         ok = all(len(pair) == 2 and 0 < pair[0] <= pair[1] for pair in pairs)
         require(ok, "lambda_range", self.lambda_range, "(low, high) with 0 < low <= high")
@@ -79,4 +80,5 @@ class TrainingConfig:
 def lambda_pairs(lambda_range: LambdaRange) -> tuple[tuple[float, float], ...]:
     """(low, high) of every requirement's lambda; a single pair may be given by itself."""
     nested = all(isinstance(part, (tuple, list)) for part in lambda_range)
-    return tuple(tuple(pair) for pair in (lambda_range if nested else (lambda_range,)))
+    pairs: Iterable[Any] = lambda_range if nested else (lambda_range,)
+    return tuple(tuple(pair) for pair in pairs)

@@ -1,4 +1,6 @@
-"""What a compiled training step takes: the training problem, the state, schedules."""
+"""Arguments of a compiled training step: the training problem, the state, schedules."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,11 @@ from metanet.graphs.strata import Strata
 from metanet.training.config import TrainingConfig, lambda_pairs
 
 
-@struct.dataclass
-class TrainState:
-    """What changes from step to step.
+class TrainState(struct.PyTreeNode):
+    """All that changes from step to step.
 
     Attributes:
+      params: of the editor;  optimiser: its moments.
       step: [] int32, the number of steps done.
       members: models in training (see mlp.online), sharded; () where models are stored.
     """
@@ -28,18 +30,17 @@ class TrainState:
     members: tuple = ()
 
 
-@struct.dataclass
-class Problem:
-    """What stays the same: arguments of the compiled program, not constants in it.
+class Problem(struct.PyTreeNode):
+    """All that stays the same: arguments of the compiled program, not constants in it.
 
     Attributes:
       models: the population;  scales: its units.
-      strata, number: [batch, ...], [batch] (see batching.Strata), sharded;  per_epoch: [].
+      strata, number: [batch, ...], [batch] (see strata.Strata), sharded;  per_epoch: [].
       table: the data that the editor sees, weighted for the way they are sampled.
-      pool: int32, the rows that points are drawn from, uniformly; a row may stand there repeatedly.
+      pool: int32, the rows that points are drawn from, uniformly; a row may be in it repeatedly.
       log_lambda_range: [requirements, 2], natural logarithms of the ranges of lambda.
       seed: [] int32, of all random draws.
-      train: what resident models train on; None where models are stored.
+      train: the data that online members train on; None where models are stored.
     """
 
     models: Models
@@ -81,11 +82,12 @@ def sampling_pool(table: Table, balanced: bool) -> tuple[Table, np.ndarray]:
     rows = np.arange(len(table.y))
     if not balanced:
         return table, rows
-    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)
+    cell = np.asarray(table.y) * table.n_groups + np.asarray(table.group)  # [rows]
     cells = [rows[cell == one] for one in np.unique(cell)]
     pool = np.concatenate([np.resize(members, max(map(len, cells))) for members in cells])
-    share = np.bincount(pool, minlength=len(rows)) / len(pool)
-    return table.replace(weight=(1 / (len(rows) * share)).astype(np.float32)), pool
+    chance = np.bincount(pool, minlength=len(rows)) / len(pool)  # of a row in one draw
+    weight = (1 / (len(rows) * chance)).astype(np.float32)
+    return dataclasses.replace(table, weight=weight), pool
 
 
 def schedules(config: TrainingConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from metanet.graphs.packing import Models, pack
 from metanet.graphs.strata import stratify
 from metanet.graphs.topology import Template
 from metanet.mlp import online
-from metanet.mlp.online import OnlinePopulation
+from metanet.mlp.online import OnlineMembers, OnlinePopulation
 from metanet.mlp.population import Stack
 from metanet.objectives.base import paths_of, resolve
 from metanet.training.checkpoint import Checkpoints
@@ -88,7 +88,8 @@ def train_editor(
     check_lambda_range(requirement, config)
     match_settings(folder, settings_of(editor, config, requirement, seed, identity))
     scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
-    population, members, train = None, (), None
+    population, train = None, None
+    members: tuple[OnlineMembers, ...] = ()
     if online is not None:
         population, train = online.population, jax.tree.map(jnp.asarray, online.train)
         members, models = _first_members(population, models.template, seed, mesh)
@@ -123,7 +124,7 @@ def train_editor(
 
 def _first_members(
     population: OnlinePopulation, template: Template, seed: int, mesh: jax.sharding.Mesh
-):
+) -> tuple[tuple[OnlineMembers, ...], Models]:
     """The first members, on the devices of the mesh, and the graphs that hold them."""
     where = jax.sharding.NamedSharding(mesh, P("models"))
     members = jax.jit(lambda: online.start(population, seed), out_shardings=where)()
@@ -136,12 +137,12 @@ def _first_members(
 
 def _burnt_in(population, members, train, seed, mesh, should_stop):
     """The members, on their devices, when they are of every age; one program for each family."""
-    grown = []
-    for family, own in enumerate(members):
+    grown: list[OnlineMembers] = []
+    for family, of_family in enumerate(members):
         function = functools.partial(online.burn_in, population, family)
         mapped = over_models(function, mesh, (P("models"), P(), P()), P("models"))
         # Returns before it is computed: the next family's program is compiled meanwhile.
-        one = jax.jit(mapped, donate_argnums=0)(own, train, jnp.asarray(seed, jnp.int32))
+        one = jax.jit(mapped, donate_argnums=0)(of_family, train, jnp.asarray(seed, jnp.int32))
         if grown:
             jax.block_until_ready(grown[-1])
         grown.append(one)
@@ -170,11 +171,12 @@ def settings_of(
     shape, training = dataclasses.asdict(editor), dataclasses.asdict(config)
     lambda_range = training.pop("lambda_range")
     flat = {f"editor.{key}": value for key, value in (shape | training).items()}
-    own = {"lambda_range": lambda_range, "requirement": requirement, "seed": seed}
-    return flat | own | identity
+    rest = {"lambda_range": lambda_range, "requirement": requirement, "seed": seed}
+    return flat | rest | identity
 
 
 def _run(chunk, state, problems, config, checkpoint_every, should_stop, save, write):
+    """The state after all steps, in chunks; saved and written as `train_editor` says."""
     rates, ramps = schedules(config)
     done = saved = first = int(state.step)
     start = time.monotonic()
@@ -208,6 +210,7 @@ def _run(chunk, state, problems, config, checkpoint_every, should_stop, save, wr
 
 
 def _check(metrics, by_model, done):
+    """Raises Diverged about the first of a chunk's steps that is not finite, if there is one."""
     bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"]))
     if not bad.any():
         return

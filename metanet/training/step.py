@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ from metanet.objectives.preservation import mean_jsd
 from metanet.scalarise import epo_weights, linear
 from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.inputs import Problem, TrainState
+
+T = TypeVar("T")
 
 
 def _direction(clip: float, weight_decay: float) -> optax.GradientTransformation:
@@ -51,35 +54,47 @@ def init_state(
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _init(key, models, scales, static):
+def _init(key: jax.Array, models: Models, scales: Scales, static: tuple) -> TrainState:
+    """`init_state`, once for all populations of the same sizes."""
     editor, clip, weight_decay, count, largest = static
     log10_lambda = jnp.zeros((1, count), jnp.float32)
     graph = gather(models, jnp.zeros(1, jnp.int32), log10_lambda, largest)
     params = Editor(editor, models.template).init(key, graph, scales)["params"]
+    # A weakly typed leaf would become a strong one in the first step, and the step compile twice.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
     moments = _direction(clip, weight_decay).init(params)
     return TrainState(params, moments, jnp.zeros((), jnp.int32))
 
 
-def _shard_losses(params, problem, step, ramp, static):
-    """What descends, summed over this device's models: [1], a loss, or [objectives].
+def _shard_losses(
+    params: dict, problem, step: jax.Array, ramp: jax.Array, static: tuple
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
+    """Losses to descend, summed over this device's G models.
 
-    Also the parts by model, and lambda of every model.
+    Args:
+      problem: a Problem, with this device's strata.
+      static: (EditorConfig, TrainingConfig, objective, budget), which the program is compiled for.
+
+    Returns:
+      [1], the weighted loss; with "epo" [1 + requirements], the objectives. Besides, by model,
+      loss, jsd, requirement and id ([G], or [G, requirements]); and lambda times its ramp,
+      [G, requirements].
     """
     editor_config, config, requirement, budget = static
+    # Every random draw is a function of the seed, the step and the stratum, not of the device.
     order_key = stream(problem.seed, "editor order")
-    ids = draw(problem.strata, problem.number, problem.per_epoch, order_key, step)
+    ids = draw(problem.strata, problem.number, problem.per_epoch, order_key, step)  # [G]
 
     batch_key = stream(problem.seed, "editor batch", step)
     model_keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(batch_key, n)))(
         problem.number
-    )
-    low, high = problem.log_lambda_range.T
+    )  # [G, 2]: of lambda; of noise and mask path
+    low, high = problem.log_lambda_range.T  # [requirements] each
     uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(model_keys[:, 0])
     if config.scalarisation == "epo":  # one lambda for all models, whose mean is searched
         shared = jax.random.uniform(stream(problem.seed, "editor preference", step), low.shape)
         uniform = jnp.broadcast_to(shared[None], uniform.shape)
-    log_weight = low[None] + uniform * (high - low)[None]
+    log_weight = low[None] + uniform * (high - low)[None]  # [G, requirements]
     graph = gather(problem.models, ids, log_weight / jnp.log(10.0), budget)
     noise = logistic_noise(graph, model_keys[:, 1])
     noise = jax.tree.map(lambda leaf: config.mask_noise * leaf, noise)
@@ -88,46 +103,61 @@ def _shard_losses(params, problem, step, ramp, static):
     edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path)
     edit = as_edit(editor, graph, edited, masks)
 
+    # The same points for all models and devices: a batch is gathered once.
     points_key = stream(problem.seed, "editor points", step)
     rows = problem.pool[jax.random.randint(points_key, (config.points,), 0, len(problem.pool))]
     batch = jax.tree.map(lambda leaf: leaf[rows], problem.table)
     decide = functools.partial(soft_decisions, temperature=config.decision_temperature)
 
-    def objectives(edit):
+    def objectives(edit):  # one model's
         view = view_of(problem.models.template, edit, batch, decide)
         return mean_jsd(view), requirement(view)
 
-    preserved, required = each_model(objectives)(edit)
+    preserved, required = each_model(objectives)(edit)  # [G], and [G] or [G, requirements]
     weight = ramp * jnp.exp(log_weight)
     losses = linear(preserved, required, weight)
     parts = {"loss": losses, "jsd": preserved, "requirement": required, "id": ids}
     if config.scalarisation == "epo":
+        # The batch's objectives apart: their gradients are weighed against one another.
         each = jnp.concatenate([preserved[:, None], required.reshape(weight.shape)], axis=1)
         return each.sum(0), (parts, weight)
     # A loss is of the order of lambda: without a power the largest lambdas are learned best.
-    share = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()
-    return (losses * share**-config.lambda_power).sum()[None], (parts, weight)
+    relative = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()  # [G], at most 1
+    return (losses * relative**-config.lambda_power).sum()[None], (parts, weight)
 
 
-def _draw_mask_path(share: float, keys: jax.Array) -> MaskPath:
-    """Some of the models keyed by [G] learn masks, at a place of their own; the others, edits."""
+def _draw_mask_path(chance: float, keys: jax.Array) -> MaskPath:
+    """Masks learn, each model's at a random alpha, in some of the models keyed by [G].
+
+    The others, whose masks are evaluated at 0 and 1, learn edits.
+    """
     uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (2,)))(keys)
-    learns, place = uniform[:, 0] < share, uniform[:, 1]
-    # The last graph of a batch is padding.
-    return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), MaskPath(place * learns, learns))
+    learns, alpha = uniform[:, 0] < chance, uniform[:, 1]  # [G] each
+    # One entry more: the last graph of a batch is padding.
+    return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), MaskPath(alpha * learns, learns))
 
 
 def _refilled(models: Models, population: OnlinePopulation, snapshots: list) -> Models:
     """`models` with the parameters and activations of members, those of all devices."""
+    # Every device gets all members, [M, ...] per family: its models may be those of any device.
     all_models = jax.tree.map(
         lambda leaf: jax.lax.all_gather(leaf, "models", axis=0, tiled=True), snapshots
     )
-    tiles = [
+    by_family = [
         parameter_tiles(family.spec, params)
         for family, (params, _) in zip(population.families, all_models, strict=True)
     ]
-    tiles = {name: jnp.concatenate([one[name] for one in tiles]) for name in tiles[0]}
+    # Families in their order, as `graphs.packing.pack` has them.
+    tiles = {name: jnp.concatenate([one[name] for one in by_family]) for name in by_family[0]}
     return models.replace(activation=jnp.concatenate([a for _, a in all_models]), **tiles)
+
+
+def _partition(tree: type[T], sharded: tuple[str, ...]) -> T:
+    """A tree of partition specs: the fields in `sharded` lie over the axis `models`."""
+    specs: dict[str, Any] = {
+        name: P("models") if name in sharded else P() for name in tree.__annotations__
+    }
+    return tree(**specs)
 
 
 def make_chunk(
@@ -155,12 +185,19 @@ def make_chunk(
 
 
 @functools.lru_cache(maxsize=4)
-def _chunk(editor, config, requirement, budget, mesh, population):
+def _chunk(
+    editor: EditorConfig,
+    config: TrainingConfig,
+    requirement: Objective,
+    budget: tuple[int, int],
+    mesh: jax.sharding.Mesh,
+    population: OnlinePopulation | None,
+) -> Callable:
     """`make_chunk`, once for all editors that share a program: not even traced again."""
     direction = _direction(config.clip, config.weight_decay)
     static = (editor, config, requirement, budget)
 
-    def one_step(problem, state, scheduled):
+    def one_step(problem, state, scheduled):  # on one device; scheduled: [] and []
         rate, ramp = scheduled
         members = state.members
         if population is not None:
@@ -168,23 +205,27 @@ def _chunk(editor, config, requirement, budget, mesh, population):
                 population, members, problem.train, problem.seed, state.step
             )
             problem = problem.replace(models=_refilled(problem.models, population, snapshots))
-        flat, unravel_params = ravel_pytree(state.params)
+        flat, unravel_params = ravel_pytree(state.params)  # [P]
 
         def losses(flat):
             return _shard_losses(unravel_params(flat), problem, state.step, ramp, static)
 
         totals, pull, (parts, weight) = jax.vjp(losses, flat, has_aux=True)
+        # [1, P], or [objectives, P]: one forward pass, a backward pass for each.
         gradients = jnp.stack([pull(one)[0] for one in jnp.eye(len(totals))])
         n_models = len(problem.number) * mesh.size
         sums = {k: parts[k].sum(0) for k in ("loss", "jsd", "requirement")}
-        # Devices meet once per step: each meeting costs more than what is added there.
+        # Devices meet once per step, for one sum of one vector: a meeting costs more than the sum.
         flat, unravel = ravel_pytree((gradients, sums))
         gradients, means = unravel(jax.lax.psum(flat, "models") / n_models)
         if config.scalarisation == "epo":
-            preference = jnp.append(1.0, weight[0])
+            # After the sum: the search is about the means of the whole batch, on every device.
+            preference = jnp.append(
+                1.0, weight[0]
+            )  # [objectives]; lambda is the same for all models
             objectives = jnp.append(means["jsd"], means["requirement"])
-            share = epo_weights(objectives, gradients @ gradients.T, preference)
-            gradients = len(share) * share[None] @ gradients
+            weights = epo_weights(objectives, gradients @ gradients.T, preference)
+            gradients = len(weights) * weights[None] @ gradients  # [1, P]
         gradient = unravel_params(gradients[0])
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
@@ -197,12 +238,9 @@ def _chunk(editor, config, requirement, budget, mesh, population):
         state, (metrics, by_model) = jax.lax.scan(step, state, (rates, ramps))
         return state, metrics, by_model
 
-    sharded = Problem(
-        models=P(), scales=P(), strata=P("models"), number=P("models"), per_epoch=P(), table=P(),
-        pool=P(),
-        log_lambda_range=P(), seed=P(), train=P(),
-    )  # fmt: skip
-    states = TrainState(params=P(), optimiser=P(), step=P(), members=P("models"))
+    # Strata and online members lie over the devices, all else is on every one.
+    sharded = _partition(Problem, ("strata", "number"))
+    states = _partition(TrainState, ("members",))
     outputs = states, P(), P(None, "models")
     mapped = over_models(chunk, mesh, (states, sharded, P(), P()), outputs)
     return jax.jit(mapped, donate_argnums=0)

@@ -10,7 +10,7 @@ from metanet.core import atomic_path
 
 
 class Writer:
-    """Appends one row of scalars per call; rows after `step` are of a lost future and are dropped.
+    """Appends one row of scalars per call; rows after `step`, which are repeated, are dropped.
 
     Of several processes only the first writes.
 
