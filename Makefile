@@ -3,7 +3,7 @@ PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test benchmark lint format clean
+.PHONY: help quickstart test docs benchmark lint format clean test-oldest test-newest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,9 +17,13 @@ test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
 	for name in population editor edit startup baselines forward; do $(BIN)/python -m benchmarks.$$name || exit; done
 
-lint: .venv/.installed-tests ## check style and format
+docs: .venv/.installed-docs ## build the site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lint: .venv/.installed-tests ## check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 format: .venv/.installed-tests ## repair style and format where that is automatic
 	$(BIN)/ruff check --fix
@@ -37,6 +41,10 @@ clean: ## remove the environment and the caches, not the runs
 
 .venv/.installed-tests: .venv/.installed
 	$(BIN)/python -m pip install --quiet -e '.[tests]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 .venv/.installed-benchmarks: .venv/.installed

@@ -135,8 +135,9 @@ def parse_timing(config: ConfigDict) -> TimingConfig:
             part[key] = values[key]
         part.editor.steps, part.editor.seeds = values.steps, 1
         for own in part.editors.values():
-            for key in {"steps", "seeds"} & set(own):
-                del own[key]
+            with own.unlocked():
+                for key in {"steps", "seeds"} & set(own):
+                    del own[key]
         experiments[name] = parse(part)
     rest = {k: v for k, v in values.to_dict().items() if k not in (*_TIMED, "steps")}
     rest.pop("num_cpu_devices", None)

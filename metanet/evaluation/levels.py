@@ -1,4 +1,4 @@
-"""lambda for a level of the requirement: so much of it at most, at the least divergence."""
+"""Lambdas for a level: the requirement at most that, at the least JS divergence (nats)."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def best(points: np.ndarray, target: float) -> np.ndarray:
     Returns:
       [...] int; where no setting meets the target, that of the least requirement.
     """
-    requirement, jsd = np.moveaxis(np.where(np.isnan(points), np.inf, points), -1, 0)
+    requirement, jsd = np.moveaxis(np.where(np.isnan(points), np.inf, points), -1, 0)  # [S, ...]
     meets = requirement <= target
     least = np.where(meets, jsd, np.inf).argmin(0)
     return np.where(meets.any(0), least, requirement.argmin(0))
@@ -29,17 +29,18 @@ def solve(
     count: int = 16,
     rounds: int = 3,
 ) -> float:
-    """lambda of the least mean JSD at which the mean requirement is at most `target`.
+    """The lambda of the least mean JSD at which the mean requirement is at most `target`.
 
-    A log-spaced grid over `lambda_range`, then grids between the neighbours of what was best: the
+    A log-spaced grid over `lambda_range`, then grids between the neighbours of the best lambda: the
     requirement need not fall evenly, nor JSD rise, with lambda.
 
     Args:
-      sweep: lambdas [count] -> what an editor makes of models that are not reported on.
+      sweep: lambdas [count] -> the Sweep of an editor on models that are not reported on.
+      count: of a grid's lambdas;  rounds: of grids.
     """
     low, high = lambda_range
     for _ in range(rounds):
         grid = np.geomspace(low, high, count)
-        found = int(best(sweep(grid).points, target))
-        low, high = grid[max(found - 1, 0)], grid[min(found + 1, count - 1)]
-    return float(grid[found])
+        index = int(best(sweep(grid).points, target))
+        low, high = grid[max(index - 1, 0)], grid[min(index + 1, count - 1)]
+    return float(grid[index])

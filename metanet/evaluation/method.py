@@ -17,7 +17,7 @@ class Method:
       settings: what each of S settings is, for results.json.
       sweep: (model ids [M], table, indices of settings [S']) -> their Sweep on all rows of `table`.
       seconds: (model ids, index of a setting) -> wall seconds of editing them, from parameters in
-        memory: (first call, warm).
+        memory: (first call, warm); measured on some of them, in proportion.
       sweep_values: (model ids, table, values [S']) -> the Sweep of other values of the setting, as
         many as there are settings at most; None where settings are not numbers.
     """

@@ -4,23 +4,27 @@ import numpy as np
 
 
 def pareto_mask(points: np.ndarray) -> np.ndarray:
-    """Which points [N, objectives] no other dominates: [N] bool; of equal points, the first."""
+    """Whether each of the points [N, objectives] is on the front, dominated by no other: [N] bool.
+
+    Of equal points the first is.
+    """
     order = np.arange(len(points))
-    no_worse = (points[:, None] <= points[None]).all(-1)
+    no_worse = (points[:, None] <= points[None]).all(-1)  # [N, N]: first than second
     better = (points[:, None] < points[None]).any(-1) | (order[:, None] < order[None])
-    return ~(no_worse & better).any(0)
+    return ~np.asarray((no_worse & better).any(0))
 
 
 def hypervolume(points: np.ndarray, reference: tuple[float, ...]) -> float:
     """The fraction of the box from 0 to `reference` that the points [N, objectives] dominate."""
-    inside = points[(points < np.asarray(reference)).all(1)]
+    inside = points[(points < np.asarray(reference)).all(1)]  # [inside, objectives]
     if not len(inside):
         return 0.0
     front = inside[pareto_mask(inside)]
     front = front[np.argsort(front[:, -1])]
     if len(reference) == 1:
         return float(1 - front[0, 0] / reference[0])
-    # Slabs between successive values of the last objective, each with all points below it.
+    # Slabs between successive values of the last objective, each with all points below it. The
+    # front is sorted by it, so that the points below are the first ones.
     heights = np.diff(np.append(front[:, -1], reference[-1])) / reference[-1]
     areas = [hypervolume(front[: i + 1, :-1], reference[:-1]) for i in range(len(front))]
     return float(heights @ areas)
@@ -29,24 +33,29 @@ def hypervolume(points: np.ndarray, reference: tuple[float, ...]) -> float:
 def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> float:
     """`hypervolume` of the points [N, 2] and all their mixtures: the area over their convex hull.
 
-    Where a share of the models is edited at one setting and the rest at another, the means lie on
-    the line between. Unlike `hypervolume`, it hardly depends on how many settings were tried.
+    With a fraction of the models edited at one setting and the rest at another, the means lie on
+    the line between. Unlike `hypervolume`, it hardly depends on the number of settings.
     """
     inside = points[(points <= np.asarray(reference)).all(1)]  # unedited models are on its edge
     if not len(inside):
         return 0.0
-    front = inside[pareto_mask(inside)] / np.asarray(reference)
-    hull = []
+    front = inside[pareto_mask(inside)] / np.asarray(reference)  # [front, 2], in the unit square
+    # The lower convex hull, from left to right: points leave it that lie on or above the line from
+    # the one before them to the new one.
+    hull: list[np.ndarray] = []
     for point in front[np.argsort(front[:, 0])]:
         while len(hull) > 1 and np.linalg.det([hull[-1] - hull[-2], point - hull[-2]]) <= 0:
             hull.pop()
         hull.append(point)
-    x, y = np.array([*hull, [1.0, hull[-1][1]]]).T
+    x, y = np.array([*hull, [1.0, hull[-1][1]]]).T  # [hull + 1], to the right edge of the square
     return float(np.trapezoid(1.0 - y, x))
 
 
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The second objective at `levels` of the first, linear between points; NaN outside them."""
+    """The second objective at `levels` [L] of the first, linear between the points [N, 2]: [L].
+
+    NaN outside the points.
+    """
     if not len(points):
         return np.full(len(levels), np.nan)
     order = np.argsort(points[:, 0])

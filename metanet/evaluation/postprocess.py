@@ -5,7 +5,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,10 @@ from metanet.objectives.base import EditView, Objective
 
 # method(fit, test, setting) -> Outcome; see evaluation.scores.
 PostProcess = Callable[[Scores, Scores, dict], Outcome]
+# Labels [rows, 2], mean output [rows, 2] and _MEASURES; None where the method is infeasible.
+Result = tuple[np.ndarray, np.ndarray, list[float]] | None
+
+Task = tuple[PostProcess, Sequence[dict], Scores, Scores]
 
 _MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original")
 
@@ -60,29 +64,26 @@ def _padded(models: Models, ids: np.ndarray, table: Table) -> tuple[PaddedMLP, n
 def one_class(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
     """Whether each of the models `ids` decides for the same class on all rows: [M] bool."""
     positive = probabilities(models, ids, table) > 0.5
-    return positive.all(1) | ~positive.any(1)
+    return np.asarray(positive.all(1) | ~positive.any(1))
 
 
 def one_hot_floor(models: Models, ids: np.ndarray, table: Table) -> float:
     """Mean JSD (nats) of unedited decisions, read as one-hot distributions, to probabilities.
 
-    What every method that outputs labels pays before it changes anything.
+    Every method that outputs labels pays it before it changes anything.
     """
     return one_hot_jsd(probabilities(models, ids, table))
 
 
-def _one_model(task) -> list[tuple[np.ndarray, np.ndarray, list[float]] | None]:
-    """Of one model at every setting: labels [rows, 2], mean output [rows, 2] and measures.
-
-    None where the method is infeasible.
-    """
+def _one_model(task: Task) -> list[Result]:
+    """The results of one model at every setting."""
     method, settings, fit, test = task
-    found = []
+    results: list[Result] = []
     for setting in settings:
         try:
             outcome = method(fit, test, setting)
         except Infeasible:
-            found.append(None)
+            results.append(None)
             continue
         measures = [
             jsd_out(outcome, test.probability),
@@ -90,17 +91,39 @@ def _one_model(task) -> list[tuple[np.ndarray, np.ndarray, list[float]] | None]:
             outcome.labels[np.arange(len(test.y)), test.y].mean(),
             ((test.probability > 0.5) == test.y).mean(),
         ]
-        mean = sum(weight[:, None] * part for weight, part in outcome.outputs)
-        found.append((outcome.labels.astype(np.float32), mean.astype(np.float32), measures))
-    return found
+        parts = [weight[:, None] * part for weight, part in outcome.outputs]  # each [rows, 2]
+        mean = np.sum(parts, axis=0)
+        results.append((outcome.labels.astype(np.float32), mean.astype(np.float32), measures))
+    return results
 
 
 @functools.partial(jax.jit, static_argnames="requirement")
 def _required(model, labels, before, after, table, requirement):
-    """The requirement of an unedited model whose decisions are the label distribution `labels`."""
-    keep, input_keep = model.edge.astype(jnp.float32), jnp.ones(table.x.shape[1])
-    logits = [jnp.log(jnp.maximum(p, 1e-30)) for p in (before, after)]
-    return requirement(EditView(model, model, keep, input_keep, *logits, labels, table))
+    """The requirement of an unedited model whose decisions are the label distribution `labels`.
+
+    Args:
+      labels, before, after: [rows, 2] float32: the distribution of decisions, and the probabilities
+        that stand for the logits before and after.
+    """
+    logits_before, logits_after = (jnp.log(jnp.maximum(p, 1e-30)) for p in (before, after))
+    view = EditView(
+        before=model,
+        after=model,
+        keep=model.edge.astype(jnp.float32),
+        input_keep=jnp.ones(table.x.shape[1]),
+        logits_before=logits_before,
+        logits_after=logits_after,
+        decisions=labels,
+        batch=table,
+    )
+    return requirement(view)
+
+
+def _in_turn(
+    pool: concurrent.futures.Executor, tasks: list[Task]
+) -> Generator[list[Result], None, None]:
+    """The results of every task; closing it drops the tasks that have not begun."""
+    yield from pool.map(_one_model, tasks, chunksize=4)
 
 
 def postprocess(
@@ -113,13 +136,16 @@ def postprocess(
     requirement: Objective,
     between: Callable[[], None] = lambda: None,
 ) -> Sweep:
-    """The fairness method at every setting, for each model by itself; one process per core.
+    """The post-processing method at every setting [S], for each of the models `ids` [M] by itself.
 
-    Fitted on `fit`, measured on `test`; the requirement sees the unedited model, the mean of the
-    method's outputs for logits, and its label distribution for decisions.
+    One process per core. Fitted on `fit`, measured on `test`; the requirement sees the unedited
+    model, the mean of the method's outputs for logits, and its label distribution for decisions.
 
     Args:
-      between: called after every model; what it raises ends the sweep.
+      between: called after every model; an exception of its own ends the sweep.
+
+    Returns:
+      fields [S, M], JSD in nats; NaN where the method is infeasible.
     """
     padded, probability = _padded(models, ids, test)
     tasks = _tasks(method, settings, scores_of(models, ids, fit), _scores(probability, test))
@@ -129,15 +155,15 @@ def postprocess(
     measured = np.full((1 + len(_MEASURES), len(settings), len(ids)), np.nan)
     with (
         concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool,
-        contextlib.closing(pool.map(_one_model, tasks, chunksize=4)) as coming,
+        contextlib.closing(_in_turn(pool, tasks)) as coming,
     ):
-        for column, found in enumerate(coming):
+        for column, results in enumerate(coming):
             model = jax.tree.map(lambda leaf, column=column: leaf[column], padded)
-            before = np.stack([1 - probability[column], probability[column]], -1)
-            for row, outcome in enumerate(found):
-                if outcome is None:
+            before = np.stack([1 - probability[column], probability[column]], -1)  # [rows, 2]
+            for row, result in enumerate(results):
+                if result is None:
                     continue
-                labels, mean, measures = outcome
+                labels, mean, measures = result
                 views = model, labels, before.astype(np.float32), mean, table
                 measured[0, row, column] = _required(*views, requirement)
                 measured[1:, row, column] = measures
@@ -158,7 +184,7 @@ def postprocess_seconds(
 
 
 def scores_of(models: Models, ids: np.ndarray, table: Table) -> list[Scores]:
-    """What the post-processing methods read, of each of the models `ids`."""
+    """The scores that post-processing methods read, one for each of the models `ids` [M]."""
     return _scores(probabilities(models, ids, table), table)
 
 
@@ -167,5 +193,7 @@ def _scores(probability: np.ndarray, table: Table) -> list[Scores]:
     return [Scores(p, *rows) for p in probability]
 
 
-def _tasks(method, settings, fit: list[Scores], test: list[Scores]) -> list[tuple]:
+def _tasks(
+    method: PostProcess, settings: Sequence[dict], fit: list[Scores], test: list[Scores]
+) -> list[Task]:
     return [(method, settings, *pair) for pair in zip(fit, test, strict=True)]

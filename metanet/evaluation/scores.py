@@ -1,4 +1,4 @@
-"""What post-processing methods read and decide, in plain numpy, and divergences of decisions.
+"""Scores that post-processing methods read, their outcomes, and divergences of decisions (numpy).
 
 A method is a function `method(fit, test, setting) -> Outcome`: it reads the scores, labels and
 groups of `fit` and decides on the samples of `test`, whose `y` it never reads. Everything is binary
@@ -17,11 +17,14 @@ class Infeasible(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What is known of n samples.
+    """A model's scores of n samples, and the samples' labels and groups.
 
-    probability: [n] float64 in [0, 1], P(y = 1). y: [n] int, 0 or 1. group: [n] int from 0.
-    weight: what a sample counts in means over the data, [n]; only Group shift may be fitted on
-      samples of unequal weight.
+    Attributes:
+      probability: [n] float64 in [0, 1], P(y = 1).
+      y: [n] int, 0 or 1.
+      group: [n] int from 0.
+      weight: [n], the factor of a sample in means over the data; only Group shift may be fitted on
+        samples of unequal weight.
     """
 
     probability: np.ndarray
@@ -32,11 +35,13 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a method says about m samples.
+    """A method's outputs and decisions on m samples.
 
-    outputs: its own output, a mixture: pairs of a weight [m] (they sum to 1) and a distribution
-      over the classes [m, 2]. labels: [m, 2], the distribution of the decision: one-hot where the
-      method is deterministic, exact (never sampled) where it randomises.
+    Attributes:
+      outputs: a mixture: pairs of a weight [m] (they sum to 1) and a distribution over the classes
+        [m, 2].
+      labels: [m, 2], the distribution of the decision: one-hot if the method is deterministic,
+        exact (never sampled) if it randomises.
     """
 
     outputs: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -61,14 +66,14 @@ def binary_jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def jsd_out(outcome: Outcome, probability: np.ndarray) -> float:
-    """Mean JSD (nats) of a method's output, part by part, and the original's `probability` [m]."""
+    """Mean JSD (nats) of a method's output, part by part, to the original's `probability` [m]."""
     return float(
         sum((w * binary_jsd(part, both_classes(probability))).mean() for w, part in outcome.outputs)
     )
 
 
 def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
-    """Mean JSD (nats) of `labels` [m, 2] and the original's label, `probability` [m] > 1/2."""
+    """Mean JSD (nats) of `labels` [m, 2] to the original's label, `probability` [m] > 1/2."""
     return float(binary_jsd(labels, both_classes(probability > 0.5)).mean())
 
 
@@ -83,6 +88,9 @@ def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     The largest difference of two groups in expected true or false positive rate. A group without
     samples of a class is left out there; a class with fewer than two groups left contributes 0. So
     the value is in [0, 1], never NaN.
+
+    Args:
+      y, group: [m] int.
     """
     cells = [[labels[(y == c) & (group == g), 1] for g in np.unique(group)] for c in (0, 1)]
     rates = [[cell.mean() for cell in row if len(cell)] or [0.0] for row in cells]
@@ -90,7 +98,11 @@ def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
 
 
 def known_groups(fit: Scores, test: Scores) -> np.ndarray:
-    """The groups, sorted. Raises Infeasible for models and data with which no method can work."""
+    """The groups of `fit`, sorted: [groups] int.
+
+    Raises:
+      Infeasible: no method can work with these scores.
+    """
     p = np.concatenate([fit.probability, test.probability])
     if not (np.isfinite(p).all() and (np.abs(p - 0.5) <= 0.5).all()):
         raise Infeasible("a probability is not a number in [0, 1]")
@@ -103,7 +115,11 @@ def known_groups(fit: Scores, test: Scores) -> np.ndarray:
 
 
 def two_groups(fit: Scores, test: Scores) -> tuple[int, int]:
-    """(privileged, other): the group with more positive labels in `fit`, and the other."""
+    """(privileged, other): the group with more positive labels per sample in `fit`, and the other.
+
+    Raises:
+      Infeasible: see `known_groups`; or there are more groups or fewer.
+    """
     groups = known_groups(fit, test)
     if len(groups) != 2:
         raise Infeasible(f"the method is for two groups, not {len(groups)}")
@@ -112,5 +128,5 @@ def two_groups(fit: Scores, test: Scores) -> tuple[int, int]:
 
 
 def count_above(values: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """How many of `values` [n] are above each threshold [...]."""
+    """The number of `values` [n] above each threshold: [...] int from [...]."""
     return len(values) - np.searchsorted(np.sort(values), threshold, side="right")

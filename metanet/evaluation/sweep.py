@@ -7,15 +7,15 @@ import numpy as np
 
 from metanet.evaluation.pareto import pareto_mask
 
-COMPARABLE = 0.9  # the share of models on which a setting must be feasible to be selected
+COMPARABLE = 0.9  # the fraction of models on which a setting must be feasible to be selected
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """S settings on M models: every field is [S, M] float; NaN where a method has no result.
+    """S settings on M models: every field is [S, M] float; NaN without a result.
 
     Attributes:
-      requirement: of the hard view; [S, M, requirements] where there are several.
+      requirement: of the hard view; [S, M, requirements] of several.
       jsd: between outputs, mean over the data, nats.
       jsd_label: between decisions read as one-hot distributions, mean over the data, nats.
       accuracy, accuracy_original: of the edited and of the original models.
@@ -29,12 +29,12 @@ class Sweep:
 
     @property
     def infeasible(self) -> np.ndarray:
-        """How many models each setting has no result on: [S]."""
+        """The number of models that each setting has no result on: [S] int."""
         return np.isnan(self.jsd).sum(1)
 
     @property
     def points(self) -> np.ndarray:
-        """(requirements, jsd), means over the models that have a result: [S, objectives]."""
+        """(requirements, JSD in nats), means over the models with a result: [S, objectives]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no model has a result: NaN
             means = [np.nanmean(self.requirement, axis=1), np.nanmean(self.jsd, axis=1)]
@@ -42,7 +42,7 @@ class Sweep:
 
     @property
     def selected(self) -> np.ndarray:
-        """The settings on the Pareto front, by rising requirement: indices.
+        """The settings on the Pareto front, by rising requirement: [front] int, indices.
 
         A setting that is infeasible on more models than COMPARABLE allows is not compared: its
         means would be over other models than those of the rest.

@@ -20,6 +20,8 @@ from metanet.probes.rows import Points, ProbeConfig
 from metanet.probes.store import probe_stack
 from metanet.training.config import LambdaRange, lambda_pairs
 
+# Probing is compiled for every spec, so few are timed.
+PROBED_MODELS, PROBED_SPECS = 32, 4
 # Rows of `testbed.models`, and the same models in a template of theirs.
 Group = tuple[np.ndarray, Models]
 
@@ -112,14 +114,20 @@ def with_probing(testbed: Testbed, probe: ProbeConfig | None, method: Method) ->
 
 
 def _probe_seconds(testbed: Testbed, ids: np.ndarray, points: Points) -> tuple[float, float]:
-    """Wall seconds of probing the models `ids`: (first call, warm)."""
+    """Wall seconds of probing the models `ids`: (first call, warm).
+
+    Of at most PROBED_MODELS models of the PROBED_SPECS most frequent specs, in proportion.
+    """
     stacks = testbed.population.stacks
     first = np.cumsum([0, *[len(stack.activation) for stack in stacks]])
     spec = np.asarray(testbed.models.spec)[ids]
-    total = np.zeros(2)
+    most = np.argsort(-np.bincount(spec), kind="stable")[:PROBED_SPECS]
+    count, chosen = len(ids), np.flatnonzero(np.isin(spec, most))[:PROBED_MODELS]
+    ids, spec, total = ids[chosen], spec[chosen], np.zeros(2)
     for number in np.unique(spec):
         stack, rows = stacks[number], ids[spec == number] - first[number]
         params = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), stack.params)
         part = dataclasses.replace(stack, params=params, activation=stack.activation[rows])
         total += timed(lambda part=part: jax.block_until_ready(probe_stack(part, points)))
+    total *= count / len(ids)
     return float(total[0]), float(total[1])

@@ -10,9 +10,6 @@ from metanet.evaluation.sweep import Sweep
 from metanet.mlp.population import STAGES
 from metanet.pipeline.testbed import Testbed
 
-# How many models are timed, and of how many specs at most: probing is compiled for each.
-TIMED_MODELS, TIMED_SPECS = 32, 4
-
 
 def evaluate(testbed: Testbed, method: Method) -> dict:
     """Chooses settings on validation models and `select` data, reports those on the test split."""
@@ -94,13 +91,10 @@ def _over_models(reduce, values: np.ndarray):
 
 
 def _seconds_per_model(testbed: Testbed, method: Method, chosen: np.ndarray) -> float | None:
-    """Warm, at the middle setting, a batch of test models; experiments.timing does it well."""
+    """Warm, at the middle setting, batches of test models; experiments.timing does it well."""
     if not len(chosen):
         return None
     ids = testbed.split("test")[0]
-    spec = np.asarray(testbed.models.spec)[ids]
-    most = np.argsort(-np.bincount(spec), kind="stable")[:TIMED_SPECS]
-    ids = ids[np.isin(spec, most)][:TIMED_MODELS]
     return method.seconds(ids, int(chosen[len(chosen) // 2]))[1] / len(ids)
 
 

@@ -14,6 +14,8 @@ from metanet.objectives.base import paths_of
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 
+TIMED_MODELS = 32  # in proportion for all
+
 
 def postprocessed(
     testbed: Testbed,
@@ -38,8 +40,11 @@ def postprocessed(
         return postprocess(method, settings, *arguments, testbed.go_on)
 
     def seconds(ids, index):
-        setting = method.settings[index]
-        return postprocess_seconds(method, setting, testbed.models, ids, fit, testbed.data.test)
+        timed = ids[:TIMED_MODELS]
+        arguments = testbed.models, timed, fit, testbed.data.test
+        first, warm = postprocess_seconds(method, method.settings[index], *arguments)
+        scale = len(ids) / len(timed)
+        return scale * first, scale * warm
 
     return Method(tuple(method.settings), sweep, seconds)
 
