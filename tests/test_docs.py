@@ -68,7 +68,7 @@ for command in sys.stdin.read().splitlines():
             os._exit(error.code or 0)
     if os.waitpid(child, 0)[1]:
         failed.append(command)
-sys.exit("\\n".join(failed))
+sys.exit("\\n".join(failed) or 0)
 """
 
 
@@ -211,7 +211,6 @@ def run(folder: pathlib.Path, *flags: str) -> dict:
     """The methods in results.json of a run of experiments.run in a process of its own."""
     command = [sys.executable, "-m", "experiments.run", *flags, f"--workdir={folder / 'work'}"]
     environment = {"PYTHONPATH": f"{ROOT}:{folder}", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300
     )

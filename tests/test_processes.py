@@ -84,7 +84,6 @@ def start(space, workdir, count, *arguments, config="tiny.py"):
     command = [sys.executable, "-m", "experiments.run", f"--config={space / config}"]
     command += [f"--workdir={space / workdir}", *arguments]
     environment = {
-        "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     meeting = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]

@@ -65,7 +65,6 @@ def start(space):
             command += [f"--config={path}", f"--workdir={space / workdir}"]
         command += arguments
         cache = {
-            "JAX_COMPILATION_CACHE_DIR": str(space / "cache"),
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             # No test may reach the network.
             "http_proxy": "http://127.0.0.1:9",
