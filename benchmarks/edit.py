@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.alternate import Case, measure
 from benchmarks.editor import SIZES, problem
-from benchmarks.harness import Comparison, installed, report
+from benchmarks.harness import Comparison, installed, on_host, report
 from metanet.editor.api import edit_stack
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.mlp.network import init
@@ -28,8 +28,9 @@ def ours(count: int):
     config = EditorConfig(**SIZES["default sizes"])
     _, params, scales, models, _ = problem(config, 1)
     editor = TrainedEditor(params, scales, config, models.template)
-    keys = jax.random.split(jax.random.key(0), count)
-    leaves = jax.tree.map(np.asarray, jax.vmap(lambda key: init(SPEC, key))(keys))
+    with on_host():
+        keys = jax.random.split(jax.random.key(0), count)
+        leaves = jax.tree.map(np.asarray, jax.vmap(lambda key: init(SPEC, key))(keys))
     stack = Stack(SPEC, leaves, np.zeros(count, np.int32))
 
     def run():

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.alternate import Case, measure
-from benchmarks.harness import Comparison, installed, report
+from benchmarks.harness import Comparison, installed, on_host, report
 from metanet.devices import models_mesh, over_models
 from metanet.editor.inputs import N_KINDS, Scales, inputs_of, type_counts
 from metanet.editor.model import Editor, EditorConfig
@@ -46,9 +46,10 @@ def problem(config: EditorConfig, shards: int):
     families = sample_catalogue(0, PopulationConfig(BATCH, BATCH, 1), N_IN, N_OUT)
     keys = jax.random.split(jax.random.key(0), BATCH)
     stacks = []
-    for number, (family, key) in enumerate(zip(families, keys, strict=True)):
-        params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], init(family.spec, key))
-        stacks.append(Stack(family.spec, params, np.array([number % 5])))
+    with on_host():
+        for number, (family, key) in enumerate(zip(families, keys, strict=True)):
+            params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], init(family.spec, key))
+            stacks.append(Stack(family.spec, params, np.array([number % 5])))
     models = pack(stacks)
     ids = np.arange(BATCH)
     scales = Scales(jnp.ones(N_KINDS), jnp.ones(2), jnp.ones(()), jnp.ones(()))

@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from metanet.core import versions, write_json
@@ -17,6 +18,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "torch", "torch-geometric", "numpy")
 def installed(*packages: str) -> bool:
     """Whether these packages are there; cases that need them are left out where not."""
     return all(importlib.util.find_spec(name) is not None for name in packages)
+
+
+def on_host():
+    """A context in which JAX uses the CPU: many small programs take long to compile for a GPU."""
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
 @dataclasses.dataclass(frozen=True)

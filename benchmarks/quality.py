@@ -6,11 +6,12 @@ Every row is a training of its own with its own schedule. `wide` trains the edit
 4 layers instead.
 """
 
+import dataclasses
 import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ from experiments.settings import parse
 from metanet.core import write_json
 from metanet.devices import device_name
 from metanet.evaluation.pareto import hypervolume
-from metanet.pipeline import ExperimentConfig, build_testbed, train_editors
+from metanet.pipeline import Testbed, build_testbed, train_editors
 from metanet.pipeline.evaluate import make_method
 
 WORKDIR = pathlib.Path("runs/pruning_adult")  # whose population is used, or trained
@@ -38,16 +39,21 @@ def adult() -> ConfigDict:
     return config
 
 
-def measure(experiment: ExperimentConfig, workdir: pathlib.Path) -> tuple[float, float]:
-    """Trains the experiment's only editor anew, on the population in `workdir`.
+def measure(
+    testbed: Testbed, should_stop: Callable[[], bool] = lambda: False
+) -> tuple[float, float]:
+    """Trains the experiment's only editor anew.
 
     Returns:
       (wall seconds of training, hypervolume of its front on the validation models).
+
+    Raises:
+      Stopped: `should_stop()` became true.
     """
-    testbed = build_testbed(experiment, workdir)
+    experiment = testbed.experiment
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        trained = train_editors(testbed, folder)
+        trained = train_editors(testbed, folder, should_stop=should_stop)
         seconds = time.perf_counter() - start
     (name,) = experiment.method_names
     recipe = experiment.recipe(name)
@@ -64,10 +70,10 @@ def main(
     """A table with a row for each number of steps."""
     if name == "wide":
         config.editor.update(SIZES["width 64"])
-    rows = []
+    testbed, rows = build_testbed(parse(config), workdir), []
     for count in steps or STEPS[name]:
         config.editor.steps = count
-        seconds, volume = measure(parse(config), workdir)
+        seconds, volume = measure(dataclasses.replace(testbed, experiment=parse(config)))
         rows.append({"steps": count, "seconds": seconds, "hypervolume": volume})
     print(f"{device_name()}\n\n| steps | seconds | validation hypervolume |\n|---|---|---|")
     for row in rows:

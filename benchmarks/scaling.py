@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from benchmarks.alternate import Case, devices, measure
+from benchmarks.harness import on_host
 from benchmarks.population import draw_members
 from metanet import data as datasets
 from metanet.core import require, stream
@@ -132,9 +133,11 @@ def _untrained(experiment: ExperimentConfig, size: int) -> tuple[datasets.Tabula
     each = -(-size // len(catalogue))
     keys = jax.random.split(stream(experiment.seed, "scaling"), (len(catalogue), each))
     stacks = []
-    for family, own in zip(catalogue, keys, strict=True):
-        first = jax.jit(jax.vmap(lambda key, s=family.spec: folded(s, init_member(s, key))))
-        stacks.append(Stack(family.spec, first(own), np.arange(each) % len(ACTIVATIONS)))
+    with on_host():
+        for family, own in zip(catalogue, keys, strict=True):
+            first = jax.jit(jax.vmap(lambda key, s=family.spec: folded(s, init_member(s, key))))
+            params = jax.tree.map(np.asarray, first(own))
+            stacks.append(Stack(family.spec, params, np.arange(each) % len(ACTIVATIONS)))
     return data, pack(stacks)
 
 
