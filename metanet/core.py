@@ -1,4 +1,4 @@
-"""What every part of metanet shares: errors, key streams, safe files."""
+"""Shared by every part of metanet: errors, key streams, safe files."""
 
 import contextlib
 import hashlib
@@ -15,26 +15,62 @@ import jax
 FORMAT = 2
 
 
+LONGEST = 300  # characters of what was found, in a message
+
+
 class UserError(Exception):
     """The config, the data or a file is unusable.
 
-    The message is one line: which file or config key, what was found, what was expected. The
-    runner prints it on stderr and exits with status 2.
+    The message is one line, whatever it quotes: which file or config key, what was found, what was
+    expected. The runner prints it on stderr and exits with status 2.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class SettingError(UserError):
-    """The value of a config key is unusable."""
+    """The value of a config key is unusable.
+
+    Attributes:
+      key: its full name;  found: its value;  expected: the remedy, in words.
+    """
 
     def __init__(self, key: str, found, expected: str):
-        super().__init__(f"config key {key}: found {found}, expected {expected}")
+        quoted = one_line(str(found))
+        quoted = quoted if len(quoted) <= LONGEST else f"{quoted[:LONGEST]}..."
+        super().__init__(f"config key {key}: found {quoted}, expected {expected}")
         self.key, self.found, self.expected = key, found, expected
+
+
+def one_line(text: str) -> str:
+    """`text` in one line of characters that print."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def require(ok: bool, key: str, found, expected: str) -> None:
     """Raises SettingError about the config key `key` unless `ok`."""
     if not ok:
         raise SettingError(key, found, expected)
+
+
+@contextlib.contextmanager
+def keys_below(prefix: str) -> Iterator[None]:
+    """A block whose SettingErrors are about keys below `prefix`, which becomes part of their names.
+
+    Raises:
+      SettingError: one of the block, with the full name of the key.
+    """
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"{prefix}.{error.key}", error.found, error.expected) from error
+
+
+def raised(error: BaseException) -> str:
+    """An exception of a user's code in one line: its type and message."""
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 class Stopped(Exception):
@@ -45,11 +81,11 @@ class Diverged(Exception):
     """A loss or gradient was not finite; the last good checkpoint is kept."""
 
 
-def stream(seed: int, name: str, index: int | jax.Array = 0) -> jax.Array:
+def stream(seed: int | jax.Array, name: str, index: int | jax.Array = 0) -> jax.Array:
     """The random key of one use: a pure function of (seed, name, index).
 
     Nothing has to be stored to resume: the key of step `index` is the same before and after a kill.
-    `index` may be traced.
+    `seed` and `index` may be traced.
     """
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
     return jax.random.fold_in(key, index)
@@ -57,7 +93,7 @@ def stream(seed: int, name: str, index: int | jax.Array = 0) -> jax.Array:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the folder of `path`, which becomes `path` if the block succeeds.
+    """A temporary path in the folder of `path`, which becomes `path` if the block succeeds.
 
     A reader sees the old file or the whole new one, never a part. Of several processes, which
     share the folder, the first one's file counts; the others' are removed.
@@ -109,20 +145,20 @@ def match_settings(folder: str | os.PathLike, settings: dict) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    found = read_json(path)
-    require_format(path, found)
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
+    stored = read_json(path)
+    require_format(path, stored)
+    for key in sorted(wanted.keys() | stored.keys()):
+        if wanted.get(key) != stored.get(key):
             raise UserError(
-                f"{path}: found {key} = {found.get(key)}, expected {wanted.get(key)} as in the "
+                f"{path}: found {key} = {stored.get(key)}, expected {wanted.get(key)} as in the "
                 "config; give another --workdir or remove that folder"
             )
 
 
-def require_format(path: pathlib.Path, found) -> None:
-    """Raises UserError unless `found`, the settings in `path`, are of this version's format."""
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        version = found.get("format", 1) if isinstance(found, dict) else "no settings"
+def require_format(path: pathlib.Path, stored) -> None:
+    """Raises UserError unless `stored`, the settings in `path`, are of this version's format."""
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        version = stored.get("format", 1) if isinstance(stored, dict) else "no settings"
         raise UserError(
             f"{path}: found format {version}, expected {FORMAT}: keys and parameters have other "
             "names since version 0.2; give another --workdir or remove that folder"
@@ -130,9 +166,9 @@ def require_format(path: pathlib.Path, found) -> None:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """The versions of the installed ones of `packages`."""
-    found = {}
+    """The versions of the installed ones of `packages`, by name."""
+    installed = {}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed

@@ -272,7 +272,7 @@ def test_tilting_moves_one_feature_and_what_goes_with_it():
         tabular.covariate_shift(table, 3, 1.0, seed=0).x,
         tabular.covariate_shift(table, 3, 1.0, seed=0).x,
     )
-    with pytest.raises(UserError, match=r"shifts: found a mean shift of 100.0, expected -\d"):
+    with pytest.raises(UserError, match=r"mean_shift: found 100.0, expected -\d"):
         tabular.covariate_shift(table, 3, 100.0, seed=0)
     unmoved = tabular.covariate_shift(table, 3, 0.0, seed=0)
     np.testing.assert_allclose(unmoved.x.mean(0), table.x.mean(0), atol=0.15)

@@ -1,14 +1,20 @@
 """Datasets: Adult and Bank Marketing of the UCI repository, and a synthetic one."""
 
-from metanet.core import UserError
+from collections.abc import Callable
+
+from metanet.core import SettingError, UserError, raised, require
 from metanet.data import synthetic, tabular, uci
 from metanet.data.tabular import Raw, Table, TabularData
-from metanet.dotted import resolve
+from metanet.dotted import resolve_function
 
 __all__ = ["Raw", "Table", "TabularData", "load"]
 
 # Short names; any other dataset is named by the dotted path of its function.
-SOURCES = {"adult": uci.adult, "bank": uci.bank, "synthetic": synthetic.synthetic}
+SOURCES: dict[str, Callable[[], Raw]] = {
+    "adult": uci.adult,
+    "bank": uci.bank,
+    "synthetic": synthetic.synthetic,
+}
 
 
 def load(name: str, group: str | None, seed: int) -> TabularData:
@@ -19,14 +25,26 @@ def load(name: str, group: str | None, seed: int) -> TabularData:
       group: the protected attribute; None is the dataset's first, if it has any.
 
     Raises:
-      UserError: no such dataset or group, or the data's files cannot be had.
+      UserError: no such dataset or group, or its files are neither on disk nor to be downloaded.
     """
     known = f"one of {', '.join(SOURCES)}, or the dotted path of a function that returns Raw"
-    if name not in SOURCES and "." not in name:
-        raise UserError(f"config key dataset: found {name!r}, expected {known}")
-    source = SOURCES[name] if name in SOURCES else resolve(name, "dataset", "a function of Raw")
-    raw = source()
-    if not isinstance(raw, Raw):
-        raise UserError(f"config key dataset: found {name!r}, which returns a "
-                        f"{type(raw).__name__}, expected {known}")  # fmt: skip
+    require(name in SOURCES or "." in name, "dataset", repr(name), known)
+    raw = _raw(name, known)
+    require(
+        isinstance(raw, Raw), "dataset", f"{name!r}, which returns a {type(raw).__name__}", known
+    )
     return tabular.split(raw, group, seed)
+
+
+def _raw(name: str, expected: str) -> Raw:
+    if name in SOURCES:
+        return SOURCES[name]()
+    source = resolve_function(name, "dataset", "a function without arguments that returns Raw", 0)
+    try:
+        return source()
+    except UserError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise SettingError(
+            "dataset", f"{name!r}, which raises {raised(error)}", expected
+        ) from error

@@ -3,38 +3,48 @@
 import dataclasses
 import hashlib
 
-import flax.struct
+import jax
 import numpy as np
+from flax import struct
 from scipy.optimize import brentq
 
 from metanet.core import UserError, require
 
 _STEEPEST = 20.0  # of the exponents that are tried for a shift
+ROWS = 10  # samples of the smallest dataset, so that every table has one
+Array = np.ndarray | jax.Array
 
 
-@flax.struct.dataclass
-class Table:
-    """One split, or a sample of it; a pytree.
+class Table(struct.PyTreeNode):
+    """One split, or a sample of it; a pytree of arrays on the host or a device.
 
-    x: [rows, features] float32, standardised. y: [rows] int32, the class. group: [rows] int32.
-    weight: [rows] float32 with mean 1, what a row counts in means over the data: 1 unless rows were
-    sampled unevenly. n_groups: how many groups there are, static.
+    Attributes:
+      x: [rows, features] float32, standardised.
+      y: [rows] int32, the class.
+      group: [rows] int32, the protected attribute.
+      weight: [rows] float32 with mean 1, the factor of a row in means over the data: 1 unless rows
+        were sampled unevenly.
+      n_groups: the number of groups; static.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray
-    n_groups: int = flax.struct.field(pytree_node=False)
+    x: Array
+    y: Array
+    group: Array
+    weight: Array
+    n_groups: int = struct.field(pytree_node=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Raw:
     """A dataset as published: categories are integer codes, nothing is scaled or split.
 
-    x: [rows, features] float64. y: [rows] int, an index into `classes`. groups: the possible
-    protected attributes by name, each [rows] int from 0; the first is the default. {}: all rows are
-    of one group.
+    Attributes:
+      name: a label.
+      x: [rows, features] float64.
+      y: [rows] int, an index into `classes`.
+      groups: the possible protected attributes by name, each [rows] int from 0; the first is the
+        default. {}: all rows are of one group.
+      features, classes: their names.
     """
 
     name: str
@@ -49,10 +59,13 @@ class Raw:
 class TabularData:
     """A dataset with one protected attribute, in four disjoint tables.
 
-    Target MLPs are trained on `train`, the editor on `edit`; `select` chooses among editors and
-    `test` is for reporting only. group: the attribute's name, None where there is none. digest: of
-    the content, 12 hexadecimal digits.
-    mean, std: [features] float64, of `train` before it was standardised.
+    Attributes:
+      name, features, classes: see `Raw`.
+      group: the attribute's name, or None.
+      digest: of the content, 12 hexadecimal digits.
+      mean, std: [features] float64, of `train` before it was standardised.
+      train: for target MLPs;  edit: for editors and other methods.
+      select: for the choice of settings;  test: for reports only.
     """
 
     name: str
@@ -81,25 +94,28 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
 
     The rows of each table depend on the seed and the number of rows alone, not on the group. All
     tables are standardised with the mean and standard deviation of `train`; a constant column
-    becomes 0. group: None is the first protected attribute, or one group of all rows where there is
-    none. Raises UserError if `raw` has no such group or the seed is negative.
+    becomes 0.
+
+    Args:
+      group: None is the first protected attribute, or one group of all rows without any.
+
+    Raises:
+      UserError: `raw` has no such group, its arrays do not fit, or the seed is negative.
     """
+    _check(raw)
     if group is None:
         group = next(iter(raw.groups), None)
-    elif group not in raw.groups:
-        known = ", ".join(raw.groups) or "none"
-        raise UserError(
-            f"config key group: found {group!r}, but {raw.name} has {known}; choose one of them"
-        )
-    if seed < 0:
-        raise UserError(f"config key seed: found {seed}, expected 0 or more; choose another")
+    else:
+        known = f"{group!r}, but {raw.name} has {', '.join(raw.groups) or 'none'}"
+        require(group in raw.groups, "group", known, "one of them")
+    require(seed >= 0, "seed", seed, "0 or more")
     rows = len(raw.y)
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.split(order, [rows * 6 // 10, rows * 7 // 10, rows * 8 // 10])
     member = raw.groups[group] if group else np.zeros(rows, np.int64)
     x_train = raw.x[parts[0]]
     mean = x_train.mean(axis=0)
-    # The computed deviation of a constant column can be a rounding error instead of 0.
+    # The computed standard deviation of a constant column can be a rounding error instead of 0.
     std = np.where(np.ptp(x_train, axis=0) == 0, 1.0, x_train.std(axis=0))
     train, edit, select, test = (
         Table(
@@ -126,8 +142,37 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
     )
 
 
+def _check(raw: Raw) -> None:
+    """Raises UserError unless the arrays of `raw` have its shapes and types."""
+
+    def expect(ok: bool, what: str, found, expected: str) -> None:
+        if not ok:
+            raise UserError(f"dataset {raw.name}: found {what} {found}, expected {expected}")
+
+    arrays = {"x": raw.x, "y": raw.y, **raw.groups}
+    for what, values in arrays.items():
+        kind = type(values).__name__
+        expect(isinstance(values, np.ndarray), what, f"of type {kind}", "a numpy array")
+    rows, width = raw.y.size, len(raw.features)
+    shape = f"({rows}, {width}), samples by features"
+    expect(np.shape(raw.x) == (rows, width), "x of shape", np.shape(raw.x), shape)
+    expect(rows >= ROWS, "samples:", rows, f"at least {ROWS}")
+    expect(np.issubdtype(raw.x.dtype, np.number), "x of type", raw.x.dtype, "numbers")
+    expect(bool(np.isfinite(raw.x).all()), "x", "that is not finite", "finite numbers")
+    for what, names in (("features", raw.features), ("classes", raw.classes)):
+        ok = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+        expect(ok, what, names, "text, every name once")
+    expect(len(raw.classes) >= 2, "classes", raw.classes, "two or more")
+    del arrays["x"]
+    for what, codes in arrays.items():
+        below = len(raw.classes) if what == "y" else rows
+        ok = np.shape(codes) == (rows,) and np.issubdtype(codes.dtype, np.integer)
+        ok = ok and 0 <= codes.min() and codes.max() < below
+        expect(ok, what, "of other numbers", f"{rows} whole numbers from 0, below {below}")
+
+
 def _digest(raw: Raw, member: np.ndarray) -> str:
-    """A short name for the content: values, labels, groups and names."""
+    """A short name for the content (values, labels, groups, names): 12 hexadecimal digits."""
     content = hashlib.sha256(repr((raw.features, raw.classes)).encode())
     for values in (raw.x.astype(np.float64), raw.y.astype(np.int64), member.astype(np.int64)):
         content.update(np.ascontiguousarray(values).tobytes())
@@ -141,12 +186,12 @@ def covariate_shift(table: Table, column: int, mean_shift: float, seed: int) -> 
     deviations): covariate shift, in which p(y, group | x) stays.
 
     Raises:
-      UserError: no weights move it so far.
+      SettingError: no weights move it so far.
     """
-    x = table.x[:, column].astype(np.float64)
+    x = np.asarray(table.x[:, column], np.float64)  # [rows]
 
     def weights(c):
-        unscaled = np.exp(c * x - (c * x).max())
+        unscaled = np.exp(c * x - (c * x).max())  # the largest is 1, whatever c
         return unscaled / unscaled.sum()
 
     def excess(c):
@@ -154,10 +199,8 @@ def covariate_shift(table: Table, column: int, mean_shift: float, seed: int) -> 
 
     ends = [excess(-_STEEPEST), excess(_STEEPEST)]
     reach = f"{ends[0] + mean_shift:.2f} to {ends[1] + mean_shift:.2f}, which weights reach"
-    require(ends[0] <= 0 <= ends[1], "shifts", f"a mean shift of {mean_shift}", reach)
+    require(ends[0] <= 0 <= ends[1], "mean_shift", mean_shift, reach)
     c = brentq(excess, -_STEEPEST, _STEEPEST)
     rng = np.random.default_rng([seed, 4])
     rows = rng.choice(len(table.y), len(table.y), p=weights(c))
-    return Table(
-        *(leaf[rows] for leaf in (table.x, table.y, table.group, table.weight)), table.n_groups
-    )
+    return jax.tree.map(lambda leaf: leaf[rows], table)

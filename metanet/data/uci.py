@@ -31,7 +31,7 @@ SHA256 = {
     "adult/adult.test": "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
     "bank/bank-full.csv": "d1513ec63b385506f7cfce9f2c5caa9fe99e7ba4e8c3fa264b3aaf0f849ed32d",
 }
-# Where a file is in its dataset's archive; bank's is in an archive within the archive.
+# The path of a file in its dataset's archive; bank's is in an archive within the archive.
 MEMBERS = {
     "adult/adult.data": ("adult.data",),
     "adult/adult.test": ("adult.test",),
@@ -62,8 +62,10 @@ ADULT_COLUMNS = (
 def adult() -> Raw:
     """Adult: 48,842 people (both published parts), 14 features, class 1 earns above 50K.
 
-    Groups: sex (Female, Male), white (0, 1) and race (five, in alphabetical order). Raises
-    UserError if a file is neither on disk nor to be downloaded, or is not the published one.
+    Groups: sex (Female, Male), white (0, 1) and race (five, in alphabetical order).
+
+    Raises:
+      UserError: a file is neither on disk nor to be downloaded, or is not the published one.
     """
     data, test = _files("adult", "adult/adult.data", "adult/adult.test")
     return parse_adult(data, test)
@@ -72,8 +74,10 @@ def adult() -> Raw:
 def bank() -> Raw:
     """Bank Marketing: 45,211 calls, 16 features, class 1 made a deposit.
 
-    Groups: age_25_59 (0, 1: 25 <= age < 60) and marital (divorced, married, single). Raises
-    UserError if the file is neither on disk nor to be downloaded, or is not the published one.
+    Groups: age_25_59 (0, 1: 25 <= age < 60) and marital (divorced, married, single).
+
+    Raises:
+      UserError: the file is neither on disk nor to be downloaded, or is not the published one.
     """
     (data,) = _files("bank", "bank/bank-full.csv")
     return parse_bank(data)
@@ -124,7 +128,7 @@ def _raw(
         x=np.stack([_codes(frame[column]) for column in frame], axis=1).astype(np.float64),
         y=positive.to_numpy(np.int64),
         groups=groups,
-        features=tuple(frame),
+        features=tuple(map(str, frame.columns)),
         classes=classes,
     )
 
@@ -137,7 +141,7 @@ def _codes(column: pd.Series) -> np.ndarray:
 
 
 def _files(dataset: str, *names: str) -> list[bytes]:
-    """The verified bytes of the named files, after a download of those which are absent."""
+    """The verified bytes of the named files, after a download of those that are absent."""
     # An empty METANET_DATA counts as unset.
     root = pathlib.Path(os.environ.get("METANET_DATA") or "~/.cache/metanet").expanduser()
     absent = [name for name in names if not os.path.lexists(root / name)]

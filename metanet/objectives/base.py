@@ -1,30 +1,31 @@
-"""What an objective sees, and how a config names one.
+"""Objectives: the view of an edit that they are functions of, and their names in a config.
 
 An objective is a pure function `objective(view: EditView) -> scalar`, to be minimised. Write it for
-one edit; vmap, batching and sharding happen outside. Hyperparameters are keyword arguments that a
-config binds with functools.partial. Nothing has to be registered: a config names any importable
-function by its dotted path. Its attribute `label`, if it has one, names its axis in pictures.
+one edit; vmap, batching and sharding happen outside. Nothing has to be registered: a config names
+any importable function by its dotted path. Its attribute `label`, if it has one, names its axis in
+pictures (see `labelled`).
 """
 
 import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 import metanet.objectives
-from metanet import dotted
+from metanet.core import require
 from metanet.data.tabular import Table
+from metanet.dotted import resolve_function
 from metanet.editor.edits import Edit
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 
 
-@struct.dataclass
-class EditView:
+class EditView(struct.PyTreeNode):
     """One edit, as an objective sees it.
 
     The relaxation is in the view, not in the objective: in training, masks are straight-through and
@@ -51,6 +52,17 @@ class EditView:
 
 
 Objective = Callable[[EditView], jax.Array]
+F = TypeVar("F", bound=Callable)
+
+
+def labelled(text: str) -> Callable[[F], F]:
+    """A decorator of objectives: `text` is the label of their axis, as the attribute `label`."""
+
+    def decorate(objective: F) -> F:
+        vars(objective)["label"] = text
+        return objective
+
+    return decorate
 
 
 def view_of(
@@ -62,11 +74,14 @@ def view_of(
 ) -> EditView:
     """The view of one edit (an Edit without its leading axis) on `batch`.
 
-    `decide` turns logits into decisions. `logits_before` is computed where it is not given.
+    Args:
+      decide: turns logits [rows, classes] into decisions [rows, classes].
+      logits_before: of the unedited model, [rows, classes]; computed where they are not given.
     """
+    x = jnp.asarray(batch.x)
     if logits_before is None:
-        logits_before = apply_rows(template, edit.before, batch.x)
-    logits_after = apply_rows(template, edit.after, batch.x)
+        logits_before = apply_rows(template, edit.before, x)
+    logits_after = apply_rows(template, edit.after, x)
     return EditView(
         before=edit.before,
         after=edit.after,
@@ -81,13 +96,12 @@ def view_of(
 
 def known_objectives() -> list[str]:
     """The dotted paths of the objectives that come with metanet."""
-    names = []
+    names: list[str] = []
     for module in pkgutil.iter_modules(metanet.objectives.__path__, "metanet.objectives."):
         if module.name != __name__:
-            found = vars(importlib.import_module(module.name)).items()
             names += [
                 f"{module.name}.{name}"
-                for name, value in found
+                for name, value in vars(importlib.import_module(module.name)).items()
                 if not name.startswith("_")
                 and getattr(value, "__module__", None) == module.name
                 and getattr(value, "__annotations__", {}).get("view") is EditView
@@ -107,7 +121,7 @@ def resolve(requirement: str | tuple[str, ...]) -> Objective:
     Several paths make one objective whose value is the vector of theirs, [requirements].
 
     Raises:
-      UserError: there is no such function; the message lists metanet's own.
+      SettingError: there is no such function; the message lists metanet's own.
     """
     if isinstance(requirement, str):
         return _resolve_one(requirement)
@@ -116,17 +130,23 @@ def resolve(requirement: str | tuple[str, ...]) -> Objective:
 
 
 def labels_of(requirement: str | tuple[str, ...]) -> tuple[str, ...]:
-    """What the axes of a requirement's values say, one label for each path.
+    """The axes' labels of a requirement's values, one for each path.
 
     An objective carries its own as the attribute `label`; without one it is the function's name.
+
+    Raises:
+      SettingError: there is no such function, or its label is not text in one line.
     """
-    found = []
+    labels = []
     for path in paths_of(requirement):
         name = path.rpartition(".")[2].replace("_", " ")
-        found.append(str(getattr(_resolve_one(path), "label", name)))
-    return tuple(found)
+        label = getattr(_resolve_one(path), "label", name)
+        ok = isinstance(label, str) and label.isprintable() and bool(label)
+        require(ok, "requirement", f"{path!r} with label {label!r}", "a label of one line of text")
+        labels.append(label)
+    return tuple(labels)
 
 
 def _resolve_one(path: str) -> Objective:
     known = f"a function of an EditView, for example one of {', '.join(known_objectives())}"
-    return dotted.resolve(path, "requirement", known)
+    return resolve_function(path, "requirement", known, 1)

@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metanet.core import UserError
+from metanet.core import SettingError, raised, require
 from metanet.data.tabular import TabularData
 from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template
-from metanet.objectives.base import Objective, paths_of, view_of
+from metanet.objectives.base import EditView, Objective, paths_of, view_of
 
-ROWS = 256
+ROWS = 256  # of the `edit` data
 
 
 def check_requirement(
@@ -21,26 +21,26 @@ def check_requirement(
     """Evaluates the requirement on a random edit of a random MLP, on rows of `data`.
 
     Raises:
-      UserError: it is not a function of an EditView, or its value is not one number that is finite
-        and not negative for each path. Hypervolumes are measured from 0.
+      SettingError: it is not a function of an EditView, or its value is not one number that is
+        finite and not negative for each path. Hypervolumes are measured from 0.
     """
     view = _random_view(data)
     try:
         value = np.asarray(objective(view))
     except Exception as error:  # a user's function may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(f"config key requirement: found {requirement!r}, which raises {reason}, "
-                        "expected a function of an EditView") from error  # fmt: skip
-    shape = () if isinstance(requirement, str) else (len(paths_of(requirement)),)
-    numeric = np.issubdtype(value.dtype, np.number) or value.dtype == jnp.bfloat16
-    if value.shape != shape or not numeric or not (np.isfinite(value) & (value >= 0)).all():
-        raise UserError(
-            f"config key requirement: found {requirement!r} = {value.tolist()} for a random edit, "
-            f"expected {'a number' if shape == () else f'{shape[0]} numbers'}, 0 or more"
-        )
+        found = f"{requirement!r}, which raises {raised(error)}"
+        raise SettingError("requirement", found, "a function of an EditView") from error
+    count = len(paths_of(requirement))
+    shape: tuple[int, ...] = () if isinstance(requirement, str) else (count,)
+    real = np.issubdtype(value.dtype, np.floating) or np.issubdtype(value.dtype, np.integer)
+    numeric = real or value.dtype == jnp.bfloat16
+    ok = value.shape == shape and numeric and bool((np.isfinite(value) & (value >= 0)).all())
+    found = f"{requirement!r} = {value.tolist()} for a random edit"
+    expected = "a number" if isinstance(requirement, str) else f"{count} numbers"
+    require(ok, "requirement", found, f"{expected}, 0 or more")
 
 
-def _random_view(data: TabularData):
+def _random_view(data: TabularData) -> EditView:
     """An edit that keeps about half of everything of an MLP with one hidden layer."""
     template = Template(data.n_features, 1, TILE, data.n_classes)
     sources, targets = template.n_sources * TILE, template.n_targets * TILE

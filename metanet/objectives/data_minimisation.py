@@ -2,12 +2,10 @@
 
 import jax
 
-from metanet.objectives.base import EditView
+from metanet.objectives.base import EditView, labelled
 
 
+@labelled("input features kept (fraction of all features)")
 def inputs_kept(view: EditView) -> jax.Array:
-    """The fraction of input features that the edited model may read."""
+    """The fraction of input features that the edited model may read (eq. 4): [] float32, 0 to 1."""
     return view.input_keep.mean()
-
-
-inputs_kept.label = "input features kept (fraction of all features)"

@@ -9,50 +9,56 @@ rate and takes no part in a comparison; where fewer than two groups have a rate,
 import jax
 import jax.numpy as jnp
 
-from metanet.objectives.base import EditView
+from metanet.objectives.base import EditView, labelled
 
 
 def _gap(decisions: jax.Array, members: jax.Array, view: EditView) -> jax.Array:
-    """The largest difference between two groups' mean decision, by class: [classes].
+    """The largest difference between two groups' mean decision, by class: [classes] float32.
 
-    decisions: [rows, classes];  members: [rows, classes], 1 where a row counts for a class.
+    Args:
+      decisions: [rows, classes].
+      members: [rows, classes], 1 where a row counts for a class.
     """
-    group = view.batch.weight[:, None] * jax.nn.one_hot(view.batch.group, view.batch.n_groups)
-    count = jnp.einsum("bc,bg->cg", members, group)
+    one_hot = jax.nn.one_hot(view.batch.group, view.batch.n_groups)  # [rows, groups]
+    group = view.batch.weight[:, None] * one_hot
+    count = jnp.einsum("bc,bg->cg", members, group)  # [classes, groups], the weight of a cell
     total = jnp.einsum("bc,bg->cg", decisions * members, group)
+    # Cells without rows are divided by 1, not 0: the gradient of the branch that `where` does not
+    # take would still be NaN.
     rate = total / jnp.where(count > 0, count, 1.0)
-    highest = jnp.where(count > 0, rate, -jnp.inf).max(-1)
+    highest = jnp.where(count > 0, rate, -jnp.inf).max(-1)  # [classes]
     lowest = jnp.where(count > 0, rate, jnp.inf).min(-1)
     return jnp.where((count > 0).any(-1), highest - lowest, 0.0)
 
 
+@labelled("equalised odds difference (0 to 1)")
 def equalised_odds(view: EditView) -> jax.Array:
-    """Equalised odds difference (eq. 9): the largest gap of true or false positive rates.
+    """Equalised odds difference (eq. 9): [] float32.
 
-    The maximum over pairs of groups and, with more than two classes, over one-vs-rest classes. On
-    hard decisions it equals `fairlearn.metrics.equalized_odds_difference`.
+    The largest gap of true or of false positive rates: the maximum over pairs of groups and, with
+    more than two classes, over one-vs-rest classes. On hard decisions it equals
+    `fairlearn.metrics.equalized_odds_difference`.
     """
-    label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])
+    label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])  # [rows, classes]
     true_positive = _gap(view.decisions, label, view)
     false_positive = _gap(view.decisions, 1.0 - label, view)
     return jnp.maximum(true_positive, false_positive).max()
 
 
-equalised_odds.label = "equalised odds difference (0 to 1)"
-
-
+@labelled("equal opportunity difference (0 to 1)")
 def equal_opportunity(view: EditView) -> jax.Array:
-    """The largest gap of the last class's true positive rate (Hardt, Price and Srebro 2016)."""
-    label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])
+    """Equal opportunity difference (Hardt, Price and Srebro 2016): [] float32.
+
+    The largest gap between groups of the last class's true positive rate.
+    """
+    label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])  # [rows, classes]
     return _gap(view.decisions, label, view)[-1]
 
 
-equal_opportunity.label = "equal opportunity difference (0 to 1)"
-
-
+@labelled("demographic parity difference (0 to 1)")
 def demographic_parity(view: EditView) -> jax.Array:
-    """The largest gap between groups in how often a class is decided on, over all classes."""
+    """Demographic parity difference (Kamiran and Calders 2009): [] float32.
+
+    The largest gap between groups in the rate of decisions for a class, over all classes.
+    """
     return _gap(view.decisions, jnp.ones_like(view.decisions), view).max()
-
-
-demographic_parity.label = "demographic parity difference (0 to 1)"

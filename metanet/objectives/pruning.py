@@ -2,12 +2,13 @@
 
 import jax
 
-from metanet.objectives.base import EditView
+from metanet.objectives.base import EditView, labelled
 
 
+@labelled("weights kept (fraction of all weights)")
 def weights_kept(view: EditView) -> jax.Array:
-    """The fraction of weights that are kept, skip connections included; biases do not count."""
+    """The fraction of weights that are kept (eq. 10): [] float32 from 0 to 1.
+
+    Weights of skip connections count, biases do not.
+    """
     return view.keep.sum() / view.before.edge.sum()
-
-
-weights_kept.label = "weights kept (fraction of all weights)"

@@ -18,7 +18,7 @@ _TRAINED = "seconds.json"
 
 @contextlib.contextmanager
 def clocked(folder: pathlib.Path, phase: str) -> Iterator[None]:
-    """Adds the block's wall seconds to the phase's in wall_seconds.json, over all resumed runs."""
+    """A block whose wall seconds add to the phase's in wall_seconds.json, over all resumed runs."""
     start = time.monotonic()
     try:
         yield
@@ -31,7 +31,7 @@ def clocked(folder: pathlib.Path, phase: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def clocked_once(folder: pathlib.Path, steps: int) -> Iterator[None]:
-    """Adds the block's wall seconds to seconds.json of an editor, unless it is trained already.
+    """A block whose wall seconds add to seconds.json of an editor, unless it is trained already.
 
     Runs that share the editor load it, which is not its training time.
     """
@@ -58,7 +58,7 @@ def record(folder: pathlib.Path, phase: str, seconds: float) -> None:
 
 
 def wall_seconds(folder: pathlib.Path) -> dict[str, float]:
-    """What wall_seconds.json says so far, by phase."""
+    """The content of wall_seconds.json so far, by phase."""
     path = folder / _FILE
     return read_json(path) if path.exists() else {}
 

@@ -4,16 +4,19 @@ import dataclasses
 from typing import Any
 
 from metanet.core import require
-from metanet.dotted import resolve
 from metanet.editor.model import EditorConfig
 from metanet.mlp.online import OnlineConfig
-from metanet.mlp.sampling import PopulationConfig
+from metanet.mlp.sampling import PopulationConfig, split_bounds
 from metanet.objectives.base import labels_of, paths_of
+from metanet.pipeline.names import check_names, predicate
+from metanet.settings import verify
 from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
 
 EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
 MAIN_CURVES = 6  # a figure with more is not read
-SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number to the seed
+SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number, below 1000, to the seed
+LAMBDAS = 1000  # of one requirement
+PHASES = ("population", "evaluation")  # whose seconds are kept beside those of editors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +47,14 @@ class EditorPlan:
     checkpoint_every: int = 500
 
     def __post_init__(self):
-        for key in ("seeds", "checkpoint_every"):
-            value = getattr(self, key)
-            require(value >= 1, f"editor.{key}", value, "at least 1")
+        require(1 <= self.seeds <= 1000, "editor.seeds", self.seeds, "1 to 1000")
+        every = self.checkpoint_every
+        require(every >= 1, "editor.checkpoint_every", every, "at least 1")
         require(self.rows >= 0, "editor.rows", self.rows, "0 for all rows, or a number of rows")
         fraction = "a fraction above 0, at most 1"
         require(0 < self.share <= 1, "editor.share", self.share, fraction)
         if self.unseen is not None:
-            resolve(self.unseen, "editor.unseen", "a predicate of a spec")
+            predicate(self.unseen, "editor.unseen")
         ready = self.unseen is not None or not self.control
         require(
             ready, "editor.control", True, "editor.unseen, whose number of experiments it takes"
@@ -60,6 +63,8 @@ class EditorPlan:
         plain = self.editor.mask in ("none", "edges") and self.editor.probe is None
         expected = "an editor without probes and masks of inputs"
         require(not self.datasets or plain, "editor.datasets", self.datasets, expected)
+        once = len(set(self.datasets)) == len(self.datasets)
+        require(once, "editor.datasets", self.datasets, "every dataset once")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +85,7 @@ class RecipeConfig:
 
     def __post_init__(self):
         ok = self.seeds is None or self.seeds >= 1
-        require(ok, "recipes.seeds", self.seeds, "at least 1, or None")
+        require(ok, "seeds", self.seeds, "at least 1, or None")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,19 +129,22 @@ class EvaluationConfig:
     subsets: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        for key in ("n_lambdas", "validation_models", "test_models", "batch_size"):
+        for key in ("validation_models", "test_models", "batch_size"):
             value = getattr(self, key)
             require(value >= 1, f"evaluation.{key}", value, "at least 1")
+        count, expected = self.n_lambdas, f"1 to {LAMBDAS}"
+        require(1 <= count <= LAMBDAS, "evaluation.n_lambdas", count, expected)
         inside = bool(self.fractions) and all(0 < one <= 1 for one in self.fractions)
         expected = "fractions above 0, at most 1"
         require(inside, "evaluation.fractions", self.fractions, expected)
         positive = all(value > 0 for value in self.reference_point)
         require(positive, "evaluation.reference_point", self.reference_point, "positive numbers")
-        few = len(self.main_methods) <= MAIN_CURVES
-        expected = f"at most {MAIN_CURVES} methods"
-        require(few, "evaluation.main_methods", self.main_methods, expected)
+        names = self.main_methods
+        few = len(set(names)) == len(names) <= MAIN_CURVES
+        expected = f"at most {MAIN_CURVES} methods, every one once"
+        require(few, "evaluation.main_methods", names, expected)
         for name, path in self.subsets.items():
-            resolve(path, f"evaluation.subsets.{name}", "a predicate of a spec")
+            predicate(path, f"evaluation.subsets.{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,33 +182,40 @@ class ExperimentConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self):
+        verify(self)
         require(0 <= self.seed < SEEDS, "seed", self.seed, f"0 to {SEEDS - 1}")
         labels_of(self.requirement)  # which resolves them
         _check_range(self.requirement, self.lambda_range)
+        datasets = (self.dataset, *self.other_datasets)
+        once = len(set(datasets)) == len(datasets)
+        require(once, "other_datasets", self.other_datasets, "every dataset once")
         count = len(paths_of(self.requirement)) + 1
         box = self.evaluation.reference_point
         expected = f"{count} numbers: for every requirement, and JSD"
         require(len(box) == count, "evaluation.reference_point", box, expected)
-        require(count == 2 or not self.levels, "levels", self.levels, "one requirement")
+        levels, reported = self.levels, self.evaluation.report_levels
+        require(count == 2 or not levels, "levels", levels, "one requirement")
+        require(count == 2 or not reported, "evaluation.report_levels", reported, "one requirement")
+        self._check_names()
+        for name, plan in self.editors.items():
+            self._check_plan(name, plan)
+
+    def _check_names(self) -> None:
         names = self.method_names
         require(bool(names), "methods", names, "names of editors or recipes")
         require(len(set(names)) == len(names), "methods", names, "every name once")
         for name in names:
             known = f"some of {', '.join((*self.editors, *self.recipes))}"
             require(name in self.editors or name in self.recipes, "methods", name, known)
-        folders = {}
-        for name in names:
-            other = folders.setdefault(slug(name), name)
-            require(other == name, "methods", name, f"another name: its folder is that of {other}")
-        for name in self.evaluation.main_methods:
-            known = f"some of {', '.join(names)}"
-            require(name in names, "evaluation.main_methods", name, known)
-        for name, plan in self.editors.items():
-            self._check_plan(name, plan)
-        for name in names:
             for editor in self.recipe(name).editors:
                 known = f"some of {', '.join(self.editors)}"
                 require(editor in self.editors, f"recipes.{name}.editors", editor, known)
+        check_names(names, "methods")
+        check_names(self.used_editors, "editors", taken=PHASES)
+        check_names(self.shifts, "shifts", taken=("validation", "test"))
+        for name in self.evaluation.main_methods:
+            known = f"some of {', '.join(names)}"
+            require(name in names, "evaluation.main_methods", name, known)
 
     @property
     def method_names(self) -> tuple[str, ...]:
@@ -228,10 +243,15 @@ class ExperimentConfig:
     def _check_plan(self, name: str, plan: EditorPlan) -> None:
         requirement = self.requirement_of(plan)
         labels_of(requirement)
+        alone = len(paths_of(requirement)) == 1
+        require(alone or not self.levels, "levels", self.levels, f"one requirement of {name}")
         _check_range(requirement, plan.training.lambda_range)
         known = (self.dataset, *self.other_datasets)
         ready = set(plan.datasets) <= set(known)
         require(ready, "editor.datasets", plan.datasets, f"some of {', '.join(known)}")
+        trained = split_bounds(self.population)[0]
+        expected = f"enough for one of the {trained} experiments of the training split"
+        require(round(plan.share * trained) >= 1, "editor.share", plan.share, expected)
         if self.population.mode == "online":
             plain = not plan.datasets and plan.editor.probe is None and plan.unseen is None
             expected = "editors without probe, datasets, share and unseen"
@@ -243,8 +263,3 @@ def _check_range(requirement, lambda_range) -> None:
     count = len(paths_of(requirement))
     ok = len(lambda_pairs(lambda_range)) == count
     require(ok, "lambda_range", lambda_range, f"{count} of (low, high)")
-
-
-def slug(name: str) -> str:
-    """The folder of the method or editor called `name`."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())

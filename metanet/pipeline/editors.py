@@ -10,7 +10,8 @@ from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
 from metanet.pipeline.clock import clocked_once, record, trained_seconds
-from metanet.pipeline.config import EditorPlan, slug
+from metanet.pipeline.config import EditorPlan
+from metanet.pipeline.names import slug
 from metanet.pipeline.testbed import Testbed, never
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 
@@ -24,7 +25,7 @@ def train_editors(
     store: pathlib.Path | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> dict[str, list[TrainedEditor]]:
-    """The editors that the experiment's methods use, of each one per seed.
+    """The editors that the experiment's methods use, by name, one for every seed.
 
     Their checkpoints are in `folder`/checkpoints, or in `store`, by their settings.
 
@@ -50,7 +51,7 @@ def _sources(testbed: Testbed, plan: EditorPlan) -> tuple[str, ...]:
 
 
 def _identity(testbed: Testbed, plan: EditorPlan) -> dict:
-    """What an editor is trained on, flat, for JSON."""
+    """The models and data that an editor is trained on, flat, for JSON."""
     chosen = {key: getattr(plan, key) for key in ("share", "unseen", "control", "rows")}
     chosen |= {"datasets": _sources(testbed, plan)}
     return testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}

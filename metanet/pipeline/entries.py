@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from metanet.dotted import resolve
 from metanet.evaluation.levels import best, solve
 from metanet.evaluation.method import Method
 from metanet.evaluation.pareto import hypervolume, mixed_hypervolume
 from metanet.evaluation.sweep import Sweep
 from metanet.mlp.population import STAGES
+from metanet.pipeline.names import predicate
 from metanet.pipeline.testbed import Testbed
 
 
@@ -36,7 +36,7 @@ def evaluate_seed(testbed: Testbed, method: Method) -> dict:
 
 
 def summary(entry: dict) -> dict:
-    """What results.json says of one of several seeds."""
+    """The part of an entry that results.json has of one of several seeds."""
     front = [{key: point[key] for key in ("requirement", "jsd")} for point in entry["front"]]
     volumes = {key: entry[key] for key in ("hypervolume", "mixture_hypervolume")}
     return volumes | {"front": front}
@@ -49,10 +49,10 @@ def _chosen(testbed: Testbed, method: Method) -> tuple[Sweep, np.ndarray]:
 
 
 def _reported(testbed: Testbed, method: Method, chosen: np.ndarray, split: str) -> dict:
-    """The front of the settings `chosen` and its hypervolumes, on what `split` names."""
+    """The front of the settings `chosen` [front] and its hypervolumes, on the models of `split`."""
     ids, table = testbed.split(split)
     sweep = method.sweep(ids, table, chosen)
-    apart = testbed.constant[ids]
+    apart = testbed.constant[ids]  # [M] bool
     groups = _groups(testbed, ids)
     points = [
         _point(sweep, i, groups, apart) | {"setting": method.settings[index]}
@@ -60,8 +60,8 @@ def _reported(testbed: Testbed, method: Method, chosen: np.ndarray, split: str) 
         if not np.isnan(sweep.jsd[i, ~apart]).all()
     ]
     reference = testbed.experiment.evaluation.reference_point
-    means = [np.append(point["requirement"], point["jsd"]) for point in points]
-    means = np.reshape(means, (-1, len(reference)))
+    rows = [np.append(point["requirement"], point["jsd"]) for point in points]
+    means = np.reshape(rows, (-1, len(reference)))  # [front, objectives]
     mixed = mixed_hypervolume(means, reference) if len(reference) == 2 else None
     return {
         "front": points,
@@ -71,7 +71,7 @@ def _reported(testbed: Testbed, method: Method, chosen: np.ndarray, split: str) 
 
 
 def _groups(testbed: Testbed, ids: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Which of the models `ids` belong to each stage of training, and subset of specs: [M] bool."""
+    """Masks [M] bool of the models `ids` in each stage of training, and in each subset of specs."""
     stage = testbed.population.table["stage"].to_numpy()[ids]
     groups = {"by_stage": {name: stage == name for name in STAGES}}
     subsets = testbed.experiment.evaluation.subsets
@@ -79,19 +79,22 @@ def _groups(testbed: Testbed, ids: np.ndarray) -> dict[str, dict[str, np.ndarray
         specs = testbed.specs(ids)
         groups["by_subset"] = {}
         for name, path in subsets.items():
-            member = resolve(path, f"evaluation.subsets.{name}", "a predicate of a spec")
+            member = predicate(path, f"evaluation.subsets.{name}")
             groups["by_subset"][name] = np.array([bool(member(spec)) for spec in specs])
     return groups
 
 
 def _over_models(reduce, values: np.ndarray):
-    """reduce over the models with a result, [models] or [models, requirements]; None without."""
+    """`reduce` over the models with a result, [M] or [M, requirements]; None if none has one."""
     values = values[~np.isnan(values).any(axis=tuple(range(1, values.ndim)))]
     return reduce(values, axis=0).tolist() if len(values) else None
 
 
 def _seconds_per_model(testbed: Testbed, method: Method, chosen: np.ndarray) -> float | None:
-    """Warm, at the middle setting, batches of test models; experiments.timing does it well."""
+    """Warm wall seconds at the middle setting, of batches of test models; None without a front.
+
+    In passing: experiments.timing times all methods alike.
+    """
     if not len(chosen):
         return None
     ids = testbed.split("test")[0]
@@ -99,7 +102,7 @@ def _seconds_per_model(testbed: Testbed, method: Method, chosen: np.ndarray) -> 
 
 
 def _point(test: Sweep, i: int, groups: dict, apart: np.ndarray) -> dict:
-    """Setting number i on the test models; those `apart` count in `all_models` only."""
+    """The setting with index `i` on the test models; those `apart` count in `all_models` only."""
     point = {}
     for name in ("requirement", "jsd"):
         values = getattr(test, name)[i]
@@ -128,10 +131,15 @@ def levels_reached(
       method: the editor, whose settings are lambdas within `lambda_range`.
 
     Returns:
-      Per level, on the test models and data, `requirement`, `jsd` (nats) and the share of models
-      that `meet` it: of the "family", one lambda found on validation models, and of the "model", a
-      lambda for each, found on the same models and the `select` data.
+      Per level, on the test models and data, `requirement`, `jsd` (nats) and the fraction of models
+      that `meet` it: of the "family", one lambda chosen on validation models, and of the "model", a
+      lambda for each, chosen on the same models and the `select` data.
+
+    Raises:
+      ValueError: the method's settings are not numbers.
     """
+    if method.sweep_values is None:
+        raise ValueError("method: found no sweep_values, expected settings that are numbers")
     grid = np.geomspace(*lambda_range, len(method.settings))
     sweep = method.sweep_values
 

@@ -1,16 +1,17 @@
-"""Evaluates an experiment's methods; what is done is kept and not done again."""
+"""Evaluates an experiment's methods; every method's entry is stored and computed once."""
 
 import functools
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
 
-from metanet.core import Stopped, match_settings, read_json, write_json
+from metanet.core import Stopped, match_settings, read_json, require, write_json
 from metanet.devices import forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.pipeline.config import EDITED, RecipeConfig, slug
+from metanet.pipeline.config import EDITED, RecipeConfig
 from metanet.pipeline.entries import evaluate, evaluate_seed, levels_reached, summary
+from metanet.pipeline.names import slug
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
@@ -39,9 +40,16 @@ def evaluate_methods(
 def make_method(
     testbed: Testbed, recipe: RecipeConfig, key: str, editors: Sequence[TrainedEditor]
 ) -> Method:
-    """The method of a recipe, with one trained editor for each that the recipe names."""
+    """The method of a recipe, with one trained editor for each that the recipe names.
+
+    Raises:
+      SettingError: see `recipes.bound`; or the recipe returns something else.
+    """
     function, options = bound(recipe, key)
-    return function(testbed, editors, **options)
+    method = function(testbed, editors, **options)
+    kind = f"{recipe.recipe!r}, which returns a {type(method).__name__}"
+    require(isinstance(method, Method), f"{key}.recipe", kind, "a function that returns a Method")
+    return method
 
 
 def _entry(testbed: Testbed, editors: dict[str, list[TrainedEditor]], name: str) -> dict:
@@ -78,7 +86,7 @@ def stored(
       UserError: a method's folder holds results of other settings.
       Stopped: `should_stop()` became true.
     """
-    entries = {}
+    entries: dict[str, dict] = {}
     for name in names:
         match_settings(folder / slug(name), settings_of(testbed, name) | (more or {}))
         path = entry_path(folder, name)
@@ -99,7 +107,7 @@ def entry_path(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def settings_of(testbed: Testbed, name: str) -> dict:
-    """Everything that the entry of the method called `name` depends on, flat, for JSON."""
+    """All settings that the entry of the method called `name` depends on, flat, for JSON."""
     experiment = testbed.experiment
     recipe = experiment.recipe(name)
     settings = testbed.identity | flat(recipe, "recipe") | flat(experiment.evaluation, "evaluation")

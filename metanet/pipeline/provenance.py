@@ -1,4 +1,4 @@
-"""Where results are from: command, commit, device, versions."""
+"""The provenance of results: command, commit, device, versions."""
 
 import pathlib
 import shlex
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def about_this_process(module: str | None = None) -> dict:
-    """What results.json says of the command and the machine.
+    """The part of results.json about the command and the machine.
 
     Args:
       module: the module that is run by `python -m`; None is a notebook or script.

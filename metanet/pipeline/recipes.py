@@ -1,21 +1,20 @@
-"""Recipes: how a config's methods become Methods.
+"""Recipes, by which a config's methods become Methods.
 
 A recipe is any function (testbed, editors, *, option=default, ...) -> Method, named by its dotted
 path. Its options are converted by their annotations: numbers, dataclasses from dicts, callables
-from dotted paths. What it cannot do it says in an attribute `check`, a function (experiment, plans,
-options) that raises UserError; `plans` are those of its editors.
+from dotted paths. What it cannot do it says in an attribute `check`, see `checked`.
 """
 
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from metanet.core import require
-from metanet.dotted import resolve
+from metanet.core import SettingError, raised, require
+from metanet.dotted import resolve_function
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.pipeline.config import ExperimentConfig, RecipeConfig
+from metanet.pipeline.config import EditorPlan, ExperimentConfig, RecipeConfig
 from metanet.settings import convert, refuse_unknown
 
 
@@ -27,17 +26,67 @@ class Recipe(Protocol):
         ...
 
 
-def bound(config: RecipeConfig, key: str) -> tuple[Callable, dict]:
+# check(experiment, plans of the recipe's editors, the recipe's config key, options) -> None; raises
+# UserError about what the recipe cannot do.
+Check = Callable[[ExperimentConfig, Sequence[EditorPlan], str, dict[str, Any]], None]
+F = TypeVar("F", bound=Callable)
+
+
+def checked(*checks: Check) -> Callable[[F], F]:
+    """A decorator of recipes: `check` is to call all of `checks`, before anything is trained."""
+
+    def check(experiment, plans, key, options):
+        for one in checks:
+            one(experiment, plans, key, options)
+
+    def decorate(recipe: F) -> F:
+        vars(recipe)["check"] = check
+        return recipe
+
+    return decorate
+
+
+def one_editor(
+    experiment: ExperimentConfig, plans: Sequence[EditorPlan], key: str, options: dict
+) -> None:
+    """The check of a recipe that takes one editor."""
+    require(len(plans) == 1, f"{key}.editors", f"{len(plans)} editors", "one")
+
+
+def no_editors(
+    experiment: ExperimentConfig, plans: Sequence[EditorPlan], key: str, options: dict
+) -> None:
+    """The check of a recipe that takes no editors."""
+    require(not plans, f"{key}.editors", f"{len(plans)} editors", "none: the recipe uses no editor")
+
+
+def counts(*names: str) -> Check:
+    """The check of options that are None or at least 1."""
+
+    def check(experiment, plans, key, options):
+        for name in names:
+            value = options.get(name)
+            require(value is None or value >= 1, f"{key}.{name}", value, "at least 1")
+
+    return check
+
+
+def bound(config: RecipeConfig, key: str) -> tuple[Callable[..., Method], dict[str, Any]]:
     """The recipe's function, and its options converted by the annotations of its parameters.
 
     Raises:
-      UserError: there is no such function, or an option is unknown, missing or of another type.
+      SettingError: there is no such function, or an option is unknown, missing or of another type.
     """
-    function = resolve(config.recipe, f"{key}.recipe", "a recipe")
+    expected = "a recipe: a function (testbed, editors, *, options) -> Method"
+    function = resolve_function(config.recipe, f"{key}.recipe", expected, 2, True)
     parameters = inspect.signature(function).parameters.values()
     known = {one.name: one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     refuse_unknown(config.options, known, key)
-    annotations = typing.get_type_hints(function)
+    try:
+        annotations = typing.get_type_hints(function)
+    except Exception as error:  # an annotation of a user's may not be one
+        found = f"{config.recipe!r}, whose annotations raise {raised(error)}"
+        raise SettingError(f"{key}.recipe", found, expected) from error
     for name, parameter in known.items():
         given = name in config.options or parameter.default is not inspect.Parameter.empty
         require(given, f"{key}.{name}", "nothing", f"an option of {config.recipe}")
@@ -52,15 +101,17 @@ def check_recipes(experiment: ExperimentConfig) -> None:
     """Refuses recipes that cannot run, before anything is trained; their options, used or not.
 
     Raises:
-      UserError: see `bound`; or what the own check of a recipe that is used says.
+      SettingError: see `bound`; or what the checks of a recipe that is used say.
     """
     options = {
         name: bound(config, f"recipes.{name}") for name, config in experiment.recipes.items()
     }
     for name in experiment.method_names:
-        config = experiment.recipe(name)
-        function, given = options.get(name) or bound(config, f"recipes.{name}")
+        config, key = experiment.recipe(name), f"recipes.{name}"
+        function, given = options.get(name) or bound(config, key)
+        alone = config.seeds is not None and not config.editors
+        require(not alone, f"{key}.seeds", config.seeds, "nothing: only editors have seeds")
         plans = [experiment.editors[editor] for editor in config.editors]
         check = getattr(function, "check", None)
         if check is not None:
-            check(experiment, plans, f"recipes.{name}", given)
+            check(experiment, plans, key, given)

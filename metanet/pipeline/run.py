@@ -1,7 +1,8 @@
 """Runs an experiment: population, editors, evaluation, report. Each phase resumes or is skipped."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from metanet import report
 from metanet.core import read_json, write_json
@@ -46,20 +47,20 @@ def run(
     editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
     with clocked(folder, "evaluation"):
         entries = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
-        found = results(testbed, entries)
+        content = results(testbed, entries)
     wait_for_all("results")
     if done:  # nothing was computed but the report
         about = done
         clock.reset(folder, seconds)
     phases = {"population": testbed.population.seconds} | wall_seconds(folder)
-    found |= {"wall_seconds": phases, **about}
+    content |= {"wall_seconds": phases, **about}
     write_json(folder / "config.json", {"config": settings, **about})
-    write_json(folder / "results.json", found)
-    report.write(found, folder)
-    return found
+    write_json(folder / "results.json", content)
+    report.write(content, folder)
+    return content
 
 
-def all_stored(folder: pathlib.Path, names) -> bool:
+def all_stored(folder: pathlib.Path, names: Iterable[str]) -> bool:
     """Whether `folder` has the entry of every method."""
     return all(entry_path(folder, name).exists() for name in names)
 
@@ -69,16 +70,16 @@ def finished(folder: pathlib.Path, settings: dict) -> dict | None:
     path = folder / "config.json"
     if not path.exists():
         return None
-    found = read_json(path)
-    return found if found.pop("config", None) == settings else None
+    stored = read_json(path)
+    return stored if stored.pop("config", None) == settings else None
 
 
 def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
-    """The content of results.json, except for what the command and the machine are."""
+    """The content of results.json, except for the command and the machine."""
     experiment, ids = testbed.experiment, testbed.split("test")[0]
     evaluation, names = experiment.evaluation, experiment.method_names
     kept = ids[~testbed.constant[ids]]
-    extra = {}
+    extra: dict[str, Any] = {}
     if evaluation.exclude_constant:
         floor = one_hot_floor(testbed.models, kept, testbed.data.test)
         extra |= {"constant_models": len(ids) - len(kept), "one_hot_floor": floor}

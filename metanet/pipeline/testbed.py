@@ -13,16 +13,16 @@ import numpy as np
 from metanet import data as datasets
 from metanet.core import Stopped, digest, require
 from metanet.data.tabular import Table, TabularData, covariate_shift
-from metanet.dotted import resolve as resolve_path
 from metanet.evaluation.postprocess import one_class
 from metanet.graphs.packing import Models, pack, pack_probes
 from metanet.mlp import population as populations
 from metanet.mlp.population import Population
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import Objective, resolve
-from metanet.objectives.check import check_requirement
+from metanet.pipeline.checks import check_data
 from metanet.pipeline.config import EditorPlan, ExperimentConfig
 from metanet.pipeline.recipes import check_recipes
+from metanet.pipeline.training_ids import training_ids
 from metanet.probes.rows import Points, ProbeConfig, points_of
 from metanet.probes.statistics import Probe
 from metanet.probes.store import probe_population
@@ -41,10 +41,14 @@ class Testbed:
     """Models, data and cached statistics shared by all methods of an experiment.
 
     Attributes:
+      experiment: all settings.
       folder: of the population and its probe statistics.
       models: the population's, then those of other datasets.
-      other_datasets: the training models of other datasets, and the data that editors see of them.
-      limit: the models that are edited, where they are not those of the splits.
+      population, data, requirement: what the experiment's settings name.
+      other_datasets: the training models of other datasets [models], and the data that editors see
+        of them.
+      should_stop: whether the run is to end, see `go_on`.
+      limit: the models that are edited instead of those of the splits; None is no limit.
       cache: statistics that are computed once, see `cached`.
     """
 
@@ -84,10 +88,15 @@ class Testbed:
     def identity(self) -> dict:
         """The settings of data and population, flat: what every later result depends on."""
         experiment = self.experiment
-        own = {"dataset": experiment.dataset, "data": self.data.digest, "group": self.data.group}
-        own |= {"other_datasets": experiment.other_datasets}
-        own |= flat(experiment.online, "online") if self.online else {}
-        return own | flat(experiment.population, "population")
+        settings: dict[str, Any] = {
+            "dataset": experiment.dataset,
+            "data": self.data.digest,
+            "group": self.data.group,
+            "other_datasets": experiment.other_datasets,
+        }
+        if self.online:
+            settings |= flat(experiment.online, "online")
+        return settings | flat(experiment.population, "population")
 
     @property
     def online(self) -> bool:
@@ -95,17 +104,23 @@ class Testbed:
         return self.experiment.population.mode == "online"
 
     def split(self, name: str) -> tuple[np.ndarray, Table]:
-        """The models that settings are chosen on, or reported on, and the data for it.
+        """The models [M] that settings are chosen on, or reported on, and the data for it.
 
-        name: "validation", on at most `evaluation.validation_models` models; "test", on at most
-        `evaluation.test_models`; or one of the experiment's shifts of the test data.
+        Args:
+          name: "validation", with at most `evaluation.validation_models` models; "test", with at
+            most `evaluation.test_models`; or one of the experiment's shifts of the test data.
+
+        Raises:
+          SettingError: all of the models are constant, and set apart.
         """
         evaluation = self.experiment.evaluation
         if name == "validation":
             ids = self.population.ids("validation")
-            chosen = self._some(ids[~self.constant[ids]], evaluation.validation_models)
-            return chosen, self.data.select
+            ids = self._some(ids[~self.constant[ids]], evaluation.validation_models)
+            self._require_varied(len(ids), name)
+            return ids, self.data.select
         ids = self._some(self.population.ids("test"), evaluation.test_models)
+        self._require_varied((~self.constant[ids]).sum(), "test")
         if name == "test":
             return ids, self.data.test
         shift = self.experiment.shifts[name]
@@ -118,6 +133,10 @@ class Testbed:
             return self.limit
         rng = np.random.default_rng(self.experiment.seed)
         return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
+
+    def _require_varied(self, count: int, split: str) -> None:
+        expected = f"False, or models that differ: all {split} models decide for one class"
+        require(count > 0, "evaluation.exclude_constant", True, expected)
 
     def training_part(self, plan: EditorPlan, dataset: str) -> tuple[np.ndarray, Table]:
         """The models that an editor is trained on, and the data, of one dataset.
@@ -168,8 +187,8 @@ class Testbed:
     def constant(self) -> np.ndarray:
         """The models to set apart, [models] bool: their decisions on `edit` are all one class.
 
-        They treat groups alike without any editing, and most fairness baselines refuse them. None
-        without `evaluation.exclude_constant`.
+        They treat groups alike without any editing, and most fairness baselines refuse them. No
+        model is one without `evaluation.exclude_constant`.
         """
 
         def compute() -> np.ndarray:
@@ -185,11 +204,11 @@ class Testbed:
     def by_depth(self, probe: ProbeConfig | None = None) -> list[tuple[np.ndarray, Models]]:
         """The models of each depth: their rows in `models`, and they in a template of their own.
 
-        What trains in a template pays for its size, which grows with the square of its depth.
+        Training in a template costs what its size does, which grows with the square of its depth.
         """
         stacks = self.population.stacks
-        depth = np.array([stack.spec.n_layers for stack in stacks])
-        of_row = depth[np.asarray(self.models.spec)]
+        depth = np.array([stack.spec.n_layers for stack in stacks])  # [stacks]
+        of_row = depth[np.asarray(self.models.spec)]  # [models]
         groups = []
         for one in np.unique(depth):
             chosen = np.flatnonzero(depth == one)
@@ -199,25 +218,6 @@ class Testbed:
                 models = models.replace(probe=pack_probes([probes[n] for n in chosen]))
             groups.append((np.flatnonzero(of_row == one), models))
         return groups
-
-
-def training_ids(
-    ids: np.ndarray, experiment: np.ndarray, specs: list[MLPSpec], plan: EditorPlan
-) -> np.ndarray:
-    """Those of the training models `ids` that an editor is trained on.
-
-    Args:
-      experiment, specs: of each of `ids`; the models of one experiment stay together.
-    """
-    count = len(np.unique(experiment))
-    if plan.unseen is not None:
-        is_unseen = resolve_path(plan.unseen, "editor.unseen", "a predicate of a spec")
-        kept = np.array([not is_unseen(spec) for spec in specs], bool)
-        count = len(np.unique(experiment[kept]))
-        if not plan.control:
-            ids, experiment = ids[kept], experiment[kept]
-    order = np.random.default_rng(0).permutation(np.unique(experiment))
-    return ids[np.isin(experiment, order[: round(plan.share * count)])]
 
 
 def build_testbed(
@@ -240,34 +240,34 @@ def build_testbed(
     folder = pathlib.Path(folder)
     loaded = dict(_datasets(experiment))
     data = loaded[experiment.dataset]
-    requirement = resolve(experiment.requirement)
-    check_requirement(requirement, experiment.requirement, data)
-    for name, shift in experiment.shifts.items():
-        known = f"one of {', '.join(data.features)}"
-        require(shift.feature in data.features, f"shifts.{name}.feature", shift.feature, known)
-        column = data.features.index(shift.feature)
-        covariate_shift(data.test, column, shift.mean_shift, experiment.seed)  # is within reach
-    found = {}
+    check_data(experiment, data)
+    homes: dict[str, pathlib.Path] = {}
+    built: dict[str, Population] = {}
     for dataset, tables in loaded.items():
         home = folder if dataset == experiment.dataset else folder / dataset
         if store is not None:
             settings = populations.settings_of(experiment.population, tables, experiment.seed)
             home = store / f"{slug_of(dataset)}-{digest(settings)}"
-        found[dataset] = (
-            home,
-            populations.build(
-                home / "population", experiment.population, tables, experiment.seed, should_stop
-            ),
+        homes[dataset] = home
+        built[dataset] = populations.build(
+            home / "population", experiment.population, tables, experiment.seed, should_stop
         )
-    home, population = found[experiment.dataset]
+    population = built[experiment.dataset]
     stacks, others = list(population.stacks), {}
     for dataset in experiment.other_datasets:
-        guests = found[dataset][1]
-        first = sum(len(stack.activation) for stack in stacks)
+        guests = built[dataset]
+        first = sum(len(stack.activation) for stack in stacks)  # row of `models`
         others[dataset] = (first + guests.ids("train"), loaded[dataset].edit)
         stacks += guests.stacks
     return Testbed(
-        experiment, home, pack(stacks), population, data, requirement, others, should_stop
+        experiment=experiment,
+        folder=homes[experiment.dataset],
+        models=pack(stacks),
+        population=population,
+        data=data,
+        requirement=resolve(experiment.requirement),
+        other_datasets=others,
+        should_stop=should_stop,
     )
 
 

@@ -7,23 +7,25 @@ from collections.abc import Callable
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from metanet.core import require, write_json
+from metanet.core import keys_below, require, write_json
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import make_method, stored
+from metanet.pipeline.names import check_names, slug
+from metanet.pipeline.recipes import check_recipes
 from metanet.pipeline.run import SCHEMA, all_stored, finished
 from metanet.pipeline.testbed import Testbed, build_testbed, never
-from metanet.settings import plain
+from metanet.settings import plain, verify
 
 
 @dataclasses.dataclass(frozen=True)
 class TimingConfig:
-    """What is timed.
+    """Settings of a timing run.
 
     Attributes:
       experiments: by name; they share data, population and seed.
       timed_models: of the batch.
-      few: of how many models at most methods are timed that take long, by name.
+      few: by name of a method that takes long, the models at most that it is timed on.
     """
 
     experiments: dict[str, ExperimentConfig]
@@ -31,9 +33,14 @@ class TimingConfig:
     few: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        verify(self)
         require(bool(self.experiments), "experiments", "none", "one or more")
-        for key, count in {"timed_models": self.timed_models, **self.few}.items():
-            require(count >= 1, key, count, "at least 1")
+        check_names(self.experiments, "experiments", taken=("population", "probes"))
+        require(self.timed_models >= 1, "timed_models", self.timed_models, "at least 1")
+        names = {one for each in self.experiments.values() for one in each.method_names}
+        for name, count in self.few.items():
+            require(name in names, "few", name, f"some of {', '.join(sorted(names))}")
+            require(count >= 1, f"few.{name}", count, "at least 1")
 
 
 def run(
@@ -50,10 +57,15 @@ def run(
       UserError, Stopped, Diverged: see the phases of pipeline.run.
     """
     folder, asked = pathlib.Path(folder), plain(timing)
-    entries, done = {}, finished(folder, asked)
+    entries: dict[str, dict] = {}
+    done = finished(folder, asked)
     for name, experiment in timing.experiments.items():
-        testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
-        home = folder / name
+        with keys_below(f"experiments.{name}"):
+            check_recipes(experiment)
+    for name, experiment in timing.experiments.items():
+        with keys_below(f"experiments.{name}"):
+            testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
+        home = folder / slug(name)
         trained = train_editors(testbed, home, store=store, should_stop=should_stop)
         editors = {editor: of_seed[0] for editor, of_seed in trained.items()}
 
@@ -64,8 +76,8 @@ def run(
         names = experiment.method_names
         done = done if all_stored(home / "timing", names) else None
         more = {"timed_models": timing.timed_models, "few": timing.few}
-        own = stored(testbed, home / "timing", names, measure, should_stop, more)
-        entries |= {f"{name}: {method}": entry for method, entry in own.items()}
+        timed = stored(testbed, home / "timing", names, measure, should_stop, more)
+        entries |= {f"{name}: {method}": entry for method, entry in timed.items()}
     about = done or about  # of the command that timed them
     first = next(iter(timing.experiments.values()))
     results = {"schema": SCHEMA, "kind": "timing", "task": "timing", "dataset": first.dataset,
@@ -76,7 +88,7 @@ def run(
 
 
 def _time(testbed: Testbed, name: str, editors: dict, size: int) -> dict:
-    """Seconds of one model, and per model of `size`, at the middle of the method's settings."""
+    """Wall seconds of one model, and per model of `size`, at the middle one of the settings."""
     ids = testbed.split("test")[0]
     ids = ids[~testbed.constant[ids]][:size]
     recipe = testbed.experiment.recipe(name)
@@ -88,7 +100,7 @@ def _time(testbed: Testbed, name: str, editors: dict, size: int) -> dict:
 
     # The first call is to compile: neither from memory nor from the persistent cache.
     jax.clear_caches()
-    enabled = jax.config.jax_enable_compilation_cache
+    enabled = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:

@@ -11,7 +11,11 @@ from metanet.core import UserError
 
 @contextlib.contextmanager
 def optional_library():
-    """Where an optional library is imported and used: quiet, and UserError if it is missing."""
+    """A block in which an optional library is imported and used: quiet.
+
+    Raises:
+      UserError: the library is not installed.
+    """
     root, level, handler = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
     root.addHandler(handler)  # or the notices at import would install one for good
     logging.disable(logging.WARNING)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,34 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.postprocess import PostProcess, postprocess, postprocess_seconds
 from metanet.objectives.base import paths_of
+from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
+from metanet.settings import plain
 
 TIMED_MODELS = 32  # in proportion for all
 
 
+def _check(experiment, plans, key: str, options: dict) -> None:
+    method, probe = options["method"], options.get("probe")
+    offered: Any = getattr(method, "settings", None)
+    several = isinstance(offered, (tuple, list)) and len(offered) > 0
+    ok = several and all(isinstance(one, dict) for one in offered)
+    with_settings = "a function with an attribute `settings`, one or more dicts"
+    require(ok, f"{key}.method", f"{plain(method)} with settings {offered!r}", with_settings)
+    known, asked = getattr(method, "requirements", None), paths_of(experiment.requirement)
+    able = asked if known is None else tuple(known)
+    expected = f"{', '.join(able)}, which is all that {key} can optimise"
+    require(set(asked) <= set(able), "requirement", ", ".join(asked), expected)
+    labelled = probe is None or probe.labelled
+    require(labelled, f"{key}.probe.labelled", False, "True: the method is fitted on labels")
+    library = getattr(method, "library", None)
+    if library is not None and importlib.util.find_spec(library) is None:
+        raise UserError(f"config key {key}: it needs {library}, which is not installed; "
+                        "pip install 'metanet[baselines]'")  # fmt: skip
+
+
+@checked(no_editors, _check)
 def postprocessed(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -27,48 +50,41 @@ def postprocessed(
     """A post-processing method at its own settings, measured by the experiment's requirement.
 
     Args:
-      method: a function (fit, test, setting) -> Outcome (see evaluation.scores) with attributes:
-        `settings`, what it is swept over; `requirements`, dotted paths of those that it can
-        optimise, if not any; `library`, which it needs, if any.
+      method: a function (fit, test, setting) -> Outcome (see evaluation.scores) with the attributes
+        that `settings.swept` sets.
       probe: it is fitted on such rows of the `edit` data instead of all, with labels.
+
+    Raises:
+      SettingError: the dataset has more classes than two.
     """
+    two = testbed.data.n_classes == 2
+    require(two, "dataset", f"{testbed.data.n_classes} classes", "two, for post-processing")
+    offered = tuple(getattr(method, "settings", ()))
     fit = testbed.data.edit if probe is None else _labelled(testbed, probe)
 
     def sweep(ids, table, indices):
-        settings = [method.settings[index] for index in indices]
+        settings = [offered[index] for index in indices]
         arguments = testbed.models, ids, fit, table, testbed.requirement
         return postprocess(method, settings, *arguments, testbed.go_on)
 
     def seconds(ids, index):
         timed = ids[:TIMED_MODELS]
         arguments = testbed.models, timed, fit, testbed.data.test
-        first, warm = postprocess_seconds(method, method.settings[index], *arguments)
+        first, warm = postprocess_seconds(method, offered[index], *arguments)
         scale = len(ids) / len(timed)
         return scale * first, scale * warm
 
-    return Method(tuple(method.settings), sweep, seconds)
+    return Method(offered, sweep, seconds)
 
 
 def _labelled(testbed: Testbed, probe: ProbeConfig) -> Table:
     """The rows of the `edit` data that an editor with the labelled `probe` is shown."""
     points, groups = testbed.points(probe), testbed.data.edit.n_groups
-    label, group = points.cell // groups, points.cell % groups
-    return Table(*map(np.asarray, (points.x, label, group, points.weight)), n_groups=groups)
-
-
-def _check(experiment, plans, key: str, options: dict) -> None:
-    method, probe = options["method"], options.get("probe")
-    require(hasattr(method, "settings"), f"{key}.method", method, "a function with `settings`")
-    known, asked = getattr(method, "requirements", None), paths_of(experiment.requirement)
-    able = known is None or all(path in known for path in asked)
-    expected = f"{', '.join(known or ())}, which is all that {key} can optimise"
-    require(able, "requirement", ", ".join(asked), expected)
-    labelled = probe is None or probe.labelled
-    require(labelled, f"{key}.probe.labelled", False, "True: the method is fitted on labels")
-    library = getattr(method, "library", None)
-    if library is not None and importlib.util.find_spec(library) is None:
-        raise UserError(f"config key {key}: it needs {library}, which is not installed; "
-                        "pip install 'metanet[baselines]'")  # fmt: skip
-
-
-postprocessed.check = _check
+    label, group = points.cell // groups, points.cell % groups  # [points]
+    return Table(
+        x=np.asarray(points.x),
+        y=np.asarray(label),
+        group=np.asarray(group),
+        weight=np.asarray(points.weight),
+        n_groups=groups,
+    )

@@ -1,14 +1,21 @@
-"""Equal odds by random thresholds (Hardt et al. 2016), by fairlearn."""
+"""Equal odds by random thresholds (Hardt, Price and Srebro 2016), by fairlearn."""
 
 import numpy as np
 
 from metanet.evaluation.scores import Outcome, Scores, decided, known_groups
 from metanet.methods.fairness.library import optional_library
-from metanet.methods.fairness.settings import EQUALISED_ODDS
+from metanet.methods.fairness.settings import EQUALISED_ODDS, swept
 
 
+@swept(({},), requirements=(EQUALISED_ODDS,), library="fairlearn")
 def threshold_opt(fit: Scores, test: Scores, setting: dict) -> Outcome:
-    """Equal odds by random thresholds (Hardt et al. 2016), by fairlearn. One point: no setting."""
+    """Equal odds by random thresholds (Hardt, Price and Srebro 2016), by fairlearn.
+
+    One point: it has no setting.
+
+    Raises:
+      Infeasible: see `known_groups`.
+    """
     known_groups(fit, test)
     with optional_library():
         from fairlearn.postprocessing import ThresholdOptimizer
@@ -21,8 +28,3 @@ def threshold_opt(fit: Scores, test: Scores, setting: dict) -> Outcome:
         ).fit(fit.probability[:, None], fit.y, sensitive_features=fit.group)
         x = test.probability[:, None]
         return decided(optimizer._pmf_predict(x, sensitive_features=test.group)[:, 1])
-
-
-threshold_opt.settings = ({},)
-threshold_opt.requirements = (EQUALISED_ODDS,)
-threshold_opt.library = "fairlearn"
