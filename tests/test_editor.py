@@ -9,6 +9,7 @@ import jraph
 import numpy as np
 import pytest
 from flax import struct
+from helpers import exact_budget, permuted, random_stack
 from scipy import stats
 
 from configs import pruning
@@ -30,7 +31,6 @@ from metanet.graphs.packing import pack, unpack
 from metanet.graphs.padded import apply_padded
 from metanet.graphs.topology import TILE
 from metanet.mlp import network
-from metanet.mlp.network import ACTIVATIONS, MLPParams
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 
@@ -49,22 +49,6 @@ BOTH = dataclasses.replace(REAL, mask="both")
 INPUTS = dataclasses.replace(REAL, mask="inputs")  # reads part of the parameters of BOTH
 
 
-def random_stack(spec, count=3, seed=0):
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape, mean=0.0, size=0.5):
-        return (mean + size * rng.normal(size=(count, *shape))).astype(np.float32)
-
-    normed = [spec.widths[layer] for layer in spec.hidden] if spec.norm == "layer" else []
-    params = MLPParams(
-        weights=tuple(normal(spec.widths[s], spec.widths[t]) for s, t in spec.blocks),
-        biases=tuple(normal(width) for width in spec.widths[1:]),
-        scales=tuple(normal(width, mean=1.0, size=0.2) for width in normed),
-        shifts=tuple(normal(width, size=0.2) for width in normed),
-    )
-    return Stack(spec, params, (np.arange(count) % len(ACTIVATIONS)).astype(np.int32))
-
-
 # Halves the time to compile.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -77,9 +61,7 @@ def _gathered(models, ids, log10_lambda, budget):
 def gathered(models, ids, budget=None, log10_lambda=-1.0):
     """A batch, exactly budgeted by default; log10_lambda: one, or one per graph."""
     if budget is None:
-        spec = np.asarray(models.spec)[list(ids)]
-        sizes = (models.topologies.n_nodes, models.topologies.n_edges)
-        budget = tuple(int(np.asarray(size)[spec].sum()) for size in sizes)
+        budget = exact_budget(models, ids)
     asked = np.resize(np.float32(log10_lambda), (len(ids), 1))
     return _gathered(models, np.asarray(ids), asked, budget)
 
@@ -181,30 +163,6 @@ def outcome_of_stack(editor, stack):
 
 def with_params(stack, params):
     return dataclasses.replace(stack, params=params)
-
-
-def permuted(stack, orders, incoming=True, outgoing=True):
-    """Neurons of layers (and all that belongs to them) in another order: {layer: permutation}.
-
-    Without `incoming` or `outgoing` only the other end of their weights moves: another function.
-    """
-    spec, old = stack.spec, stack.params
-    weights = []
-    for (s, t), block in zip(spec.blocks, old.weights, strict=True):
-        if s in orders and outgoing:
-            block = block[:, orders[s], :]
-        if t in orders and incoming:
-            block = block[:, :, orders[t]]
-        weights.append(block)
-
-    def vectors(leaves):
-        return tuple(
-            leaf[:, orders[layer]] if layer in orders and incoming else leaf
-            for layer, leaf in enumerate(leaves, 1)
-        )
-
-    new = MLPParams(tuple(weights), *map(vectors, (old.biases, old.scales, old.shifts)))
-    return with_params(stack, new)
 
 
 def relative_difference(a, b):
@@ -586,10 +544,10 @@ def in_template(outcome, number):
 def test_an_edit_does_not_depend_on_the_batch(spec, ids, budget):
     editor, models = loud(family_of(spec))
     number = ids.index(1)
-    preferences = np.linspace(-3.0, 0.0, len(ids))
-    preferences[number] = -1.0
+    log10_lambda = np.linspace(-3.0, 0.0, len(ids))
+    log10_lambda[number] = -1.0
     alone = in_template(outcome_of(editor, gathered(models, [1])), 0)
-    batch = outcome_of(editor, gathered(models, ids, budget, preferences))
+    batch = outcome_of(editor, gathered(models, ids, budget, log10_lambda))
     for name, value in in_template(batch, number).items():
         np.testing.assert_allclose(value, alone[name], rtol=1e-5, atol=1e-5, err_msg=name)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
+from helpers import exact_budget, random_stack
 
 from metanet.graphs.batch import gather, graph_of, to_template
 from metanet.graphs.packing import pack, unpack
@@ -15,8 +16,7 @@ from metanet.graphs.padded import apply_padded
 from metanet.graphs.strata import draw, stratify
 from metanet.graphs.topology import TILE, Template, template_of, tiles
 from metanet.mlp import network
-from metanet.mlp.network import ACTIVATIONS, MLPParams
-from metanet.mlp.population import Stack
+from metanet.mlp.network import ACTIVATIONS
 from metanet.mlp.spec import NORMS, MLPSpec
 
 ENDS = [(5, 2), (9, 3)]  # inputs, outputs
@@ -36,21 +36,7 @@ def grid_of_specs(n_in, n_out):
     ]
 
 
-def random_stack(spec, count, seed=0):
-    """`count` models of `spec` with random parameters; the activations take turns."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape, mean=0.0):
-        return (mean + rng.normal(size=(count, *shape))).astype(np.float32)
-
-    normed = [spec.widths[layer] for layer in spec.hidden] if spec.norm == "layer" else []
-    params = MLPParams(
-        weights=tuple(normal(spec.widths[s], spec.widths[t]) for s, t in spec.blocks),
-        biases=tuple(normal(width) for width in spec.widths[1:]),
-        scales=tuple(normal(width, mean=1.0) for width in normed),
-        shifts=tuple(normal(width) for width in normed),
-    )
-    return Stack(spec, params, (np.arange(count) % len(ACTIVATIONS)).astype(np.int32))
+stack_of = functools.partial(random_stack, size=1.0, norm_size=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +74,10 @@ def gathered(models, ids, budget):
     return gather_jitted(models, jnp.asarray(ids), lambdas_of(ids), budget)
 
 
-def exact_budget(models, ids):
-    spec = np.asarray(models.spec)[ids]
-    sizes = (models.topologies.n_nodes, models.topologies.n_edges)
-    return tuple(int(np.asarray(size)[spec].sum()) for size in sizes)
-
-
 @functools.cache
 def family_of(n_in, n_out):
     stacks = [
-        random_stack(spec, len(ACTIVATIONS), seed)
+        stack_of(spec, len(ACTIVATIONS), seed)
         for seed, spec in enumerate(grid_of_specs(n_in, n_out))
     ]
     models = pack(stacks)
@@ -153,7 +133,7 @@ def test_a_batch_of_graphs_returns_to_parameters_bit_for_bit(family):
 
 
 def test_round_trip_keeps_signed_zeros_and_subnormal_numbers():
-    stack = random_stack(MLPSpec((5, 9, 2), (), "layer"), 3)
+    stack = stack_of(MLPSpec((5, 9, 2), (), "layer"), 3)
     odd = np.array([-0.0, 0.0, 1e-42, -1e-42, np.inf, np.finfo(np.float32).max], np.float32)
     params = jax.tree.map(lambda leaf: np.resize(odd, leaf.shape), stack.params)
     stack = dataclasses.replace(stack, params=params)
@@ -164,7 +144,7 @@ def test_round_trip_keeps_signed_zeros_and_subnormal_numbers():
 
 
 def test_round_trip_in_a_larger_template():
-    stacks = [random_stack(spec, 2) for spec in grid_of_specs(5, 2)[:3]]
+    stacks = [stack_of(spec, 2) for spec in grid_of_specs(5, 2)[:3]]
     models = pack(stacks, Template(5, 6, 30, 2))
     assert models.template == Template(5, 6, 30, 2)
     assert_same_bits(unpack(models, [stack.spec for stack in stacks]), stacks)
@@ -174,14 +154,14 @@ def test_round_trip_in_a_larger_template():
     "template", [Template(5, 1, 12, 2), Template(5, 4, 8, 2), Template(4, 4, 12, 2)], ids=str
 )
 def test_models_that_do_not_fit_the_template_are_refused(template):
-    stack = random_stack(MLPSpec((5, 8, 9, 2)), 1)
+    stack = stack_of(MLPSpec((5, 8, 9, 2)), 1)
     with pytest.raises(ValueError, match="stacks"):
         pack([stack], template)
 
 
 def test_models_of_fewer_features_fit_a_wider_template():
     narrow, wide = MLPSpec((5, 8, 9, 2), skips=((0, 2),)), MLPSpec((14, 8, 2))
-    stacks = [random_stack(narrow, 3, 1), random_stack(wide, 2, 2)]
+    stacks = [stack_of(narrow, 3, 1), stack_of(wide, 2, 2)]
     models = pack(stacks)
     assert models.template == Template(n_in=14, depth=2, width=9, n_out=2)
     for found, expected in zip(unpack(models, [narrow, wide]), stacks, strict=True):
@@ -272,17 +252,17 @@ def test_every_node_has_its_neurons_parameters_and_place(family):
         np.testing.assert_array_equal(nodes[name], leaf, err_msg=name)
 
 
-def test_globals_are_the_models_types_and_preferences():
+def test_globals_are_the_models_types_and_lambdas():
     models = family_of(5, 2).models
     ids = np.array([3, 0, 17])
-    preference = np.array([[-1.0, 0.5], [-2.0, 0.25], [0.75, -3.0]], np.float32)
+    log10_lambda = np.array([[-1.0, 0.5], [-2.0, 0.25], [0.75, -3.0]], np.float32)
     budget = exact_budget(models, ids)
-    found = gather_jitted(models, jnp.asarray(ids), jnp.asarray(preference), budget).globals
+    found = gather_jitted(models, jnp.asarray(ids), jnp.asarray(log10_lambda), budget).globals
     norms = [NORMS.index(spec.norm) for spec in grid_of_specs(5, 2)]
     per_spec = len(ACTIVATIONS)
     np.testing.assert_array_equal(found["activation"][:-1], ids % per_spec)
     np.testing.assert_array_equal(found["norm"][:-1], [norms[i // per_spec] for i in ids])
-    np.testing.assert_array_equal(found["log10_lambda"][:-1], preference)
+    np.testing.assert_array_equal(found["log10_lambda"][:-1], log10_lambda)
 
 
 @pytest.mark.parametrize("ids", [[0, -1, 30, 12], [-1, 7, -1, -1], [-1, -1, -1, -1]], ids=str)
@@ -339,9 +319,9 @@ def test_gather_is_traced_once_for_all_specs():
     models, traces = family_of(5, 2).models, []
 
     @functools.partial(jax.jit, static_argnames="budget")
-    def counted(models, ids, preference, budget):
+    def counted(models, ids, log10_lambda, budget):
         traces.append(ids)
-        return gather(models, ids, preference, budget)
+        return gather(models, ids, log10_lambda, budget)
 
     seen = set()
     for ids in ([0, 1], [5, 39], [20, 11], [-1, 30]):
@@ -394,7 +374,7 @@ def test_template_entries_are_the_dense_blocks(family):
 
 def many_models(counts=(9, 7, 10, 5, 9, 8, 6, 10)):
     specs = grid_of_specs(5, 2)
-    return pack([random_stack(spec, n) for spec, n in zip(specs, counts, strict=True)])
+    return pack([stack_of(spec, n) for spec, n in zip(specs, counts, strict=True)])
 
 
 N_STEPS = 70

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import fresh_stack
 
 from metanet.core import Stopped, UserError, stream
 from metanet.data.tabular import Table
@@ -13,9 +14,7 @@ from metanet.devices import models_mesh
 from metanet.editor.model import EditorConfig
 from metanet.graphs.packing import pack
 from metanet.mlp import online
-from metanet.mlp.network import init
 from metanet.mlp.online import OnlineConfig, OnlinePopulation
-from metanet.mlp.population import Stack
 from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.spec import MLPSpec
 from metanet.mlp.trainer import folded, member_step
@@ -29,7 +28,7 @@ FAMILIES = (
     Family(MLPSpec((5, 4, 8, 2), ((0, 2),), "layer"), 32),
 )
 POPULATION = PopulationConfig(experiments=10, max_specs=2, epochs=2, batch_sizes=(16, 32))
-RESIDENCE = OnlinePopulation(FAMILIES, POPULATION, members=4, sgd_steps=3, rows=ROWS)
+ONLINE = OnlinePopulation(FAMILIES, POPULATION, members=4, sgd_steps=3, rows=ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +43,12 @@ def table():
 def advance(table):
     """advance(members, step), compiled."""
     train = jax.tree.map(jnp.asarray, table)
-    return jax.jit(lambda members, step: online.advance(RESIDENCE, members, train, 0, step))
+    return jax.jit(lambda members, step: online.advance(ONLINE, members, train, 0, step))
 
 
 @pytest.fixture(scope="module")
 def first():
-    return jax.jit(lambda: online.start(RESIDENCE, 0))()
+    return jax.jit(lambda: online.start(ONLINE, 0))()
 
 
 def test_the_first_members_leave_one_after_another(first):
@@ -65,7 +64,7 @@ def test_after_the_burn_in_members_are_of_every_age(first, table):
     for number, (family, ages) in enumerate(
         zip(FAMILIES, [(3, 3, 0, 6), (0, 0, 0, 3)], strict=True)
     ):
-        grow = functools.partial(online.burn_in, RESIDENCE, number)
+        grow = functools.partial(online.burn_in, ONLINE, number)
         members = jax.jit(grow)(first[number], train, 0)
         full = POPULATION.epochs * (ROWS // family.batch_size)  # 8 and 4, in threes
         assert members.generation.tolist() == [1, 1, 1, 0] and (members.horizon <= full).all()
@@ -116,14 +115,9 @@ CONFIG = TrainingConfig(steps=4, batch_size=4, points=16, warmup=2)
 def train(table, monkeypatch):
     """train(folder, ...) -> an editor after four steps, one per chunk."""
     monkeypatch.setattr(loop, "CHUNK", 1)
-    keys = jax.random.split(jax.random.key(0), 3)
-    held_out = pack([
-        Stack(family.spec, jax.vmap(lambda key, s=family.spec: init(s, key))(keys), np.arange(3))
-        for family in FAMILIES[1:]
-    ] + [Stack(MLPSpec((5, 8, 2)), jax.vmap(lambda key: init(MLPSpec((5, 8, 2)), key))(keys),
-               np.arange(3))])  # fmt: skip
+    held_out = pack([fresh_stack(spec, 3) for spec in (FAMILIES[1].spec, MLPSpec((5, 8, 2)))])
 
-    def train(folder, population=RESIDENCE, **kwargs):
+    def train(folder, population=ONLINE, **kwargs):
         return train_editor(
             folder, EDITOR, CONFIG, "metanet.objectives.pruning.weights_kept", held_out,
             np.arange(6), table, seed=0, identity={}, online=OnlineTraining(population, table),

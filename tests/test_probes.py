@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import permuted, random_stack
 
 from metanet.core import Stopped, UserError
 from metanet.data.tabular import Table
@@ -17,8 +18,6 @@ from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack, pack_probes
 from metanet.mlp import network
-from metanet.mlp.network import ACTIVATIONS, MLPParams
-from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import Points, ProbeConfig, points_of
 from metanet.probes.statistics import MEAN, SALIENCY, statistics
@@ -33,26 +32,9 @@ SMALL = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=2, gamm
 PROBED = dataclasses.replace(SMALL, probe=PROBE, mean_replacement=True)
 
 
-def random_stack(spec, count=2, seed=0):
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape, mean=0.0, size=0.5):
-        return (mean + size * rng.normal(size=(count, *shape))).astype(np.float32)
-
-    normed = [spec.widths[layer] for layer in spec.hidden] if spec.norm == "layer" else []
-    params = MLPParams(
-        weights=tuple(normal(spec.widths[s], spec.widths[t]) for s, t in spec.blocks),
-        biases=tuple(normal(width) for width in spec.widths[1:]),
-        scales=tuple(normal(width, mean=1.0, size=0.2) for width in normed),
-        shifts=tuple(normal(width, size=0.2) for width in normed),
-    )
-    activation = np.full(count, ACTIVATIONS.index("tanh"), np.int32)
-    return Stack(spec, params, activation)
-
-
 @pytest.fixture(scope="module")
 def stacks():
-    return [random_stack(spec, seed=seed) for seed, spec in enumerate(SPECS)]
+    return [random_stack(spec, 2, seed, activation="tanh") for seed, spec in enumerate(SPECS)]
 
 
 @pytest.fixture(scope="module")
@@ -290,18 +272,7 @@ def editor_of(config, stacks, points):
 def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(stacks, points):
     editor, stack = editor_of(PROBED, stacks, points), stacks[0]
     order = np.random.default_rng(5).permutation(8)
-    old = stack.params
-    # Blocks of NORMED: (0, 1), (1, 2), (0, 2), (2, 3) in some order.
-    weights = tuple(
-        weight[:, :, order] if t == 1 else weight[:, order] if s == 1 else weight
-        for (s, t), weight in zip(stack.spec.blocks, old.weights, strict=True)
-    )
-
-    def first(leaves):
-        return (leaves[0][:, order], *leaves[1:])
-
-    params = MLPParams(weights, *map(first, (old.biases, old.scales, old.shifts)))
-    moved = dataclasses.replace(stack, params=params)
+    moved = permuted(stack, {1: order})
     edited, mask = edit_stack(editor, stack, 0.1, points)
     other, other_mask = edit_stack(editor, moved, 0.1, points)
     kept = np.concatenate([leaf.reshape(-1) for leaf in mask])
@@ -363,7 +334,7 @@ def test_the_mean_effect_of_removed_weights_goes_into_the_bias(stacks, points, p
 
 def test_two_classes_have_one_margin():
     spec = MLPSpec((5, 4, 2))
-    stack = random_stack(spec)
+    stack = random_stack(spec, 2, activation="tanh")
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), stack.params)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(40, 5)), jnp.float32)
     points = Points(x, jnp.zeros(40, jnp.int32), jnp.ones(40), 1)

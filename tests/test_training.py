@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import assert_same, fresh_stack, permuted, random_table
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from metanet.core import Diverged, Stopped, UserError
@@ -22,9 +23,6 @@ from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.evaluation.program import evaluate
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
-from metanet.mlp import network
-from metanet.mlp.network import MLPParams
-from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
 from metanet.objectives.base import EditView
@@ -47,15 +45,9 @@ EDITOR = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=2)
 CONFIG = TrainingConfig(steps=6, batch_size=4, points=16, warmup=2)
 
 
-def random_stack(spec, seed):
-    keys = jax.random.split(jax.random.key(seed), PER_STACK)
-    params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
-    return Stack(spec, jax.tree.map(np.asarray, params), np.arange(PER_STACK, dtype=np.int32))
-
-
 @pytest.fixture(scope="module")
 def stacks():
-    return [random_stack(spec, seed) for seed, spec in enumerate(SPECS)]
+    return [fresh_stack(spec, PER_STACK, seed) for seed, spec in enumerate(SPECS)]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +57,7 @@ def models(stacks):
 
 @pytest.fixture(scope="module")
 def table():
-    rng = np.random.default_rng(7)
-    return Table(
-        x=rng.normal(size=(64, 5)).astype(np.float32),
-        y=rng.integers(0, 2, 64).astype(np.int32),
-        group=np.zeros(64, np.int32),
-        weight=np.ones(64, np.float32),
-        n_groups=1,
-    )
+    return random_table(64)
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +121,6 @@ def after(calls, error=None):
         return True
 
     return should_stop
-
-
-def assert_same(tree, other):
-    jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
 @pytest.fixture
@@ -486,20 +467,11 @@ def test_an_editor_with_a_users_own_layer_is_trained_and_stored(models, stacks, 
     )
     assert_same((edited.params, mask), (other.params, other_mask))
     # Neurons of the first hidden layer in another order: the same edit in that order.
-    spec, order = stacks[0].spec, np.random.default_rng(0).permutation(6)
-    old = stacks[0].params
-    weights = tuple(
-        block[:, :, order] if t == 1 else block[:, order] if s == 1 else block
-        for (s, t), block in zip(spec.blocks, old.weights, strict=True)
-    )
-
-    def first_moved(leaves):
-        return (leaves[0][:, order], *leaves[1:])
-
-    params = MLPParams(weights, *map(first_moved, (old.biases, old.scales, old.shifts)))
-    permuted, _ = edit_stack(editor, dataclasses.replace(stacks[0], params=params), 0.1)
-    change = edited.params.biases[0] - old.biases[0]
-    found = permuted.params.biases[0] - params.biases[0]
+    order = np.random.default_rng(0).permutation(6)
+    moved = permuted(stacks[0], {1: order})
+    other, _ = edit_stack(editor, moved, 0.1)
+    change = edited.params.biases[0] - stacks[0].params.biases[0]
+    found = other.params.biases[0] - moved.params.biases[0]
     assert change.std() > 0
     np.testing.assert_allclose(found, change[:, order], atol=1e-3 * change.std())
 
@@ -636,7 +608,7 @@ def test_plain_sampling_gives_every_row_the_same_share_and_weight(models, uneven
 
 
 def largest_excess_of_a_cell(view):
-    """How much more than a seventh the most frequent (label, group) has of a batch."""
+    """The most frequent (label, group) of a batch: its fraction, less a seventh."""
     cell = 3 * view.batch.y + view.batch.group
     return jnp.bincount(cell, length=9).max() / len(cell) - 1 / 7
 

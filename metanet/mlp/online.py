@@ -18,6 +18,8 @@ from metanet.mlp.network import ACTIVATIONS, MLPParams
 from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.trainer import folded, init_member, member_step
 
+Seed = int | jax.Array  # [] int32 where it is traced
+
 
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig:
@@ -72,7 +74,7 @@ class OnlineMembers(struct.PyTreeNode):
     state: tuple
 
 
-def _key(seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Array:
+def _key(seed: Seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Array:
     """The random key of one member."""
     key = jax.random.fold_in(stream(seed, "resident", family), number)
     return jax.random.fold_in(key, generation)
@@ -81,7 +83,7 @@ def _key(seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Arr
 def _fresh(
     population: OnlinePopulation,
     family: int,
-    seed,
+    seed: Seed,
     number: jax.Array,
     generation: jax.Array,
 ) -> tuple[dict[str, jax.Array], tuple]:
@@ -114,7 +116,7 @@ def _full_horizon(population: OnlinePopulation, family: int) -> int:
     return population.config.epochs * (population.rows // population.families[family].batch_size)
 
 
-def start(population: OnlinePopulation, seed) -> tuple[OnlineMembers, ...]:
+def start(population: OnlinePopulation, seed: Seed) -> tuple[OnlineMembers, ...]:
     """The first members of every family, whose horizons are staggered."""
     members, count = [], len(population.families)
     for family in range(count):
@@ -136,7 +138,7 @@ def burn_in(
     family: int,
     members: OnlineMembers,
     train: Table,
-    seed,
+    seed: Seed,
 ) -> OnlineMembers:
     """The members of one family when all except the last of the first ones have left.
 
@@ -157,7 +159,7 @@ def advance(
     population: OnlinePopulation,
     members: tuple[OnlineMembers, ...],
     train: Table,
-    seed,
+    seed: Seed,
     step: jax.Array,
 ) -> tuple[tuple[OnlineMembers, ...], list[tuple[MLPParams, jax.Array]]]:
     """`sgd_steps` steps of all members; those that are done, or diverged, are replaced.
@@ -180,7 +182,7 @@ def _advance_family(
     family: int,
     members: OnlineMembers,
     train: Table,
-    seed,
+    seed: Seed,
     step: jax.Array,
 ) -> tuple[OnlineMembers, tuple[MLPParams, jax.Array]]:
     """`advance` for one family: its members after it; their parameters and activations [M]."""

@@ -67,7 +67,7 @@ def _init(key: jax.Array, models: Models, scales: Scales, static: tuple) -> Trai
 
 
 def _shard_losses(
-    params: dict, problem, step: jax.Array, ramp: jax.Array, static: tuple
+    params: dict, problem: Problem, step: jax.Array, ramp: jax.Array, static: tuple
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
     """Losses to descend, summed over this device's G models.
 

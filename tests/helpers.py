@@ -1,0 +1,92 @@
+"""Models, data and comparisons that several test files share."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from metanet.data.tabular import Table
+from metanet.mlp import network
+from metanet.mlp.network import ACTIVATIONS, MLPParams
+from metanet.mlp.population import Stack
+
+
+def random_stack(spec, count=3, seed=0, *, size=0.5, norm_size=0.2, activation=None):
+    """`count` models of `spec` with normal parameters, `size` in standard deviation.
+
+    `norm_size` is that of scales, around 1, and shifts. Activations take turns unless one is named.
+    """
+    rng = np.random.default_rng(seed)
+
+    def normal(width, mean=0.0, size=size):
+        return (mean + size * rng.normal(size=(count, *width))).astype(np.float32)
+
+    normed = [(spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"]
+    params = MLPParams(
+        weights=tuple(normal((spec.widths[s], spec.widths[t])) for s, t in spec.blocks),
+        biases=tuple(normal((width,)) for width in spec.widths[1:]),
+        scales=tuple(normal(width, 1.0, norm_size) for width in normed),
+        shifts=tuple(normal(width, 0.0, norm_size) for width in normed),
+    )
+    return Stack(spec, params, _activations(count, activation))
+
+
+def fresh_stack(spec, count=3, seed=0, *, activation=None):
+    """`count` models of `spec` as training starts from them."""
+    keys = jax.random.split(jax.random.key(seed), count)
+    params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
+    return Stack(spec, jax.tree.map(np.asarray, params), _activations(count, activation))
+
+
+def _activations(count, name):
+    if name is None:
+        return (np.arange(count) % len(ACTIVATIONS)).astype(np.int32)
+    return np.full(count, ACTIVATIONS.index(name), np.int32)
+
+
+def random_table(rows, *, n_features=5, n_groups=1, seed=7):
+    """A table of independent columns: normal features, even labels, even groups."""
+    rng = np.random.default_rng(seed)
+    return Table(
+        x=rng.normal(size=(rows, n_features)).astype(np.float32),
+        y=rng.integers(0, 2, rows).astype(np.int32),
+        group=rng.integers(0, n_groups, rows).astype(np.int32),
+        weight=np.ones(rows, np.float32),
+        n_groups=n_groups,
+    )
+
+
+def exact_budget(models, ids):
+    """(node tiles, edge tiles) of the models `ids`, without room for more."""
+    spec = np.asarray(models.spec)[np.asarray(ids)]
+    sizes = (models.topologies.n_nodes, models.topologies.n_edges)
+    return tuple(int(np.asarray(size)[spec].sum()) for size in sizes)
+
+
+def permuted(stack, orders, incoming=True, outgoing=True):
+    """Neurons of layers (and all that belongs to them) in another order: {layer: permutation}.
+
+    Without `incoming` or `outgoing` only the other end of their weights moves: another function.
+    """
+    spec, old = stack.spec, stack.params
+    weights = []
+    for (s, t), block in zip(spec.blocks, old.weights, strict=True):
+        if s in orders and outgoing:
+            block = block[:, orders[s], :]
+        if t in orders and incoming:
+            block = block[:, :, orders[t]]
+        weights.append(block)
+
+    def vectors(leaves):
+        return tuple(
+            leaf[:, orders[layer]] if layer in orders and incoming else leaf
+            for layer, leaf in enumerate(leaves, 1)
+        )
+
+    new = MLPParams(tuple(weights), *map(vectors, (old.biases, old.scales, old.shifts)))
+    return dataclasses.replace(stack, params=new)
+
+
+def assert_same(tree, other):
+    """The trees have equal leaves, bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, tree, other)
