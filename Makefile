@@ -3,10 +3,10 @@ PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test docs benchmark lint format clean test-oldest test-newest
+.PHONY: help quickstart test docs benchmark lint format clean lock test-oldest test-newest
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: .venv/.installed ## run the synthetic example: minutes on two cores, no data needed
 	$(BIN)/python -m experiments.run --config=configs/quickstart.py
@@ -30,10 +30,29 @@ format: .venv/.installed-tests ## repair style and format where that is automati
 	$(BIN)/ruff format
 
 clean: ## remove the environment and the caches, not the runs
-	rm -rf .venv .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps stand for a finished install, which only a change of pyproject.toml repeats.
+lock: ## write requirements.lock anew: the newest of everything that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
+	.venv-lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --upgrade \
+		--extra tests --extra docs --output-file requirements.lock pyproject.toml
+
+# Both run the fast tests in an environment of their own; see docs/log.md for what was found.
+test-oldest test-newest: test-%: ## the fast tests with the oldest, or newest, allowed packages
+	$(PYTHON) -m venv --clear .venv-$* && .venv-$*/bin/python -m pip install --quiet uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python -e '.[tests]' \
+		--resolution $(if $(filter oldest,$*),lowest-direct,highest)
+	.venv-$*/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
+
+# The stamps stand for a finished install, which only a change of pyproject.toml repeats. The locked
+# one, of CI, has the versions of requirements.lock with their hashes.
+.venv/.installed-locked: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch .venv/.installed .venv/.installed-tests .venv/.installed-docs $@
+
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -e .
