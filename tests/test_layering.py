@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import re
+import tomllib
 
 import pytest
 
@@ -148,3 +149,12 @@ def test_the_code_of_the_docs_uses_the_package_from_its_front():
             for name in imports_of(path.name, block):
                 assert not any(part.startswith("_") for part in name.split(".")), path
                 assert not under(name, ["experiments.launch", "tests", "benchmarks"]), path
+
+
+def test_only_the_package_is_installed_and_every_extra_has_code():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["metanet*"]
+    assert set(project["project"]["optional-dependencies"]) == {
+        "baselines", "benchmarks", "docs", "tests",
+    }  # fmt: skip
+    assert (ROOT / "metanet" / "py.typed").exists()
