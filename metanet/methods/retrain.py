@@ -13,13 +13,19 @@ from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
 from metanet.training.descent import descend
 
-# loss(logits [rows, classes], target [rows, ...]) -> scalar
+# loss(logits [rows, classes], target [rows, ...]) -> []
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrainConfig:
-    """Adam with cosine decay. steps, batch_size (rows), learning_rate (the first)."""
+    """Adam with cosine decay.
+
+    Attributes:
+      steps: of gradient descent.
+      batch_size: rows per step.
+      learning_rate: the first.
+    """
 
     steps: int
     batch_size: int = 128
@@ -30,7 +36,7 @@ class RetrainConfig:
             value = getattr(self, key)
             require(value >= 1, key, value, "at least 1")
         rate = self.learning_rate
-        require(rate > 0, "learning_rate", rate, "a positive number")
+        require(rate >= 0, "learning_rate", rate, "0 or more")
 
 
 def jsd_loss(logits: jax.Array, teacher: jax.Array) -> jax.Array:
@@ -57,7 +63,7 @@ def retrain(
 
     Args:
       keep: [sources, targets] 0/1; weights that are not kept stay 0.
-      x, target: [rows, features], [rows, ...]; every step samples `batch_size` rows.
+      x: [rows, features];  target: [rows, ...]; every step samples `batch_size` rows.
     """
     neuron = model.node.astype(x.dtype)  # [targets]
     params = {
@@ -78,8 +84,8 @@ def retrain(
 
 
 def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:
-    """A fresh start in the model's architecture, as `mlp.network.init`."""
-    fan_in = jnp.maximum(model.edge.sum(0), 1).astype(jnp.float32)
+    """Random parameters in the model's architecture, distributed as those of `mlp.network.init`."""
+    fan_in = jnp.maximum(model.edge.sum(0), 1).astype(jnp.float32)  # [targets]
     bound = 1.0 / jnp.sqrt(fan_in)
     weight_key, bias_key = jax.random.split(key)
     weight = jax.random.uniform(weight_key, model.weight.shape, minval=-1.0) * bound[None]
@@ -93,6 +99,6 @@ def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:
 
 
 def input_edges(template: Template, model: PaddedMLP, input_keep: jax.Array) -> jax.Array:
-    """The edge mask [sources, targets] of a feature mask [features]."""
+    """The edge mask [sources, targets] float32 of a feature mask [features]."""
     rows = jnp.ones(model.weight.shape[0]).at[: template.n_in].set(input_keep)
     return model.edge * rows[:, None]
