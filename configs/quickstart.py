@@ -2,7 +2,7 @@
 
 python -m experiments.run --config=configs/quickstart.py
 
-About three minutes on two cores; validation chooses among ten lambdas of three editors.
+About three minutes on two cores: 192 models, two editors of 800 steps, seven methods.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,6 @@ def get_config() -> ConfigDict:
     config.population.epochs = 20
     config.methods = (
         "GMN - Prune & Edit",
-        "GMN - Prune",
         "GMN + probe",
         "GMN + probe, 100 steps",
         "Random",
@@ -36,5 +35,6 @@ def get_config() -> ConfigDict:
     config.editor.seeds = 1
     config.editor.steps = 800
     config.evaluation.n_lambdas = 10
+    config.recipes["GMN + probe, 100 steps"].n_lambdas = 5
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     return config

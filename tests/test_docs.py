@@ -159,6 +159,7 @@ def test_what_pages_write_into_a_config_is_accepted(path, folder):
         check_recipes(settings.parse(config))
 
 
+@pytest.mark.slow
 def test_the_library_example_trains_and_evaluates_an_editor(notebook, folder):
     (example,) = (text for language, text in blocks(ROOT / "README.md") if language == "python")
     assert len(example.splitlines()) <= 16
@@ -167,6 +168,7 @@ def test_the_library_example_trains_and_evaluates_an_editor(notebook, folder):
     assert (folder / "front.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_models_of_ones_own_are_edited(notebook, folder):
     found = execute(ROOT / "docs" / "own-models.md", folder)
     assert 0 < found["kept"] <= 1
@@ -218,6 +220,7 @@ def run(folder: pathlib.Path, *flags: str) -> dict:
     return json.loads((folder / "work" / "results.json").read_text())["methods"]
 
 
+@pytest.mark.slow
 def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objective(folder):
     methods = run(folder, f"--config={folder / 'tiny.py'}", "--config.requirement=prices.paid")
     # FS keeps the most important features, whatever they cost: k of 30, but not in steps of 1/30.
@@ -230,6 +233,7 @@ def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objectiv
     assert set(editor.params["layers"]) == {"edge", "node"}
 
 
+@pytest.mark.slow
 def test_baselines_of_ones_own_are_evaluated_beside_the_others(folder, tmp_path):
     methods = run(tmp_path, f"--config={folder / 'my_study.py'}")
     assert list(methods) == ["Magnitude", "Wanda", "Rescaled"]

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from experiments.plan import method_names
 
 from configs.presets import PRESETS
+from experiments import launch
 from experiments.reproduce import config_of
 from metanet.pipeline.config import EDITED
 

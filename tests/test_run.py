@@ -145,8 +145,9 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     assert list(results["methods"]) == ["GMN - Prune", "Random"]
     own = json.loads((space / "work" / "population" / "seconds.json").read_text())
     assert results["wall_seconds"]["population"] == own["training"] > 0
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    assert results["commit"] == (head.stdout.strip() or None)
+    if (ROOT / ".git").exists():
+        known = ["git", "merge-base", "--is-ancestor", results["commit"], "HEAD"]
+        assert subprocess.run(known, cwd=ROOT).returncode == 0
     seeds = results["methods"]["GMN - Prune"]["seeds"]
     assert len(seeds) == 2 and "seeds" not in results["methods"]["Random"]
     front = results["methods"]["GMN - Prune"]["front"]
