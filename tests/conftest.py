@@ -15,8 +15,9 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
 
 # One compilation cache, also of commands under test.
-CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax

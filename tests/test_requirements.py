@@ -101,7 +101,12 @@ def test_a_fair_editor_removes_the_planted_bias(trained, targets, tables):
     # Not equalised odds: on 600 rows an editor learns the noise of its rates.
     requirement = "metanet.objectives.fairness.demographic_parity"
     training = TrainingConfig(
-        steps=300, lambda_power=0.0, batch_size=8, points=512, balanced=True, lambda_range=(0.03, 0.8)
+        steps=300,
+        lambda_power=0.0,
+        batch_size=8,
+        points=512,
+        balanced=True,
+        lambda_range=(0.03, 0.8),
     )
     editor = trained(requirement, EditorConfig(mask="none", gamma=0.1), training)
     models = pack(list(targets.stacks))
