@@ -31,7 +31,7 @@ def smoke(config: ConfigDict) -> None:
     """Every kind of run in minutes on two cores; its numbers mean nothing."""
     _population(config, experiments=16, max_specs=2, epochs=1, depths=(1,), widths=(8,))
     if "experiments" in config:
-        config.steps, config.timed_models = 2, 2
+        config.steps, config.timed_models, config.few = 2, 2, {}
         config.experiments = {"pruning": config.experiments.pruning}
         config.experiments.pruning.methods = ("GMN - Prune & Edit", "Random")
         config.experiments.pruning.evaluation.main_methods = ()

@@ -1,4 +1,4 @@
-"""What commands do around their work: flags, devices, processes, cache, the log, exit status."""
+"""Commands except for their work: flags, devices, processes, cache, the log, exit status."""
 
 import functools
 import logging
@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 import jax
@@ -13,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import settings
-from metanet.core import Diverged, Stopped, UserError
+from metanet.core import Diverged, Stopped, UserError, require
 from metanet.devices import any_process
 from metanet.pipeline import run, timing
 from metanet.pipeline.provenance import about_this_process as about
@@ -50,7 +51,7 @@ def parse_flags(argv: Sequence[str]) -> None:
         rest = flags.FLAGS(list(argv))
         if "config" in flags.FLAGS:
             getattr(flags.FLAGS.config, "seed", None)  # a file that failed to load says so here
-    except Exception as error:  # a config file is a user's code, and may raise anything
+    except (Exception, SystemExit) as error:  # a config file is a user's code
         raise UserError(f"command line: {_cause(error)}") from error
     if len(rest) > 1:
         raise UserError(f"command line: found {rest[1]!r}, expected only flags")
@@ -72,13 +73,14 @@ def _cause(error: BaseException) -> str:
 
 
 def parsed(config: ConfigDict) -> Callable[..., dict]:
-    """What a config asks to run: a function (folder, *, about, store=None, should_stop) -> results.
+    """The run that a config asks for: (folder, *, about, store=None, should_stop) -> results.
 
     A config of several experiments asks for their methods' times.
 
     Raises:
       UserError: a setting is unusable.
     """
+    require(isinstance(config, ConfigDict), "config", repr(config), "a ConfigDict from get_config")
     if "experiments" in config:
         return functools.partial(timing.run, settings.parse_timing(config))
     return functools.partial(run, settings.parse(config))
@@ -94,7 +96,7 @@ def setup_jax(num_cpu_devices: int = 0) -> None:
       UserError: the flags of several processes do not go together.
     """
     jax.config.update("jax_num_cpu_devices", num_cpu_devices or len(os.sched_getaffinity(0)))
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(cache / "metanet" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -118,23 +120,25 @@ def setup_jax(num_cpu_devices: int = 0) -> None:
 
 
 def on_sigterm() -> Callable[[], bool]:
-    """A function that says whether SIGTERM has come since, to any process; all have to ask."""
+    """A function that says whether SIGTERM has come since, to any process; all have to call it."""
     stop: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     return lambda: any_process(bool(stop))
 
 
 def writable(folder: pathlib.Path) -> pathlib.Path:
-    """`folder`, which is made.
+    """`folder`, which is made if it is absent.
 
     Raises:
-      UserError: it cannot be.
+      UserError: it cannot be made, or not be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: found {error.strerror}, expected a folder to write") from error
-    return folder
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{folder}: found {reason}, expected a folder to write") from error
 
 
 def status(command: Callable[[list[str]], None], argv: list[str]) -> int:

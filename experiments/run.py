@@ -17,13 +17,14 @@ from metanet import report
 from metanet.core import UserError, require
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
+DEVICES = 1024  # on CPU, each of which has threads of its own
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Output folder; by default runs/CONFIG_DATASET[-TASK]."
 )
 
 
 def _default_workdir(config) -> pathlib.Path:
-    path, _, which = flags.FLAGS["config"].config_filename.partition(":")
+    path, _, which = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which or config.dataset}"
 
 
@@ -33,10 +34,10 @@ def main(argv: list[str]) -> None:
     if config is None:
         raise UserError("--config: found nothing, expected a config file, for example "
                         "configs/quickstart.py")  # fmt: skip
-    devices = config.get("num_cpu_devices", 0)
-    ok = type(devices) is int and devices >= 0
-    require(ok, "num_cpu_devices", devices, "0 for one per core, or a number of devices")
     start = launch.parsed(config)
+    devices = config.get("num_cpu_devices", 0)
+    ok = type(devices) is int and 0 <= devices <= DEVICES
+    require(ok, "num_cpu_devices", repr(devices), f"0 for one per core, or at most {DEVICES}")
     launch.setup_jax(devices)
     should_stop = launch.on_sigterm()
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)

@@ -8,9 +8,9 @@ import dataclasses
 import typing
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import RequiredValueError, placeholder
 
-from metanet.core import require
+from metanet.core import SettingError, UserError, require
 from metanet.pipeline.config import (
     EditorConfig,
     EditorPlan,
@@ -53,9 +53,8 @@ def _config_dict(*classes, skip: tuple[str, ...] = ()) -> ConfigDict:
         for field in dataclasses.fields(cls):
             if field.name in skip or dataclasses.is_dataclass(annotations[field.name]):
                 continue
-            value = field.default
-            if value is dataclasses.MISSING:
-                value = field.default_factory()
+            made = field.default_factory
+            value = field.default if made is dataclasses.MISSING else made()
             if value is None:
                 alternatives = typing.get_args(annotations[field.name])
                 kind = next(one for one in alternatives if one is not type(None))
@@ -70,54 +69,78 @@ def parse(config: ConfigDict) -> ExperimentConfig:
     Raises:
       UserError: a key is unknown, or its value unusable; the message has its full name.
     """
-    values = config.to_dict()
-    for key in _LAUNCH:
-        values.pop(key, None)
+    return _experiment(_values(config))
+
+
+def _values(config: ConfigDict) -> dict:
+    """The config as plain values; keys of the command left out."""
+    require(isinstance(config, ConfigDict), "config", repr(config), "a ConfigDict")
+    try:
+        values = config.to_dict()
+    except RequiredValueError as error:
+        raise UserError(f"config: found {error}, expected a value for it") from error
+    return {key: value for key, value in values.items() if key not in _LAUNCH}
+
+
+def _experiment(values: dict) -> ExperimentConfig:
+    """The settings of an experiment from plain values."""
     shared, editors = values.pop("editor", {}), values.pop("editors", {})
     recipes = values.pop("recipes", {})
-    for key, found in (("editor", shared), ("editors", editors), ("recipes", recipes)):
-        require(isinstance(found, dict), key, found, "keys and values")
+    for key, section in (("editor", shared), ("editors", editors), ("recipes", recipes)):
+        require(isinstance(section, dict), key, repr(section), "keys and values")
     refuse_unknown(shared, _annotations(), "editor")
     for name, value in shared.items():
         convert(_annotations()[name], value, join("editor", name))
-    general = {"lambda_range": values["lambda_range"]} if "lambda_range" in values else {}
-    plans = {name: _plan(name, general | shared, own) for name, own in editors.items()}
-    methods = {name: _recipe(name, own) for name, own in recipes.items()}
+    general = {key: values[key] for key in ("lambda_range",) if key in values}
+    plans = {name: _plan(name, general, shared, changes) for name, changes in editors.items()}
+    methods = {name: _recipe(name, settings) for name, settings in recipes.items()}
     return build(ExperimentConfig, values | {"editors": plans, "recipes": methods})
 
 
 def _annotations() -> dict:
     """The types of an editor's keys, by name."""
-    found = {}
+    types: dict[str, typing.Any] = {}
     for cls in _PARTS:
-        found |= typing.get_type_hints(cls)
-    return {name: kind for name, kind in found.items() if name not in _NESTED}
+        types |= typing.get_type_hints(cls)
+    return {name: kind for name, kind in types.items() if name not in _NESTED}
 
 
-def _plan(name: str, shared: dict, own: dict) -> EditorPlan:
-    """The editor called `name`: the shared settings with what it changes."""
+def _plan(name: str, general: dict, shared: dict, changes: dict) -> EditorPlan:
+    """The editor called `name`: general and shared settings, with its changes."""
     key = f"editors.{name}"
-    require(isinstance(own, dict), key, own, "keys and values")
-    refuse_unknown(own, _annotations(), key)
-    merged, parts = shared | own, []
+    require(isinstance(changes, dict), key, repr(changes), "keys and values")
+    refuse_unknown(changes, _annotations(), key)
+    merged, parts = general | shared | changes, []
     for cls in _PARTS:
         names = {field.name for field in dataclasses.fields(cls)} - set(_NESTED)
         parts.append({k: v for k, v in merged.items() if k in names})
     shape, training, plan = parts
-    nested = {
-        "editor": build(EditorConfig, shape, key),
-        "training": build(TrainingConfig, training, key),
-    }
-    return build(EditorPlan, plan | nested, key)
+    try:
+        nested = {
+            "editor": build(EditorConfig, shape, key),
+            "training": build(TrainingConfig, training, key),
+        }
+        return build(EditorPlan, plan | nested, key)
+    except SettingError as error:
+        rest = error.key.removeprefix(f"{key}.").removeprefix("editor.")
+        first = rest.partition(".")[0]
+        section = key if first in changes else "editor"
+        whole = first in general and first not in shared | changes
+        full = rest if whole else f"{section}.{rest}"
+        raise SettingError(full, error.found, error.expected) from error
 
 
-def _recipe(name: str, own: dict) -> RecipeConfig:
+def _recipe(name: str, settings: dict) -> RecipeConfig:
     """The recipe called `name`."""
     key = f"recipes.{name}"
-    require(isinstance(own, dict), key, own, "keys and values")
-    options = {k: v for k, v in own.items() if k not in _RECIPE}
-    reserved = {k: v for k, v in own.items() if k in _RECIPE}
-    return build(RecipeConfig, reserved | {"options": options}, key)
+    require(isinstance(settings, dict), key, repr(settings), "keys and values")
+    options = {k: v for k, v in settings.items() if k not in _RECIPE}
+    reserved = {k: v for k, v in settings.items() if k in _RECIPE}
+    try:
+        return build(RecipeConfig, reserved | {"options": options}, key)
+    except SettingError as error:  # in a config, options stand beside the other keys
+        full = error.key.replace(f"{key}.options", key, 1)
+        raise SettingError(full, error.found, error.expected) from error
 
 
 def parse_timing(config: ConfigDict) -> TimingConfig:
@@ -128,17 +151,33 @@ def parse_timing(config: ConfigDict) -> TimingConfig:
     Raises:
       UserError: see `parse`.
     """
-    values = config.copy_and_resolve_references()
+    values = _values(config)
+    parts, steps = values.pop("experiments"), values.pop("steps", None)
+    require(isinstance(parts, dict), "experiments", repr(parts), "experiments by name")
+    require(convert(int, steps, "steps") >= 1, "steps", steps, "at least 1")
+    shared = {key: values.pop(key) for key in _TIMED if key in values}
     experiments = {}
-    for name, part in values.experiments.items():
-        for key in _TIMED:
-            part[key] = values[key]
-        part.editor.steps, part.editor.seeds = values.steps, 1
-        for own in part.editors.values():
-            with own.unlocked():
-                for key in {"steps", "seeds"} & set(own):
-                    del own[key]
-        experiments[name] = parse(part)
-    rest = {k: v for k, v in values.to_dict().items() if k not in (*_TIMED, "steps")}
-    rest.pop("num_cpu_devices", None)
-    return build(TimingConfig, rest | {"experiments": experiments})
+    for name, part in parts.items():
+        key = f"experiments.{name}"
+        require(isinstance(part, dict), key, repr(part), "an experiment's keys and values")
+        try:
+            experiments[name] = _experiment(_short(part, steps) | shared)
+        except SettingError as error:
+            full = error.key if error.key.partition(".")[0] in shared else f"{key}.{error.key}"
+            raise SettingError(full, error.found, error.expected) from error
+    return build(TimingConfig, values | {"experiments": experiments})
+
+
+def _short(values: dict, steps: int) -> dict:
+    """An experiment whose editors are trained for `steps` only, each of one seed."""
+    editor, editors = values.get("editor", {}), values.get("editors", {})
+    if not (isinstance(editor, dict) and isinstance(editors, dict)):
+        return values  # which is refused
+    trained = {"steps": steps, "seeds": 1}
+    kept = {
+        name: {k: v for k, v in changes.items() if k not in trained}
+        if isinstance(changes, dict) else changes
+        for name, changes in editors.items()
+    }  # fmt: skip
+    known = {k: v for k, v in values.items() if k not in _LAUNCH}
+    return known | {"editor": editor | trained, "editors": kept}

@@ -51,9 +51,10 @@ def build(cls: type, values: Mapping, key: str = ""):
     try:
         return cls(**converted)
     except SettingError as error:
-        if error.key not in fields:  # it has said its full name
+        name = error.key.rpartition(".")[2]
+        if not key or name not in fields:  # it has said its full name
             raise
-        raise SettingError(join(key, error.key), error.found, error.expected) from error
+        raise SettingError(join(key, name), error.found, error.expected) from error
 
 
 def verify(settings, key: str = "") -> None:

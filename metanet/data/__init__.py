@@ -44,7 +44,7 @@ def _raw(name: str, expected: str) -> Raw:
         return source()
     except UserError:
         raise
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise SettingError(
             "dataset", f"{name!r}, which raises {raised(error)}", expected
         ) from error

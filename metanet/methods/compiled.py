@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from metanet.evaluation.program import Program, timed
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
 from metanet.graphs.topology import Template
+from metanet.mlp.population import Stack
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import Points, ProbeConfig
 from metanet.probes.store import probe_stack
@@ -42,7 +43,8 @@ def compiled(
     """A method that runs in compiled programs, one per group of models, on test and validation.
 
     Args:
-      edit_fn_in: what edits, in a template;  context: what it takes, any pytree.
+      edit_fn_in: template -> the function that edits models in it.
+      context: its first argument, any pytree.
       label: of the setting in results.json;  values: [S] or [S, numbers], of the settings.
       groups: that together are all models; by default one.
     """
@@ -51,34 +53,36 @@ def compiled(
     groups = groups or [all_models(testbed.models)]
     splits = [testbed.split(name)[0] for name in ("validation", "test")]
 
-    def parts(ids):
-        """(where in `ids`, group, their numbers in it) of every group that `ids` has."""
-        for number, (rows, _) in enumerate(groups):
-            where = np.flatnonzero(np.isin(ids, rows))
-            if where.size:
-                yield where, number, np.searchsorted(rows, ids[where])
+    def parts(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(group, indices in `ids`, rows in the group) of every group that has models of `ids`."""
+        for group, (rows, _) in enumerate(groups):
+            index = np.flatnonzero(np.isin(ids, rows))
+            if index.size:
+                yield group, index, np.searchsorted(rows, ids[index])
 
     @functools.cache
-    def program(number):
-        rows, models = groups[number]
+    def program(group: int) -> Program:
+        rows, models = groups[group]
+        # Both splits at once, so that their batches have one budget: one program edits both.
         sets = [np.searchsorted(rows, ids[np.isin(ids, rows)]) for ids in splits]
         settings = (sets, len(values), seed, batch_size, testbed.go_on)
         return Program(edit_fn_in(models.template), context, models, *settings)
 
     def sweep_values(ids: np.ndarray, table: Table, values: np.ndarray) -> Sweep:
-        order, sweeps = [], []
-        for where, number, local in parts(ids):
-            order.append(where)
-            sweeps.append(program(number).sweep(local, values, table, testbed.requirement))
-        place = np.argsort(np.concatenate(order))
-        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, place],
+        indices, sweeps = [], []
+        for group, index, rows in parts(ids):
+            indices.append(index)
+            sweeps.append(program(group).sweep(rows, values, table, testbed.requirement))
+        # Fields [S, models of a group] next to one another, back in the order of `ids`.
+        order = np.argsort(np.concatenate(indices))
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, order],
                               *map(dataclasses.asdict, sweeps))  # fmt: skip
         return Sweep(**joined)
 
     def seconds(ids: np.ndarray, index: int) -> tuple[float, float]:
         total = np.zeros(2)
-        for _, number, local in parts(ids):
-            total += program(number).seconds(local, values[index])
+        for group, _, rows in parts(ids):
+            total += program(group).seconds(rows, values[index])
         return float(total[0]), float(total[1])
 
     settings = tuple({label: value.tolist()} for value in values)
@@ -88,7 +92,7 @@ def compiled(
 
 
 def lambdas(lambda_range: LambdaRange, count: int) -> np.ndarray:
-    """`count` values of lambda, log-spaced: [S], or a grid [S, requirements] for several."""
+    """`count` values of lambda, log-spaced: [count], or a grid [S, requirements] for several."""
     axes = [np.geomspace(low, high, 1 if low == high else count)
             for low, high in lambda_pairs(lambda_range)]  # fmt: skip
     return axes[0] if len(axes) == 1 else grid(*axes)
@@ -100,7 +104,7 @@ def grid(*axes: np.ndarray) -> np.ndarray:
 
 
 def with_probing(testbed: Testbed, probe: ProbeConfig | None, method: Method) -> Method:
-    """`method`, whose seconds hold those of probing the models too."""
+    """`method`, with the seconds of probing the models added to its own."""
     if probe is None:
         return method
     points = testbed.points(probe)
@@ -111,6 +115,10 @@ def with_probing(testbed: Testbed, probe: ProbeConfig | None, method: Method) ->
         return first, warm
 
     return dataclasses.replace(method, seconds=seconds)
+
+
+def _probe(stack: Stack, points: Points) -> None:
+    jax.block_until_ready(probe_stack(stack, points))
 
 
 def _probe_seconds(testbed: Testbed, ids: np.ndarray, points: Points) -> tuple[float, float]:
@@ -124,10 +132,10 @@ def _probe_seconds(testbed: Testbed, ids: np.ndarray, points: Points) -> tuple[f
     most = np.argsort(-np.bincount(spec), kind="stable")[:PROBED_SPECS]
     count, chosen = len(ids), np.flatnonzero(np.isin(spec, most))[:PROBED_MODELS]
     ids, spec, total = ids[chosen], spec[chosen], np.zeros(2)
-    for number in np.unique(spec):
-        stack, rows = stacks[number], ids[spec == number] - first[number]
+    for one in np.unique(spec):
+        stack, rows = stacks[one], ids[spec == one] - first[one]
         params = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), stack.params)
         part = dataclasses.replace(stack, params=params, activation=stack.activation[rows])
-        total += timed(lambda part=part: jax.block_until_ready(probe_stack(part, points)))
+        total += timed(functools.partial(_probe, part, points))
     total *= count / len(ids)
     return float(total[0]), float(total[1])

@@ -14,13 +14,10 @@ from metanet.evaluation.method import Method
 from metanet.graphs.padded import apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled, grid
-from metanet.methods.data_minimisation import (
-    check_selection,
-    global_importance,
-    selection_retrained_fn,
-)
+from metanet.methods.data_minimisation import global_importance, selection_retrained_fn
 from metanet.methods.pruning import keep_best, snip
 from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain
+from metanet.pipeline.recipes import at_least_one, checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 
@@ -29,17 +26,18 @@ def selected_pruned_fn(
 ) -> EditFn:
     """FS & Retrain, then SNIP on the student; with `distil`, what is kept is trained again.
 
-    The context is (the importance of every feature [features], the table), the setting (number of
-    features to keep, one of `counts`; fraction of all weights to keep). The second training too
-    imitates the original model.
+    The context is (the importance of every feature [features], the table), the setting, [2], the
+    number of features to keep, one of `counts`, and the fraction of all weights to keep. The second
+    training too imitates the original model.
     """
     selected = selection_retrained_fn(template, "global", config, "fresh")
 
     def edit(context, graph, keys):
         _, table = context
+        # Every student, leaves [counts, G, ...], is trained once for all fractions of weights.
         students = jax.lax.map(selected(context, graph, keys), jnp.asarray(counts, jnp.float32))
 
-        def prune(edit, key, fraction):
+        def prune(edit, key, fraction):  # of one model
             score_key, train_key = jax.random.split(key)
             score = snip(template, edit.after, table, score_key)
             keep = keep_best(edit.before, score, fraction) * edit.keep
@@ -51,16 +49,17 @@ def selected_pruned_fn(
                 )
             return edit.replace(after=after, keep=keep)
 
-        def at(setting):
-            chosen = jnp.argmin(jnp.abs(jnp.asarray(counts) - setting[0]))
-            student = jax.tree.map(lambda leaf: leaf[chosen], students)
+        def edit_at(setting):
+            index = jnp.argmin(jnp.abs(jnp.asarray(counts) - setting[0]))
+            student = jax.tree.map(lambda leaf: leaf[index], students)  # leaves [G, ...]
             return each_model(lambda edit, key: prune(edit, key, setting[1]))(student, keys)
 
-        return at
+        return edit_at
 
     return edit
 
 
+@checked(no_editors, at_least_one("every"))
 def selected_pruned(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -74,11 +73,8 @@ def selected_pruned(
     Args:
       every: at every so many numbers of features, from one on.
     """
-    counts = np.arange(1.0, testbed.data.n_features)[::every]
+    kept = np.arange(1.0, testbed.data.n_features)[::every]
     context = global_importance(testbed), testbed.edit_table
-    make = functools.partial(selected_pruned_fn, config=retrain, counts=counts, distil=distil)
-    pairs = grid(counts, np.array(testbed.experiment.evaluation.fractions))
+    make = functools.partial(selected_pruned_fn, config=retrain, counts=kept, distil=distil)
+    pairs = grid(kept, np.array(testbed.experiment.evaluation.fractions))
     return compiled(testbed, make, context, "features, fraction", pairs, testbed.by_depth())
-
-
-selected_pruned.check = check_selection

@@ -21,6 +21,7 @@ from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled
 from metanet.methods.retrain import RetrainConfig, fresh, input_edges, jsd_loss, retrain
 from metanet.mlp.network import js_divergence
+from metanet.pipeline.recipes import at_least_one, checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
@@ -34,58 +35,64 @@ def permutation_importance(
 ) -> jax.Array:
     """Permutation feature importance (Breiman 2001): [features] float32.
 
-    The mean drop of accuracy on `table` over `repeats` random permutations of one feature's column;
-    what sklearn.inspection.permutation_importance estimates.
+    The mean drop of accuracy on `table` over `repeats` random permutations of one feature's column,
+    which sklearn.inspection.permutation_importance estimates too.
     """
+    x = jnp.asarray(table.x)  # [rows, features]
 
     def accuracy(x):
         return (apply_rows(template, model, x).argmax(-1) == table.y).mean()
 
-    def drop(feature):
+    def drop(feature):  # [] -> []
         def once(repeat_key):
-            column = jax.random.permutation(repeat_key, table.x[:, feature])
-            return accuracy(table.x.at[:, feature].set(column))
+            column = jax.random.permutation(repeat_key, x[:, feature])
+            return accuracy(x.at[:, feature].set(column))
 
         feature_keys = jax.random.split(jax.random.fold_in(key, feature), repeats)
-        # The mean of differences, so that a feature without influence has exactly 0.
-        return (accuracy(table.x) - jax.lax.map(once, feature_keys)).mean()
+        # The mean of differences [repeats], so that a feature without influence has exactly 0.
+        return (accuracy(x) - jax.lax.map(once, feature_keys)).mean()
 
+    # One feature after another: all at once would hold `features` copies of the table.
     return jax.lax.map(drop, jnp.arange(template.n_in))
 
 
 def greedy_importance(
     template: Template, model: PaddedMLP, table: Table, rows: int = 1024
 ) -> jax.Array:
-    """Greedy backward selection: [features] float32, how long a feature is kept, from 0.
+    """Backward elimination (Kohavi and John 1997): [features] float32, turns of removal from 0.
 
     The feature whose removal, besides those removed before it, moves the outputs least by JS
     divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
     """
-    x = table.x[:rows]
-    logits = apply_rows(template, model, x)
+    x = jnp.asarray(table.x[:rows])  # [rows, features]
+    logits = apply_rows(template, model, x)  # [rows, classes]
 
-    def remove(kept, number):
+    def remove(kept, _):  # kept [features], 1 for those not removed yet
         def cost(feature):
             without = kept * (jnp.arange(template.n_in) != feature)
             after = apply_rows(template, model, x * without[None])
-            return js_divergence(logits, after).mean()
+            return js_divergence(logits, after).mean()  # [], nats
 
-        costs = jax.lax.map(cost, jnp.arange(template.n_in))
+        costs = jax.lax.map(cost, jnp.arange(template.n_in))  # [features]
+        # Those removed before cost nothing more: they are not to be removed again.
         worst = jnp.where(kept > 0, costs, jnp.inf).argmin()
         return kept.at[worst].set(0.0), worst
 
-    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), jnp.arange(template.n_in))
+    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), None, length=template.n_in)
     return jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
 
 
 def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
-    """1 for the `count` features of highest importance [features]; ties go to the first."""
-    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)
+    """1 for the `count` features of highest importance, first ones of ties: [features] float32."""
+    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)  # [features], from 0
     return (rank < count).astype(jnp.float32)
 
 
 def importances(template: Template) -> Callable:
-    """For evaluation.sweep.map_models: every model's permutation importance on the context."""
+    """A function for program.map_models: models' permutation importance [G, features].
+
+    The context is the table.
+    """
 
     def of_batch(table, graph: jraph.GraphsTuple, keys):
         models = to_template(template, graph)
@@ -97,21 +104,24 @@ def importances(template: Template) -> Callable:
 def selection_fn(template: Template, ranking: str) -> EditFn:
     """FS: the original model without the features of least importance.
 
-    The setting is the number of features to keep. ranking: "global" (the context is one importance
-    [features] for all models, as in the paper), "model" or "greedy" (the context is the table on
-    which each model's own permutation importance, or order of greedy backward selection, is found).
+    The setting is the number of features to keep.
+
+    Args:
+      ranking: "global": the context is one importance [features] for all models, as in the paper;
+        "model", "greedy": the context is the table on which each model's own permutation
+        importance, or turn in greedy backward selection, is computed.
     """
 
     def select(context, graph, keys):
         before = to_template(template, graph)
-        importance = _importance(template, ranking, context, before, keys)
+        importance = _importance(template, ranking, context, before, keys)  # [G, features]
 
-        def at(count):
+        def edit_at(count):
             input_keep = jax.vmap(ranked_mask, in_axes=(0, None))(importance, count)
             keep = jax.vmap(lambda m, i: input_edges(template, m, i))(before, input_keep)
             return Edit(before, before.replace(weight=before.weight * keep), keep, input_keep)
 
-        return at
+        return edit_at
 
     return select
 
@@ -121,8 +131,11 @@ def selection_retrained_fn(
 ) -> EditFn:
     """FS & Retrain: a student on the kept features, distilled from the original by JSD.
 
-    The context is (what `selection` takes, the table to distil on). start: "fresh", a random start
-    as in the paper, or "original", the original weights, which is stronger.
+    The context is (that of `selection_fn`, the table to distil on).
+
+    Args:
+      start: "fresh", random weights as in the paper, or "original", the original ones, which is
+        stronger.
     """
     plain = selection_fn(template, ranking)
 
@@ -130,7 +143,7 @@ def selection_retrained_fn(
         ranked, table = context
         selected = plain(ranked, graph, keys)
 
-        def at(count):
+        def edit_at(count):
             edit = selected(count)
 
             def student(model, keep, key):
@@ -141,12 +154,13 @@ def selection_retrained_fn(
 
             return edit.replace(after=each_model(student)(edit.before, edit.keep, keys))
 
-        return at
+        return edit_at
 
     return select
 
 
-def _importance(template, ranking, context, models, keys):
+def _importance(template: Template, ranking: str, context, models: PaddedMLP, keys: jax.Array):
+    """Every model's importance of every feature, see `selection_fn`: [G, features]."""
     if ranking == "global":
         return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
     if ranking == "greedy":
@@ -155,10 +169,10 @@ def _importance(template, ranking, context, models, keys):
 
 
 def global_importance(testbed: Testbed) -> jax.Array:
-    """One importance for each feature of the dataset: [features] float32.
+    """One importance for each feature of the dataset (paper A.4.1): [features] float32.
 
     The mean permutation importance over RANKING_MODELS training models on the `edit` data; online,
-    where none are stored, over validation models.
+    when none are stored, over validation models.
     """
 
     def compute() -> jax.Array:
@@ -171,6 +185,13 @@ def global_importance(testbed: Testbed) -> jax.Array:
     return testbed.cached("importance", compute)
 
 
+def _check(experiment, plans, key: str, options: dict) -> None:
+    for name, known in (("ranking", RANKINGS), ("start", STARTS)):
+        value = options.get(name, known[0])
+        require(value in known, f"{key}.{name}", value, f"one of {', '.join(known)}")
+
+
+@checked(no_editors, _check)
 def selection(
     testbed: Testbed, editors: Sequence[TrainedEditor], *, ranking: str = "global"
 ) -> Method:
@@ -185,6 +206,7 @@ def selection(
     return compiled(testbed, make, context, "features", counts)
 
 
+@checked(no_editors, at_least_one("every"), _check)
 def selection_retrained(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -207,17 +229,5 @@ def selection_retrained(
 
 
 def _ranking_context(testbed: Testbed, ranking: str):
-    """What `selection_fn` takes."""
+    """The context of `selection_fn`."""
     return global_importance(testbed) if ranking == "global" else testbed.edit_table
-
-
-def check_selection(experiment, plans, key: str, options: dict) -> None:
-    """Raises UserError about values that `selection` or `selection_retrained` cannot use."""
-    for name, known in (("ranking", RANKINGS), ("start", STARTS)):
-        value = options.get(name, known[0])
-        require(value in known, f"{key}.{name}", value, f"one of {', '.join(known)}")
-    every = options.get("every", 1)
-    require(every >= 1, f"{key}.every", every, "at least 1")
-
-
-selection.check = selection_retrained.check = check_selection

@@ -13,10 +13,29 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.sweep import Sweep
 from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
+from metanet.pipeline.recipes import at_least_one, checked, one_editor
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 
 
+def _check_probe(experiment, plans, key: str, options: dict) -> None:
+    shown, trained = options.get("probe"), plans[0].editor.probe
+    if shown is not None:
+        same = trained is not None and trained.labelled == shown.labelled
+        expected = "a probe with labels where its editor's has them, and only there"
+        require(same, f"{key}.probe", dataclasses.asdict(shown), expected)
+
+
+def _some_editors(experiment, plans, key: str, options: dict) -> None:
+    require(bool(plans), f"{key}.editors", "none", "one or more")
+
+
+def _check_composed(experiment, plans, key: str, options: dict) -> None:
+    probed = any(plan.editor.probe for plan in plans)
+    require(not probed, f"{key}.editors", "editors with probes", "editors without")
+
+
+@checked(one_editor, at_least_one("n_lambdas"), _check_probe)
 def edited(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -33,6 +52,7 @@ def edited(
     return _applied(testbed, editors[0], editor_fn, n_lambdas, probe)
 
 
+@checked(one_editor, at_least_one("n_lambdas"))
 def masks_only(
     testbed: Testbed, editors: Sequence[TrainedEditor], *, n_lambdas: int | None = None
 ) -> Method:
@@ -56,6 +76,7 @@ def _applied(
     return with_probing(testbed, probe, method)
 
 
+@checked(_some_editors, _check_composed)
 def composed(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
     """Editors one after another, at every combination of their lambdas (paper A.7)."""
     count = testbed.experiment.evaluation.n_lambdas
@@ -63,54 +84,30 @@ def composed(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
     return compiled(testbed, lambda _: composed_fn, tuple(editors), "lambda", values)
 
 
+@checked(_some_editors)
 def front_union(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
-    """Several editors as one method whose settings are all of theirs."""
+    """Several editors as one method, whose settings are all of theirs."""
     return united([edited(testbed, [editor]) for editor in editors])
 
 
 def united(methods: Sequence[Method]) -> Method:
-    """Several methods as one whose settings are all of theirs."""
-    first = np.cumsum([0, *(len(method.settings) for method in methods)])
+    """Several methods as one, whose settings are all of theirs."""
+    first = np.cumsum([0, *(len(method.settings) for method in methods)])  # setting of a method
 
     def sweep(ids, table, indices):
-        owner = np.searchsorted(first, indices, side="right") - 1
+        method_of = np.searchsorted(first, indices, side="right") - 1  # [S']
         sweeps = [
-            dataclasses.asdict(method.sweep(ids, table, indices[owner == number] - first[number]))
-            for number, method in enumerate(methods)
-            if (owner == number).any()
+            dataclasses.asdict(method.sweep(ids, table, indices[method_of == part] - first[part]))
+            for part, method in enumerate(methods)
+            if (method_of == part).any()
         ]
-        place = np.argsort(np.argsort(owner, kind="stable"))
-        return Sweep(**jax.tree.map(lambda *leaves: np.concatenate(leaves)[place], *sweeps))
+        # Rows are concatenated method by method; each goes back to where its index was.
+        order = np.argsort(np.argsort(method_of, kind="stable"))
+        return Sweep(**jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *sweeps))
 
     def seconds(ids, index):
-        owner = int(np.searchsorted(first, index, side="right")) - 1
-        return methods[owner].seconds(ids, index - first[owner])
+        part = int(np.searchsorted(first, index, side="right")) - 1
+        return methods[part].seconds(ids, index - first[part])
 
-    return Method(sum((method.settings for method in methods), ()), sweep, seconds)
-
-
-def _check_one(experiment, plans, key: str, options: dict) -> None:
-    require(len(plans) == 1, f"{key}.editors", f"{len(plans)} editors", "one")
-    for name in ("n_lambdas",):
-        value = options.get(name)
-        require(value is None or value >= 1, f"{key}.{name}", value, "at least 1")
-    shown, trained = options.get("probe"), plans[0].editor.probe
-    if shown is not None:
-        same = trained is not None and trained.labelled == shown.labelled
-        expected = "a probe with labels where its editor's has them, and only there"
-        require(same, f"{key}.probe", dataclasses.asdict(shown), expected)
-
-
-def _check_several(experiment, plans, key: str, options: dict) -> None:
-    require(bool(plans), f"{key}.editors", "none", "one or more")
-
-
-def _check_composed(experiment, plans, key: str, options: dict) -> None:
-    _check_several(experiment, plans, key, options)
-    probed = any(plan.editor.probe for plan in plans)
-    require(not probed, f"{key}.editors", "editors with probes", "editors without")
-
-
-edited.check = masks_only.check = _check_one
-front_union.check = _check_several
-composed.check = _check_composed
+    settings = tuple(one for method in methods for one in method.settings)
+    return Method(settings, sweep, seconds)

@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from metanet.core import require, stream
@@ -20,9 +21,12 @@ from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled, lambdas, with_probing
+from metanet.methods.retrain import input_edges
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
+from metanet.pipeline.recipes import at_least_one, checked, no_editors, one_editor
 from metanet.pipeline.testbed import Testbed
+from metanet.probes.rows import ProbeConfig
 from metanet.training.descent import descend
 from metanet.training.inputs import sampling_pool
 
@@ -31,16 +35,16 @@ TRAINED = ("weight", "bias", "scale", "shift")
 
 @dataclasses.dataclass(frozen=True)
 class RefineConfig:
-    """How one model's objective, JSD + lambda * requirement, is minimised: Adam, cosine decay.
+    """The descent of one model's objective, JSD (nats) + lambda * requirement: Adam, cosine decay.
 
     Attributes:
       steps: of gradient descent; 0 changes nothing.
       points: data points per step.
-      balanced: whether every cell of (label, group) gives the same share of them.
+      balanced: whether every cell of (label, group) gives equally many of them.
       learning_rate: of the parameters, the first.
-      mask: which masks are trained too, from where the edit has them: "none", "edges" or "inputs".
+      mask: the masks that are trained too, from those of the edit: "none", "edges" or "inputs".
       mask_learning_rate: of the masks' logits, the first.
-      mask_bias: the logits' first value, positive for what is kept and negative for what is not.
+      mask_bias: the logits' first value, positive if the edit keeps the entry, negative if not.
       mask_noise, mask_temperature, decision_temperature, ramp: as in TrainingConfig.
     """
 
@@ -59,8 +63,8 @@ class RefineConfig:
     def __post_init__(self):
         require(self.steps >= 0, "steps", self.steps, "0 or more")
         require(self.points >= 1, "points", self.points, "at least 1")
-        allowed = ("none", "edges", "inputs")
-        require(self.mask in allowed, "mask", self.mask, f"one of {', '.join(allowed)}")
+        masks = ("none", "edges", "inputs")
+        require(self.mask in masks, "mask", self.mask, f"one of {', '.join(masks)}")
         for key in ("learning_rate", "mask_learning_rate", "mask_temperature",
                     "decision_temperature", "mask_bias"):  # fmt: skip
             value = getattr(self, key)
@@ -69,11 +73,15 @@ class RefineConfig:
         require(0 <= self.ramp <= 1, "ramp", self.ramp, "a fraction from 0 to 1")
 
 
-@struct.dataclass
-class Sample:
-    """What points are drawn from (see training.inputs.sampling_pool), and by which key.
+class Sample(struct.PyTreeNode):
+    """The source of points (see training.inputs.sampling_pool), and the key that draws them.
 
-    Points and noise are the same for all models: what is drawn once costs nothing per model.
+    Points and noise are the same for all models: drawn once, they cost nothing per model.
+
+    Attributes:
+      table: the data, weighted for the way they are sampled.
+      pool: [draws] int, rows of the table.
+      key: of the draws.
     """
 
     table: Table
@@ -89,19 +97,26 @@ def refine(
     requirement: Objective,
     config: RefineConfig,
 ) -> Edit:
-    """`edit` (one, without leading axes) after `config.steps` of descent at lambda = `weight`."""
+    """The edit of one model after `config.steps` of descent.
+
+    Args:
+      edit: of one model, without leading axes.
+      weight: [], lambda.
+    """
     if not config.steps:
         return edit
     before, neuron = edit.before, edit.before.node.astype(jnp.float32)
+    # [sources, targets] weights, the others [targets]; 0 in `allowed` is not trained.
     params = {name: getattr(edit.after, name) for name in TRAINED}
     rates = {name: config.learning_rate for name in TRAINED}
     allowed = {"weight": edit.keep, "bias": neuron, "scale": neuron, "shift": neuron}
     if config.mask != "none":
         mask = edit.keep if config.mask == "edges" else edit.input_keep
+        # [sources, targets] or [features] logits, as if the edit had decided by a clear margin.
         params["mask"] = config.mask_bias * (2.0 * mask - 1.0)
         rates["mask"] = config.mask_learning_rate
         allowed["mask"] = jnp.ones_like(mask)
-        # What is not kept now may come back, as it was.
+        # A weight that is not kept now may come back, with its value before the edit.
         allowed["weight"] = before.edge.astype(jnp.float32)
         params["weight"] = jnp.where(edit.keep > 0, params["weight"], before.weight)
 
@@ -113,8 +128,8 @@ def refine(
                 keep = chosen * before.edge
             else:
                 input_keep = chosen
-                rows = jnp.ones(keep.shape[0]).at[: template.n_in].set(chosen)
-                keep = rows[:, None] * before.edge
+                keep = input_edges(template, before, chosen)
+        # Masks multiply here, inside the loss, so that they have gradients.
         after = {name: params[name] for name in TRAINED} | {"weight": params["weight"] * keep}
         return Edit(before, before.replace(**after), keep, input_keep)
 
@@ -123,15 +138,15 @@ def refine(
     def loss(params, step_key, factor):
         rows_key, noise_key = jax.random.split(step_key)
         drawn = jax.random.randint(rows_key, (config.points,), 0, len(sample.pool))
-        batch = jax.tree.map(lambda leaf: leaf[sample.pool[drawn]], sample.table)
-        noise = 0.0
+        batch = jax.tree.map(lambda leaf: leaf[sample.pool[drawn]], sample.table)  # [points, ...]
+        noise = jnp.zeros(())
         if config.mask != "none":
             noise = config.mask_noise * jax.random.logistic(noise_key, params["mask"].shape)
         view = view_of(template, edited(params, noise), batch, decide)
-        return mean_jsd(view) + factor * weight * requirement(view)
+        return mean_jsd(view) + factor * weight * requirement(view)  # [], nats
 
     params = descend(loss, params, rates, allowed, config.steps, sample.key, config.ramp)
-    return edited(params, 0.0)
+    return edited(params, jnp.zeros(()))  # the masks without noise, as they are reported
 
 
 def refined_fn(
@@ -139,20 +154,20 @@ def refined_fn(
 ) -> EditFn:
     """`method`, then `refine` for every model; the setting is lambda.
 
-    The context is (what `method` takes, Sample).
+    The context is (that of `method`, Sample).
     """
 
     def apply(context, graph, keys):
         inner, sample = context
         edit = method(inner, graph, keys)
 
-        def at(setting):
-            def one(edit):
+        def edit_at(setting):
+            def one_model(edit):
                 return refine(template, edit, setting, sample, requirement, config)
 
-            return each_model(one)(edit(setting))
+            return each_model(one_model)(edit(setting))
 
-        return at
+        return edit_at
 
     return apply
 
@@ -168,6 +183,7 @@ def unedited_fn(template: Template) -> EditFn:
     return apply
 
 
+@checked(one_editor, at_least_one("n_lambdas"))
 def refined(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -193,6 +209,7 @@ def refined(
     return with_probing(testbed, editor.config.probe, method)
 
 
+@checked(no_editors, at_least_one("n_lambdas"))
 def optimised(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -214,26 +231,23 @@ def optimised(
     return _descended(testbed, edit_fn_in, None, values, descent, None)
 
 
-def _descended(testbed: Testbed, edit_fn_in, start, values, descent, probe) -> Method:
-    """A method that trains every model at every lambda, from what it makes of the context `start`.
+def _descended(
+    testbed: Testbed,
+    edit_fn_in: Callable[[Template], EditFn],
+    start,
+    values: np.ndarray,
+    descent: RefineConfig,
+    probe: ProbeConfig | None,
+) -> Method:
+    """A method that trains every model at every lambda, in a template per depth.
 
-    In a template per depth.
+    Args:
+      edit_fn_in: template -> the method, whose context is (start, Sample).
+      values: lambdas [S], or [S, requirements].
+      probe: the rows that models are probed on before they are edited.
     """
     table, pool = sampling_pool(testbed.data.edit, descent.balanced)
-    key = stream(testbed.experiment.seed, "refinement")
-    sample = Sample(*jax.tree.map(jnp.asarray, (table, pool)), key)
+    table, pool = jax.tree.map(jnp.asarray, (table, pool))
+    sample = Sample(table, pool, stream(testbed.experiment.seed, "refinement"))
     groups = testbed.by_depth(probe)
     return compiled(testbed, edit_fn_in, (start, sample), "lambda", values, groups)
-
-
-def _check_lambdas(experiment, plans, key: str, options: dict) -> None:
-    value = options.get("n_lambdas")
-    require(value is None or value >= 1, f"{key}.n_lambdas", value, "at least 1, or None")
-
-
-def _check_refined(experiment, plans, key: str, options: dict) -> None:
-    require(len(plans) == 1, f"{key}.editors", f"{len(plans)} editors", "one")
-    _check_lambdas(experiment, plans, key, options)
-
-
-refined.check, optimised.check = _check_refined, _check_lambdas

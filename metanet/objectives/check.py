@@ -27,7 +27,7 @@ def check_requirement(
     view = _random_view(data)
     try:
         value = np.asarray(objective(view))
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         found = f"{requirement!r}, which raises {raised(error)}"
         raise SettingError("requirement", found, "a function of an EditView") from error
     count = len(paths_of(requirement))

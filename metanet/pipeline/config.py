@@ -8,7 +8,7 @@ from metanet.editor.model import EditorConfig
 from metanet.mlp.online import OnlineConfig
 from metanet.mlp.sampling import PopulationConfig, split_bounds
 from metanet.objectives.base import labels_of, paths_of
-from metanet.pipeline.names import check_names, predicate
+from metanet.pipeline.names import LONGEST, check_names, predicate
 from metanet.settings import verify
 from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
 
@@ -184,12 +184,16 @@ class ExperimentConfig:
     def __post_init__(self):
         verify(self)
         require(0 <= self.seed < SEEDS, "seed", self.seed, f"0 to {SEEDS - 1}")
+        require(len(self.task) <= LONGEST, "task", self.task, f"at most {LONGEST} characters")
+        paths = paths_of(self.requirement)
+        once = len(set(paths)) == len(paths) > 0
+        require(once, "requirement", self.requirement, "one path or several, every one once")
         labels_of(self.requirement)  # which resolves them
-        _check_range(self.requirement, self.lambda_range)
+        _check_range(self.requirement, self.lambda_range, "lambda_range")
         datasets = (self.dataset, *self.other_datasets)
         once = len(set(datasets)) == len(datasets)
         require(once, "other_datasets", self.other_datasets, "every dataset once")
-        count = len(paths_of(self.requirement)) + 1
+        count = len(paths) + 1
         box = self.evaluation.reference_point
         expected = f"{count} numbers: for every requirement, and JSD"
         require(len(box) == count, "evaluation.reference_point", box, expected)
@@ -241,17 +245,17 @@ class ExperimentConfig:
         return self.requirement if plan.requirement is None else plan.requirement
 
     def _check_plan(self, name: str, plan: EditorPlan) -> None:
-        requirement = self.requirement_of(plan)
+        requirement, key = self.requirement_of(plan), f"editors.{name}"
         labels_of(requirement)
         alone = len(paths_of(requirement)) == 1
         require(alone or not self.levels, "levels", self.levels, f"one requirement of {name}")
-        _check_range(requirement, plan.training.lambda_range)
+        _check_range(requirement, plan.training.lambda_range, f"{key}.lambda_range")
         known = (self.dataset, *self.other_datasets)
         ready = set(plan.datasets) <= set(known)
-        require(ready, "editor.datasets", plan.datasets, f"some of {', '.join(known)}")
+        require(ready, f"{key}.datasets", plan.datasets, f"some of {', '.join(known)}")
         trained = split_bounds(self.population)[0]
         expected = f"enough for one of the {trained} experiments of the training split"
-        require(round(plan.share * trained) >= 1, "editor.share", plan.share, expected)
+        require(round(plan.share * trained) >= 1, f"{key}.share", plan.share, expected)
         if self.population.mode == "online":
             plain = not plan.datasets and plan.editor.probe is None and plan.unseen is None
             expected = "editors without probe, datasets, share and unseen"
@@ -259,7 +263,7 @@ class ExperimentConfig:
             require(ready, "population.mode", f"online for {name}", expected)
 
 
-def _check_range(requirement, lambda_range) -> None:
+def _check_range(requirement: str | tuple[str, ...], lambda_range: LambdaRange, key: str) -> None:
     count = len(paths_of(requirement))
     ok = len(lambda_pairs(lambda_range)) == count
-    require(ok, "lambda_range", lambda_range, f"{count} of (low, high)")
+    require(ok, key, lambda_range, f"{count} of (low, high)")

@@ -46,7 +46,7 @@ def predicate(path: str, key: str) -> Callable[[MLPSpec], bool]:
     function = resolve_function(path, key, expected, 1)
     try:
         value = function(MLPSpec((8, 16, 16, 2), skips=((0, 2),)))
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise SettingError(key, f"{path!r}, which raises {raised(error)}", expected) from error
     is_bool = isinstance(value, (bool, np.bool_))
     require(is_bool, key, f"{path!r}, which returns {value!r}", expected)

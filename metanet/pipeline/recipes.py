@@ -60,7 +60,7 @@ def no_editors(
     require(not plans, f"{key}.editors", f"{len(plans)} editors", "none: the recipe uses no editor")
 
 
-def counts(*names: str) -> Check:
+def at_least_one(*names: str) -> Check:
     """The check of options that are None or at least 1."""
 
     def check(experiment, plans, key, options):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet import data as datasets
-from metanet.core import Stopped, digest, require
+from metanet.core import SettingError, Stopped, digest, require
 from metanet.data.tabular import Table, TabularData, covariate_shift
 from metanet.evaluation.postprocess import one_class
 from metanet.graphs.packing import Models, pack, pack_probes
@@ -274,7 +274,10 @@ def build_testbed(
 def _datasets(experiment: ExperimentConfig) -> Iterator[tuple[str, TabularData]]:
     yield experiment.dataset, datasets.load(experiment.dataset, experiment.group, experiment.seed)
     for name in experiment.other_datasets:
-        yield name, datasets.load(name, None, experiment.seed)
+        try:
+            yield name, datasets.load(name, None, experiment.seed)
+        except SettingError as error:
+            raise SettingError("other_datasets", error.found, error.expected) from error
 
 
 def slug_of(dataset: str) -> str:

@@ -36,6 +36,12 @@ class TimingConfig:
         verify(self)
         require(bool(self.experiments), "experiments", "none", "one or more")
         check_names(self.experiments, "experiments", taken=("population", "probes"))
+        first = next(iter(self.experiments.values()))
+        for name, one in self.experiments.items():
+            for key in ("dataset", "group", "seed", "population"):
+                same, expected = getattr(one, key) == getattr(first, key), getattr(first, key)
+                known = f"{plain(expected)}, as in the first experiment"
+                require(same, f"experiments.{name}.{key}", plain(getattr(one, key)), known)
         require(self.timed_models >= 1, "timed_models", self.timed_models, "at least 1")
         names = {one for each in self.experiments.values() for one in each.method_names}
         for name, count in self.few.items():
