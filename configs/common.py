@@ -1,6 +1,6 @@
-"""What several configs share: defaults, a probe, refinements.
+"""Parts that several configs share: defaults, a probe, refinements.
 
-A key's meaning stands in the dataclass that it belongs to (metanet/pipeline/config.py, and those
+A key is described in the dataclass that it belongs to (metanet/pipeline/config.py, and those
 that it names). Any key can be set on the command line: `--config.editor.steps=2000`.
 """
 

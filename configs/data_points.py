@@ -1,4 +1,4 @@
-"""How many data points an editor has to see in training: 50 to 5,000 rows of the `edit` data.
+"""Editors trained on fewer data points: 50 to 5,000 rows of the `edit` data.
 
 python -m experiments.run --config=configs/data_points.py[:adult|:bank|:synthetic]
 """

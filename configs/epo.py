@@ -22,12 +22,12 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     # As in the paper, an editor for every preference vector.
     separate = {
         name: {
-            f"{name}, vector {number}": own | {"lambda_range": (weight, weight)}
-            for number, weight in enumerate(
-                np.geomspace(*own.get("lambda_range", config.lambda_range), EDITORS).tolist()
+            f"{name}, vector {index}": changes | {"lambda_range": (lam, lam)}
+            for index, lam in enumerate(
+                np.geomspace(*changes.get("lambda_range", config.lambda_range), EDITORS).tolist()
             )
         }
-        for name, own in whole.items()
+        for name, changes in whole.items()
     }
     editors = whole | {k: v for group in separate.values() for k, v in group.items()}
     config.editors = editors

@@ -1,4 +1,4 @@
-"""How many points an editor with probes needs, and what happens when they are other people's.
+"""Numbers of points for an editor with probes, and points of other people than in training.
 
 python -m experiments.run --config=configs/points.py[:DATASET-TASK], by default adult-pruning
 """
@@ -11,12 +11,12 @@ from configs.tasks import config_of
 
 def get_config(which: str = "adult-pruning") -> ConfigDict:
     config = config_of(which)
-    own = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
-    labelled = own["probe"]["labelled"]
+    editor = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
+    labelled = editor["probe"]["labelled"]
     kinds = {f"{n} points": {"points": n, "labelled": labelled} for n in (16, 64, 256, 1024, 4096)}
     if labelled:
         kinds["256 points, unlabelled"] = {"points": 256, "labelled": False}
-    config.editors = {name: own | {"probe": common.PROBE | kind} for name, kind in kinds.items()}
+    config.editors = {name: editor | {"probe": common.PROBE | kind} for name, kind in kinds.items()}
     # Training and edit differ: other points, and points of older people.
     shown = {"others": {"seed": 1}, "older": {"tilt": 1.0}}
     others = {

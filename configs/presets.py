@@ -1,4 +1,4 @@
-"""How much of everything: sizes of the runs of experiments.reproduce.
+"""Presets: sizes of the runs of experiments.reproduce.
 
 A preset is its runs, CONFIG:DATASET[-TASK], and what changes every run's config.
 """

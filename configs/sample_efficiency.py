@@ -1,4 +1,4 @@
-"""How many models an editor has to see (paper figure 4): shares of the training experiments.
+"""Sample efficiency (paper figure 4): editors that see fractions of the training experiments.
 
 python -m experiments.run --config=configs/sample_efficiency.py[:adult|:bank|:synthetic]
 """
@@ -12,7 +12,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config = pruning.get_config(dataset)
     config.editor.seeds = 1
     editors = {
-        f"GMN, {share:.0%} of the models": {"share": share} for share in (0.05, 0.1, 0.25, 0.5, 1.0)
+        f"GMN, {fraction:.0%} of the models": {"share": fraction}
+        for fraction in (0.05, 0.1, 0.25, 0.5, 1.0)
     }
     config.editors = editors
     baselines = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")

@@ -17,15 +17,15 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
     steps = {"each": config.editor.steps, "together": config.editor.steps // EDITORS}
     config.editor.seeds = 1
     editors = {"GMN": {}} | {
-        f"GMN, lambda {number}, {cost}": {"lambda_range": (weight, weight), "steps": count}
+        f"GMN, lambda {index}, {cost}": {"lambda_range": (lam, lam), "steps": count}
         for cost, count in steps.items()
-        for number, weight in enumerate(np.geomspace(*config.lambda_range, EDITORS).tolist())
+        for index, lam in enumerate(np.geomspace(*config.lambda_range, EDITORS).tolist())
     }
     # In training, as much as one editor for each of them, or for all of them together.
     unions = {
         f"GMN, {EDITORS} editors, its cost {cost}": {
             "recipe": "metanet.methods.editor.front_union",
-            "editors": tuple(f"GMN, lambda {number}, {cost}" for number in range(EDITORS)),
+            "editors": tuple(f"GMN, lambda {index}, {cost}" for index in range(EDITORS)),
         }
         for cost in steps
     }

@@ -1,4 +1,4 @@
-"""Runs every experiment and says of every claim of the paper whether it holds.
+"""Runs every experiment, and judges every claim of the paper.
 
 python -m experiments.reproduce --preset={smoke,small,full} [--runs=RUN,...] [--workdir=DIR]
     [--results=DIR]

@@ -65,10 +65,8 @@ def verify(settings, key: str = "") -> None:
     """
     annotations = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        value, name = getattr(settings, field.name), join(key, field.name)
-        converted = convert(annotations[field.name], value, name)
-        hashable = isinstance(value, tuple) or not isinstance(converted, tuple)
-        require(hashable, name, repr(value), "a tuple instead of a list")
+        value = getattr(settings, field.name)
+        convert(annotations[field.name], value, join(key, field.name), strict=True)
 
 
 def refuse_unknown(values, known, key: str) -> None:
@@ -83,28 +81,34 @@ def join(key: str, name) -> str:
     return f"{key}.{name}" if key else str(name)
 
 
-def convert(annotation, value, key: str) -> Any:
+def convert(annotation, value, key: str, strict: bool = False) -> Any:
     """`value` as the type `annotation`: a converted copy.
+
+    Args:
+      strict: dataclasses and tuples have to be ones already.
 
     Raises:
       SettingError: it is of no such type; the message names `key`.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return _one_of(annotation, arguments, value, key)
+        return _one_of(annotation, arguments, value, key, strict)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        if not isinstance(value, annotation):
-            return build(annotation, value, key)
-        verify(value, key)
-        return value
+        if isinstance(value, annotation):
+            verify(value, key)
+            return value
+        require(not strict, key, repr(value), f"an instance of {annotation.__name__}")
+        return build(annotation, value, key)
     if collections.abc.Callable in (origin, annotation):
         return _function(arguments, value, key)
     if origin in _LISTS:
-        return _list(annotation, origin, arguments, value, key)
+        return _list(annotation, origin, arguments, value, key, strict)
     if origin in _DICTS:
         require(isinstance(value, Mapping), key, repr(value), described(annotation))
         _require_names(value, key)
-        return {name: convert(arguments[1], one, join(key, name)) for name, one in value.items()}
+        return {
+            name: convert(arguments[1], one, join(key, name), strict) for name, one in value.items()
+        }
     if origin is typing.Literal:
         require(value in arguments, key, repr(value), described(annotation))
         return value
@@ -179,28 +183,30 @@ def _function(arguments, value, key: str):
     return value
 
 
-def _one_of(annotation, arguments, value, key: str):
+def _one_of(annotation, arguments, value, key: str, strict: bool):
     """The first alternative of a union that takes the value."""
     if value is None and types.NoneType in arguments:
         return None
     alternatives = [one for one in arguments if one is not types.NoneType]
     if len(alternatives) == 1:
-        return convert(alternatives[0], value, key)
+        return convert(alternatives[0], value, key, strict)
     for one in alternatives:
         try:
-            return convert(one, value, key)
+            return convert(one, value, key, strict)
         except UserError:
             continue
     raise SettingError(key, repr(value), described(annotation))
 
 
-def _list(annotation, origin, arguments, value, key: str) -> tuple | list:
+def _list(annotation, origin, arguments, value, key: str, strict: bool) -> tuple | list:
     require(isinstance(value, (tuple, list)), key, repr(value), described(annotation))
+    hashable = isinstance(value, tuple) or origin is not tuple
+    require(hashable or not strict, key, repr(value), "a tuple instead of a list")
     if origin is not tuple or arguments[-1] is Ellipsis:
         arguments = arguments[:1] * len(value)
     require(len(value) == len(arguments), key, repr(value), described(annotation))
     pairs = zip(arguments, value, strict=True)
-    items = [convert(one, item, join(key, i)) for i, (one, item) in enumerate(pairs)]
+    items = [convert(one, item, join(key, i), strict) for i, (one, item) in enumerate(pairs)]
     return items if origin is list else tuple(items)
 
 

@@ -17,7 +17,12 @@ from configs.tasks import TASKS
 from experiments import launch, settings
 from metanet.core import UserError
 from metanet.data import SOURCES
-from metanet.pipeline.config import ExperimentConfig
+from metanet.pipeline.config import (
+    EditorPlan,
+    EvaluationConfig,
+    ExperimentConfig,
+    RecipeConfig,
+)
 from metanet.pipeline.recipes import bound, check_recipes
 from metanet.pipeline.testbed import build_testbed
 from metanet.settings import plain
@@ -123,7 +128,9 @@ def test_a_key_of_a_timing_run_that_nothing_reads_is_refused():
             experiments_of(config)
 
 
-# Settings that were once accepted: (config, changes by dotted key, what the message says).
+LOOP: dict = {}
+LOOP["x"] = LOOP
+# Settings that were once accepted, or raised something else: (config, changes by dotted key, what the message says).
 FAULTS = {
     "a fraction above one": (pruning, {"evaluation.fractions": (1.5, -0.5)}, "evaluation.fractions: found"),
     "no fractions": (pruning, {"evaluation.fractions": ()}, "evaluation.fractions: found"),
@@ -203,7 +210,70 @@ FAULTS = {
     "a control for nothing": (pruning, {"editors": {"GMN - Prune": {"control": True}}}, "control: found True"),
     "no seeds": (pruning, {"editors": {"GMN - Prune": {"seeds": 0}}}, "seeds: found 0"),
     "three ends of a range": (pruning, {"editors": {"GMN - Prune": {"lambda_range": (0.1, 0.2, 0.3)}}}, "lambda_range"),
+    "a truth value for a number": (pruning, {"evaluation.n_lambdas": True}, "evaluation.n_lambdas: found True, expected a whole number"),
+    "a number for a truth value": (pruning, {"evaluation.exclude_constant": 1}, "evaluation.exclude_constant: found 1, expected True or False"),
+    "not a number": (dm, {"evaluation.reference_point": (float("nan"), 0.1)}, "evaluation.reference_point.0: found nan"),
+    "a number beyond every float": (dm, {"evaluation.reference_point": (10**400, 0.1)}, "evaluation.reference_point.0: found 10000"),
+    "a number that float32 has not": (dm, {"lambda_range": (1e-300, 0.5)}, "lambda_range: found .1e-300"),
+    "a whole number of more than 32 bits": (dm, {"evaluation.test_models": 2**31}, "evaluation.test_models: found 2147483648"),
+    "a million lambdas": (dm, {"evaluation.n_lambdas": 10**6}, "evaluation.n_lambdas: found 1000000, expected 1 to 1000"),
+    "two lines of text": (dm, {"task": "data\nminimisation"}, r"task: found 'data\\nminimisation', expected text in one line"),
+    "a long label": (dm, {"task": "x" * 5000}, "task: found xxx"),
+    "a value that is none": (dm, {"editors": {"GMN": {"steps": object()}}}, "editors.GMN.steps: found <object"),
+    "an editor that is text": (dm, {"editors": {"GMN": "metanet"}}, "editors.GMN: found 'metanet', expected keys and values"),
+    "a name without letters": (dm, {"editors": {"//": {}}, "methods": ("//",), "evaluation.main_methods": ()}, "methods: found '//', expected a name with a letter"),
+    "a name of two lines": (dm, {"editors": {"a\nb": {}}, "methods": ("a\nb",), "evaluation.main_methods": ()}, r"editors: found the name 'a\\nb'|methods.0: found 'a\\nb'"),
+    "a name that no folder can have": (dm, {"editors": {"x" * 300: {}}, "methods": ("x" * 300,), "evaluation.main_methods": ()}, "methods: found 'xxx"),
+    "editors of one folder": (
+        dm, {"editors": {"GMN": {}, "gmn": {}}, "recipes": {"both": {"recipe": "metanet.methods.editor.front_union", "editors": ("GMN", "gmn")}}, "methods": ("both",), "evaluation.main_methods": ()},
+        "editors: found gmn, expected another name: its folder is that of GMN",
+    ),
+    "an editor called as a phase": (dm, {"editors": {"population": {}}, "methods": ("population",), "evaluation.main_methods": ()}, "editors: found population, expected another name"),
+    "a shift called as a split": (dm, {"dataset": "synthetic", "shifts": {"test": {"feature": "cause_a", "mean_shift": 1.0}}}, "shifts: found test, expected another name"),
+    "a main method twice": (dm, {"evaluation.main_methods": ("GMN", "GMN")}, "evaluation.main_methods: found .*every one once"),
+    "a dataset twice": (dm, {"dataset": "synthetic", "other_datasets": ("synthetic",)}, "other_datasets: found"),
+    "another dataset that is none": (dm, {"dataset": "synthetic", "other_datasets": ("irises",)}, "other_datasets: found 'irises'"),
+    "no requirement": (dm, {"requirement": ()}, "requirement: found"),
+    "a requirement twice": (dm, {"requirement": ("metanet.objectives.pruning.weights_kept",) * 2}, "requirement: found .*every one once"),
+    "a requirement that is a class": (dm, {"requirement": "metanet.objectives.base.EditView"}, "requirement: found .*, a class"),
+    "a requirement with a label of no text": (dm, {"requirement": "tests.test_settings.with_a_number_for_label"}, "requirement: found .* with label 3, expected a label"),
+    "an editor's requirement that is none": (
+        dm, {"dataset": "synthetic", "editors": {"GMN": {"requirement": "tests.test_settings.minus_accuracy"}}},
+        "editors.GMN.requirement: found 'tests.test_settings.minus_accuracy' = -",
+    ),
+    "a relative path": (dm, {"requirement": "..objectives"}, "requirement: found '..objectives'"),
+    "editors that are text": (pruning, {"recipes": {"GMN + probe, 10 steps": {"editors": "GMN"}}}, r"recipes.GMN . probe, 10 steps.editors: found 'GMN', expected a list"),
+    "editors for a method without": (pruning, {"recipes": {"SNIP": {"editors": ("GMN - Prune",)}}}, "recipes.SNIP.editors: found 1 editors, expected none"),
+    "seeds of a method without editors": (pruning, {"recipes": {"SNIP": {"seeds": 2}}}, "recipes.SNIP.seeds: found 2"),
+    "seeds below one": (pruning, {"recipes": {"GMN + probe, 10 steps": {"seeds": 0}}}, r"recipes.GMN . probe, 10 steps.seeds: found 0"),
+    "a recipe that is a class": (pruning, {"recipes": {"SNIP": {"recipe": "metanet.methods.retrain.RetrainConfig"}}}, "recipes.SNIP.recipe: found .*, a class"),
+    "a recipe that takes no testbed": (pruning, {"recipes": {"SNIP": {"recipe": "os.getcwd"}}}, "recipes.SNIP.recipe: found 'os.getcwd', which cannot be called with 2"),
+    "a score of three arguments": (pruning, {"recipes": {"SNIP": {"score": "metanet.methods.pruning.keep_best"}}}, "recipes.SNIP.score: found .*, which cannot be called with 4"),
+    "a post-processing method without settings": (
+        fairness, {"recipes": {"FairCls": {"method": "metanet.methods.fairness.postprocessed._labelled"}}}, "recipes.FairCls.method: found",
+    ),
+    "an option that holds itself": (pruning, {"recipes": {"Lottery Ticket": {"recipe": "tests.test_settings.with_any_option", "anything": LOOP}}}, "recipes.Lottery Ticket.anything.x.x.*: found lists or dicts within"),
+    "a predicate of something else": (pruning, {"editors": {"GMN - Prune": {"unseen": "json.dumps"}}}, "editors.GMN - Prune.unseen: found 'json.dumps', which raises TypeError"),
+    "a predicate that is no answer": (pruning, {"evaluation.subsets": {"all": "builtins.repr"}}, "evaluation.subsets.all: found 'builtins.repr', which returns"),
+    "a share of no experiment": (pruning, {"editors": {"GMN - Prune": {"share": 1e-6}}}, "editors.GMN - Prune.share: found 1e-06"),
+    "levels of several requirements": (joint, {"evaluation.report_levels": (0.5,)}, "evaluation.report_levels: found"),
+    "no models to time": (timing, {"timed_models": 0}, "timed_models: found 0"),
+    "a limit of no method": (timing, {"few": {"Guess": 2}}, "few: found Guess"),
+    "no experiments to time": (timing, {"experiments": 3}, "experiments: found 3, expected experiments by name"),
+    "no steps to time": (timing, {"steps": 0}, "steps: found 0"),
+    "a fault in one of several experiments": (timing, {"experiments.dm.levels": ("a",)}, "experiments.dm.levels.0: found 'a'"),
 }  # fmt: skip
+
+
+def with_a_number_for_label(view):
+    return view.keep.mean()
+
+
+with_a_number_for_label.label = 3
+
+
+def with_any_option(testbed, editors, *, retrain=None, rounds=3, anything=None):
+    raise NotImplementedError
 
 
 def minus_accuracy(view):
@@ -236,6 +306,52 @@ def test_an_unusable_setting_is_refused_with_its_full_name(name, monkeypatch):
     module, changes, said = FAULTS[name]
     monkeypatch.setenv("METANET_DATA", "/nowhere")
     refused(changed(module.get_config(), changes), said)
+
+
+MODULES_OF_A_USER = {
+    "unfinished": ("def requirement(", "SyntaxError"),
+    "unlucky": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "leaving": ("raise SystemExit('bye')", "SystemExit: bye"),
+    "talking": ("raise OSError('two\\nlines')", "OSError: two lines"),
+    "empty": ("", "AttributeError"),
+    "numeric": ("requirement = 3", "a int"),
+    "raising": ("def requirement(*_): raise KeyError('x')", "which raises KeyError: 'x'"),
+    "exiting": ("def requirement(*_): raise SystemExit", "which raises SystemExit"),
+}
+
+
+@pytest.mark.parametrize("name", MODULES_OF_A_USER)
+@pytest.mark.parametrize("key", ["requirement", "dataset", "evaluation.subsets.all"])
+def test_a_module_may_do_anything(name, key, tmp_path, monkeypatch):
+    content, said = MODULES_OF_A_USER[name]
+    module = f"{name}_{key.replace('.', '_')}"  # which no other test has imported
+    (tmp_path / f"{module}.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = dm.get_config("synthetic")
+    with config.unlocked(), config.evaluation.subsets.unlocked():
+        config.evaluation.subsets = {"all": "metanet.mlp.subsets.wide"}
+    changed(config, {key: f"{module}.requirement"})
+    refused(config, rf"config key {re.escape(key)}: found '{module}.requirement'.*{said}")
+
+
+def test_values_that_python_does_not_check_are():
+    """Settings are frozen dataclasses, which may be made without a config."""
+    path = "metanet.objectives.pruning.weights_kept"
+    editors = {"GMN": EditorPlan()}
+    for changes, said in [
+        ({"methods": "GMN"}, "methods: found 'GMN', expected a list"),
+        ({"methods": ["GMN"]}, "methods: found .*a tuple instead of a list"),
+        ({"evaluation": EvaluationConfig(exclude_constant="no")}, "exclude_constant: found 'no'"),
+        ({"recipes": {"X": RecipeConfig("os.getcwd", editors="GMN")}}, "recipes.X.editors: found"),
+        ({"seed": True}, "seed: found True"),
+        (
+            {"population": {"experiments": 500}},
+            "population: found .* expected an instance of PopulationConfig",
+        ),
+        ({"editors": {"GMN": {}}}, "editors.GMN: found {}, expected an instance of EditorPlan"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            ExperimentConfig(requirement=path, **({"editors": editors} | changes))
 
 
 def test_a_method_is_dropped_in_one_place():

@@ -155,10 +155,10 @@ def _read(path: pathlib.Path, expected: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
         raise UserError(
-            f"{path}: its SHA-256 is {found}, expected {expected}; remove it to have it "
+            f"{path}: its SHA-256 is {digest}, expected {expected}; remove it to have it "
             f"downloaded, {REMEDY}"
         )
     return data
@@ -181,11 +181,11 @@ def _download(dataset: str, root: pathlib.Path, names: list[str]) -> None:
             data = _member(archive, *MEMBERS[name])
         except (zipfile.BadZipFile, zlib.error, KeyError) as error:
             raise UserError(f"{failed} (bad archive: {error}); {REMEDY}") from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != SHA256[name]:
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != SHA256[name]:
             raise UserError(
                 f"{path}: absent, and what {url} has is not the expected file (its SHA-256 is "
-                f"{found}, expected {SHA256[name]}); {REMEDY}"
+                f"{digest}, expected {SHA256[name]}); {REMEDY}"
             )
         try:
             with atomic_path(path) as temporary:

@@ -28,16 +28,16 @@ def check_requirement(
     try:
         value = np.asarray(objective(view))
     except (Exception, SystemExit) as error:  # a user's function may raise anything
-        found = f"{requirement!r}, which raises {raised(error)}"
-        raise SettingError("requirement", found, "a function of an EditView") from error
+        refused = f"{requirement!r}, which raises {raised(error)}"
+        raise SettingError("requirement", refused, "a function of an EditView") from error
     count = len(paths_of(requirement))
     shape: tuple[int, ...] = () if isinstance(requirement, str) else (count,)
     real = np.issubdtype(value.dtype, np.floating) or np.issubdtype(value.dtype, np.integer)
     numeric = real or value.dtype == jnp.bfloat16
     ok = value.shape == shape and numeric and bool((np.isfinite(value) & (value >= 0)).all())
-    found = f"{requirement!r} = {value.tolist()} for a random edit"
+    given = f"{requirement!r} = {value.tolist()} for a random edit"
     expected = "a number" if isinstance(requirement, str) else f"{count} numbers"
-    require(ok, "requirement", found, f"{expected}, 0 or more")
+    require(ok, "requirement", given, f"{expected}, 0 or more")
 
 
 def _random_view(data: TabularData) -> EditView:

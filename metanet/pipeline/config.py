@@ -21,13 +21,13 @@ PHASES = ("population", "evaluation")  # whose seconds are kept beside those of 
 
 @dataclasses.dataclass(frozen=True)
 class EditorPlan:
-    """One editor to be trained, and on what.
+    """One editor to be trained, with its models and data.
 
     Attributes:
       editor, training: its shape, and how it is trained.
       requirement: dotted path of the objective, or of several; None is the experiment's.
       seeds: how many are trained: with the experiment's seed, that plus 1, ...
-      share: the fraction of training experiments it sees; a smaller share is part of a larger.
+      share: the fraction of training experiments that it sees; a smaller one is part of a larger.
       unseen: dotted path of a predicate of a spec (see mlp.subsets) whose models it does not see.
       control: it sees all kinds of models, but as few as `unseen` would leave.
       rows: the first rows of the `edit` data that it sees; 0 is all.
@@ -69,7 +69,7 @@ class EditorPlan:
 
 @dataclasses.dataclass(frozen=True)
 class RecipeConfig:
-    """One method: a recipe by dotted path, and what it is called with.
+    """One method: a recipe by dotted path, and its arguments.
 
     Attributes:
       recipe: path of a function (testbed, editors, **options) -> Method.
@@ -102,15 +102,15 @@ class ShiftConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """What methods are evaluated on.
+    """The models, settings and reference point of an evaluation, and its report.
 
     Attributes:
       n_lambdas: settings of an editor, log-spaced over its range; per requirement.
       fractions: of the weights, that pruning without an editor is swept over.
-      validation_models, test_models: settings are chosen on, and reported on, at most so many.
+      validation_models: settings are chosen on at most so many;  test_models: reported on.
       batch_size: models that are edited together.
       reference_point: of hypervolumes: every requirement, and JSD (nats).
-      report_levels: of one requirement, at which tables give the JSD; () is spaced evenly.
+      report_levels: of one requirement, at which tables give the JSD (nats); () is spaced evenly.
       main_methods: curves of the main figure; () is the first six.
       exclude_constant: models whose decisions on the `edit` data are all one class are set apart.
       subsets: parts of the test models that are reported too: name, and dotted path of a predicate

@@ -35,7 +35,8 @@ def train_editors(
     folder, editors = pathlib.Path(folder), {}
     for name in testbed.experiment.used_editors:
         plan = testbed.experiment.editors[name]
-        seeds = [testbed.experiment.seed + number for number in range(plan.seeds)]
+        first = testbed.experiment.seed
+        seeds = range(first, first + plan.seeds)
         homes = [_home(testbed, name, plan, seed, folder, store) for seed in seeds]
         editors[name] = [
             _train(testbed, name, plan, seed, home, should_stop)
@@ -95,7 +96,7 @@ def _online(testbed: Testbed) -> OnlineTraining:
     experiment, data = testbed.experiment, testbed.data
     config, online = experiment.population, experiment.online
     catalogue = sample_catalogue(experiment.seed, config, data.n_features, data.n_classes)
-    families = tuple(catalogue[number] for number in testbed.population.table["family"].unique())
+    families = tuple(catalogue[index] for index in testbed.population.table["family"].unique())
     rows = len(data.train.y)
     population = OnlinePopulation(families, config, online.members, online.sgd_steps, rows)
     return OnlineTraining(population, data.train)

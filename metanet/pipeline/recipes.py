@@ -85,8 +85,8 @@ def bound(config: RecipeConfig, key: str) -> tuple[Callable[..., Method], dict[s
     try:
         annotations = typing.get_type_hints(function)
     except Exception as error:  # an annotation of a user's may not be one
-        found = f"{config.recipe!r}, whose annotations raise {raised(error)}"
-        raise SettingError(f"{key}.recipe", found, expected) from error
+        refused = f"{config.recipe!r}, whose annotations raise {raised(error)}"
+        raise SettingError(f"{key}.recipe", refused, expected) from error
     for name, parameter in known.items():
         given = name in config.options or parameter.default is not inspect.Parameter.empty
         require(given, f"{key}.{name}", "nothing", f"an option of {config.recipe}")
