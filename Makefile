@@ -12,7 +12,7 @@ quickstart: .venv/.installed ## run the synthetic example: minutes on two cores,
 	$(BIN)/python -m experiments.run --config=configs/quickstart.py
 
 test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
 	for name in population editor edit startup baselines forward; do $(BIN)/python -m benchmarks.$$name || exit; done
@@ -43,7 +43,7 @@ test-oldest test-newest: test-%: ## the fast tests with the oldest, or newest, a
 	$(PYTHON) -m venv --clear .venv-$* && .venv-$*/bin/python -m pip install --quiet uv
 	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python -e '.[tests]' \
 		--resolution $(if $(filter oldest,$*),lowest-direct,highest)
-	.venv-$*/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
+	.venv-$*/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # The stamps stand for a finished install, which only a change of pyproject.toml repeats. The locked
 # one, of CI, has the versions of requirements.lock with their hashes.
