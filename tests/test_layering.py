@@ -31,6 +31,7 @@ LEVELS = {
     "metanet.methods": 8,
     "experiments": 9,
     "configs": 9,
+    "docs": 9,
 }
 JRAPH = ("metanet.graphs", "metanet.editor", "metanet.methods", "metanet.evaluation")
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -43,7 +44,7 @@ def name_of(path):
 
 FILES = {
     name_of(path): path
-    for folder in ("metanet", "experiments", "configs")
+    for folder in ("metanet", "experiments", "configs", "docs")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
