@@ -58,7 +58,7 @@ def parse_flags(argv: Sequence[str]) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The message of what went wrong first, in one line."""
+    """The message of the first error in a chain, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else repr(error)

@@ -41,7 +41,7 @@ def config_of(run: str, preset: str):
 
 
 def publish(workdir: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies what is kept of a run."""
+    """Copies the files of a run that are kept."""
     for name in _KEPT:
         if (workdir / name).exists():
             with atomic_path(results / name) as temporary:

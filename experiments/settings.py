@@ -1,7 +1,7 @@
 """The strict boundary between config files and settings: ConfigDict to ExperimentConfig.
 
 In a config, `config.editor` has the settings that all editors share, flat, and
-`config.editors[name]` what one of them changes.
+`config.editors[name]` the changes of one of them.
 """
 
 import dataclasses

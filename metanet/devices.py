@@ -1,6 +1,8 @@
 """Devices and processes: one mesh axis, `models`, over all there are."""
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +54,7 @@ def replicate(tree, mesh: jax.sharding.Mesh):
 
 
 def to_host(tree):
-    """The tree with numpy leaves, in every process, wherever its arrays lie."""
+    """The tree with whole numpy leaves, in every process; all of them have to call this."""
 
     def one(leaf):
         elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
@@ -71,7 +73,7 @@ def any_process(flag: bool) -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns once every process is here: what the first one wrote before can be read."""
+    """Returns once every process is here: files that the first one wrote before can be read."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -87,8 +89,8 @@ def forget_programs() -> None:
         jax.clear_caches()
 
 
-def each_model(function):
-    """jax.vmap(function), for what runs networks.
+def each_model(function: Callable) -> Callable:
+    """jax.vmap(function), for functions that run networks.
 
     On CPU the models are taken one after another: the activations of one stay in the cache, those
     of a batch do not.
@@ -98,11 +100,16 @@ def each_model(function):
     return lambda *args: jax.lax.map(lambda one: function(*one), args)
 
 
-def over_models(function, mesh: jax.sharding.Mesh, in_specs, out_specs):
+def over_models(
+    function: Callable, mesh: jax.sharding.Mesh, in_specs: Any, out_specs: Any
+) -> Callable:
     """`function` run on every device's part of the `models` axis.
 
     Values without that axis (`PartitionSpec()`) are replicated; reductions over it are written out
     in `function` (`jax.lax.psum(..., "models")`).
+
+    Args:
+      in_specs, out_specs: trees of PartitionSpec, prefixes of the arguments and results.
     """
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False

@@ -24,7 +24,7 @@ _WORDS = {
 }
 _LISTS = (tuple, list, collections.abc.Sequence)
 _DICTS = (dict, collections.abc.Mapping)
-INT32 = 2**31  # whole numbers are below
+INT32, FLOAT32 = 2**31, 2**128  # whole and other numbers are below
 DEPTH = 20  # of lists and dicts within one another, in a value of any type
 
 
@@ -116,7 +116,7 @@ def convert(annotation, value, key: str, strict: bool = False) -> Any:
         _require_plain(value, key)
         return value
     require(isinstance(annotation, type), key, repr(value), f"no option of type {annotation}")
-    if annotation is float and type(value) is int and abs(value) < INT32:
+    if annotation is float and type(value) is int and abs(value) < FLOAT32:
         value = float(value)
     known = _is(annotation, value) if annotation in _WORDS else isinstance(value, annotation)
     require(known, key, repr(value), described(annotation))

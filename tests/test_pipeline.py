@@ -14,7 +14,7 @@ from metanet.data.tabular import Table
 from metanet.graphs.packing import pack
 from metanet.methods import data_minimisation as dm
 from metanet.methods.compiled import compiled, lambdas
-from metanet.methods.editor import united
+from metanet.methods.editor import union
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.sampling import PopulationConfig, sample_catalogue
@@ -165,14 +165,14 @@ def test_a_sweep_stops_between_batches_of_models(testbed):
     assert len(asked) == 2
 
 
-def test_united_methods_have_all_settings_of_their_parts(testbed):
+def test_a_union_of_methods_has_all_settings_of_its_parts(testbed):
     ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     recipe = functools.partial(dm.selection_fn, ranking="global")
     parts = [
         compiled(testbed, recipe, ranking, "features", np.array(counts))
         for counts in ([1.0, 4.0], [2.0])
     ]
-    both = united(parts)
+    both = union(parts)
     assert both.settings == ({"features": 1.0}, {"features": 4.0}, {"features": 2.0})
     found = both.sweep(*testbed.split("test"), np.array([2, 0]))
     for row, (part, index) in enumerate([(parts[1], 0), (parts[0], 0)]):

@@ -248,6 +248,8 @@ FAULTS = {
     "seeds below one": (pruning, {"recipes": {"GMN + probe, 10 steps": {"seeds": 0}}}, r"recipes.GMN . probe, 10 steps.seeds: found 0"),
     "a recipe that is a class": (pruning, {"recipes": {"SNIP": {"recipe": "metanet.methods.retrain.RetrainConfig"}}}, "recipes.SNIP.recipe: found .*, a class"),
     "a recipe that takes no testbed": (pruning, {"recipes": {"SNIP": {"recipe": "os.getcwd"}}}, "recipes.SNIP.recipe: found 'os.getcwd', which cannot be called with 2"),
+    "no such ranking": (dm, {"recipes": {"FS": {"ranking": "size"}}}, "recipes.FS.ranking: found 'size', expected one of 'global'"),
+    "no step between counts": (dm, {"recipes": {"FS & Retrain": {"every": 0}}}, "recipes.FS & Retrain.every: found 0, expected at least 1"),
     "a score of three arguments": (pruning, {"recipes": {"SNIP": {"score": "metanet.methods.pruning.keep_best"}}}, "recipes.SNIP.score: found .*, which cannot be called with 4"),
     "a post-processing method without settings": (
         fairness, {"recipes": {"FairCls": {"method": "metanet.methods.fairness.postprocessed._labelled"}}}, "recipes.FairCls.method: found",

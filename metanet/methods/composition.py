@@ -24,7 +24,7 @@ from metanet.pipeline.testbed import Testbed
 def selected_pruned_fn(
     template: Template, config: RetrainConfig, counts: np.ndarray, distil: RetrainConfig | None
 ) -> EditFn:
-    """FS & Retrain, then SNIP on the student; with `distil`, what is kept is trained again.
+    """FS & Retrain, then SNIP on the student; with `distil`, kept weights are trained again.
 
     The context is (the importance of every feature [features], the table), the setting, [2], the
     number of features to keep, one of `counts`, and the fraction of all weights to keep. The second

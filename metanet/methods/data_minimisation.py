@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
@@ -25,7 +25,8 @@ from metanet.pipeline.recipes import at_least_one, checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
-RANKINGS, STARTS = ("global", "model", "greedy"), ("fresh", "original")
+Ranking = Literal["global", "model", "greedy"]
+Start = Literal["fresh", "original"]
 # Importance(context, models [G], keys [G]) -> [G, features], higher is kept longer.
 Importance = Callable[[object, PaddedMLP, jax.Array], jax.Array]
 
@@ -101,7 +102,7 @@ def importances(template: Template) -> Callable:
     return of_batch
 
 
-def selection_fn(template: Template, ranking: str) -> EditFn:
+def selection_fn(template: Template, ranking: Ranking) -> EditFn:
     """FS: the original model without the features of least importance.
 
     The setting is the number of features to keep.
@@ -127,7 +128,7 @@ def selection_fn(template: Template, ranking: str) -> EditFn:
 
 
 def selection_retrained_fn(
-    template: Template, ranking: str, config: RetrainConfig, start: str
+    template: Template, ranking: Ranking, config: RetrainConfig, start: Start
 ) -> EditFn:
     """FS & Retrain: a student on the kept features, distilled from the original by JSD.
 
@@ -159,7 +160,7 @@ def selection_retrained_fn(
     return select
 
 
-def _importance(template: Template, ranking: str, context, models: PaddedMLP, keys: jax.Array):
+def _importance(template: Template, ranking: Ranking, context, models: PaddedMLP, keys: jax.Array):
     """Every model's importance of every feature, see `selection_fn`: [G, features]."""
     if ranking == "global":
         return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
@@ -185,15 +186,9 @@ def global_importance(testbed: Testbed) -> jax.Array:
     return testbed.cached("importance", compute)
 
 
-def _check(experiment, plans, key: str, options: dict) -> None:
-    for name, known in (("ranking", RANKINGS), ("start", STARTS)):
-        value = options.get(name, known[0])
-        require(value in known, f"{key}.{name}", value, f"one of {', '.join(known)}")
-
-
-@checked(no_editors, _check)
+@checked(no_editors)
 def selection(
-    testbed: Testbed, editors: Sequence[TrainedEditor], *, ranking: str = "global"
+    testbed: Testbed, editors: Sequence[TrainedEditor], *, ranking: Ranking = "global"
 ) -> Method:
     """FS: features are dropped from the least important on; no editors.
 
@@ -206,14 +201,14 @@ def selection(
     return compiled(testbed, make, context, "features", counts)
 
 
-@checked(no_editors, at_least_one("every"), _check)
+@checked(no_editors, at_least_one("every"))
 def selection_retrained(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
     *,
     retrain: RetrainConfig,
-    ranking: str = "global",
-    start: str = "fresh",
+    ranking: Ranking = "global",
+    start: Start = "fresh",
     every: int = 1,
 ) -> Method:
     """FS & Retrain: a student on the kept features, distilled from the original; no editors.
@@ -228,6 +223,6 @@ def selection_retrained(
     return compiled(testbed, make, context, "features", counts, testbed.by_depth())
 
 
-def _ranking_context(testbed: Testbed, ranking: str):
+def _ranking_context(testbed: Testbed, ranking: Ranking):
     """The context of `selection_fn`."""
     return global_importance(testbed) if ranking == "global" else testbed.edit_table

@@ -87,10 +87,10 @@ def composed(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
 @checked(_some_editors)
 def front_union(testbed: Testbed, editors: Sequence[TrainedEditor]) -> Method:
     """Several editors as one method, whose settings are all of theirs."""
-    return united([edited(testbed, [editor]) for editor in editors])
+    return union([edited(testbed, [editor]) for editor in editors])
 
 
-def united(methods: Sequence[Method]) -> Method:
+def union(methods: Sequence[Method]) -> Method:
     """Several methods as one, whose settings are all of theirs."""
     first = np.cumsum([0, *(len(method.settings) for method in methods)])  # setting of a method
 

@@ -24,9 +24,9 @@ class EditorPlan:
     """One editor to be trained, with its models and data.
 
     Attributes:
-      editor, training: its shape, and how it is trained.
+      editor, training: its shape, and its training.
       requirement: dotted path of the objective, or of several; None is the experiment's.
-      seeds: how many are trained: with the experiment's seed, that plus 1, ...
+      seeds: the number that is trained: with the experiment's seed, that plus 1, ...
       share: the fraction of training experiments that it sees; a smaller one is part of a larger.
       unseen: dotted path of a predicate of a spec (see mlp.subsets) whose models it does not see.
       control: it sees all kinds of models, but as few as `unseen` would leave.
@@ -241,7 +241,7 @@ class ExperimentConfig:
         return tuple(name for name in self.editors if name in used)
 
     def requirement_of(self, plan: EditorPlan) -> str | tuple[str, ...]:
-        """The dotted paths of what an editor is trained for."""
+        """The dotted paths of the objectives that an editor is trained for."""
         return self.requirement if plan.requirement is None else plan.requirement
 
     def _check_plan(self, name: str, plan: EditorPlan) -> None:

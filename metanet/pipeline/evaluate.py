@@ -77,7 +77,7 @@ def stored(
     should_stop: Callable[[], bool],
     more: dict | None = None,
 ) -> dict[str, dict]:
-    """measure(name) for each of the methods, from its file below `folder` where it was done before.
+    """measure(name) for each of the methods, from its file below `folder` if that exists.
 
     Args:
       more: settings besides those of the experiment that entries depend on.
@@ -113,10 +113,10 @@ def settings_of(testbed: Testbed, name: str) -> dict:
     settings = testbed.identity | flat(recipe, "recipe") | flat(experiment.evaluation, "evaluation")
     for key in ("report_levels", "main_methods"):  # of the report
         del settings[f"evaluation.{key}"]
-    for number, editor in enumerate(recipe.editors):
+    for index, editor in enumerate(recipe.editors):
         plan = experiment.editors[editor]
-        settings |= flat(plan, f"editor.{number}")
-        settings[f"editor.{number}.requirement"] = experiment.requirement_of(plan)
+        settings |= flat(plan, f"editor.{index}")
+        settings[f"editor.{index}.requirement"] = experiment.requirement_of(plan)
     settings |= flat(experiment.shifts, "shifts")
     shared = ("requirement", "lambda_range", "levels", "seed")
     return settings | {key: getattr(experiment, key) for key in shared}

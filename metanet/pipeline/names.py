@@ -1,4 +1,4 @@
-"""Names of methods, editors and shifts, and what a config names beside them."""
+"""Names of methods, editors and shifts, and predicates of specs by name."""
 
 from collections.abc import Callable, Iterable
 

@@ -86,7 +86,7 @@ class Testbed:
 
     @property
     def identity(self) -> dict:
-        """The settings of data and population, flat: what every later result depends on."""
+        """The settings of data and population, flat, which every later result depends on."""
         experiment = self.experiment
         settings: dict[str, Any] = {
             "dataset": experiment.dataset,
@@ -180,7 +180,7 @@ class Testbed:
 
     @property
     def edit_table(self) -> Table:
-        """The `edit` data on the device: what methods fit on."""
+        """The `edit` data on the device, which methods are fitted on."""
         return self.cached("edit table", lambda: jax.tree.map(jnp.asarray, self.data.edit))
 
     @property
