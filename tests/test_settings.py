@@ -249,7 +249,8 @@ FAULTS = {
     "a recipe that is a class": (pruning, {"recipes": {"SNIP": {"recipe": "metanet.methods.retrain.RetrainConfig"}}}, "recipes.SNIP.recipe: found .*, a class"),
     "a recipe that takes no testbed": (pruning, {"recipes": {"SNIP": {"recipe": "os.getcwd"}}}, "recipes.SNIP.recipe: found 'os.getcwd', which cannot be called with 2"),
     "no such ranking": (dm, {"recipes": {"FS": {"ranking": "size"}}}, "recipes.FS.ranking: found 'size', expected one of 'global'"),
-    "no step between counts": (dm, {"recipes": {"FS & Retrain": {"every": 0}}}, "recipes.FS & Retrain.every: found 0, expected at least 1"),
+    "no step between counts": (dm, {"recipes": {"FS & Retrain": {"every": 0}}}, "recipes.FS & Retrain.every: found 0, expected 1 to"),
+    "too many combinations of lambdas": (joint, {"evaluation.n_lambdas": 100}, "evaluation.n_lambdas: found 100, expected so few of 3"),
     "a score of three arguments": (pruning, {"recipes": {"SNIP": {"score": "metanet.methods.pruning.keep_best"}}}, "recipes.SNIP.score: found .*, which cannot be called with 4"),
     "a post-processing method without settings": (
         fairness, {"recipes": {"FairCls": {"method": "metanet.methods.fairness.postprocessed._labelled"}}}, "recipes.FairCls.method: found",
@@ -346,6 +347,7 @@ def test_values_that_python_does_not_check_are():
         ({"evaluation": EvaluationConfig(exclude_constant="no")}, "exclude_constant: found 'no'"),
         ({"recipes": {"X": RecipeConfig("os.getcwd", editors="GMN")}}, "recipes.X.editors: found"),
         ({"seed": True}, "seed: found True"),
+        ({"lambda_range": (0.0, 0.5)}, r"lambda_range: found \(0.0, 0.5\), expected 1 of"),
         (
             {"population": {"experiments": 500}},
             "population: found .* expected an instance of PopulationConfig",

@@ -17,7 +17,7 @@ from metanet.methods.compiled import compiled, grid
 from metanet.methods.data_minimisation import global_importance, selection_retrained_fn
 from metanet.methods.pruning import keep_best, snip
 from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain
-from metanet.pipeline.recipes import at_least_one, checked, no_editors
+from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 
@@ -59,7 +59,7 @@ def selected_pruned_fn(
     return edit
 
 
-@checked(no_editors, at_least_one("every"))
+@checked(no_editors, count_options("every"))
 def selected_pruned(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

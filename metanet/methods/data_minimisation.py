@@ -21,7 +21,7 @@ from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled
 from metanet.methods.retrain import RetrainConfig, fresh, input_edges, jsd_loss, retrain
 from metanet.mlp.network import js_divergence
-from metanet.pipeline.recipes import at_least_one, checked, no_editors
+from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
@@ -201,7 +201,7 @@ def selection(
     return compiled(testbed, make, context, "features", counts)
 
 
-@checked(no_editors, at_least_one("every"))
+@checked(no_editors, count_options("every"))
 def selection_retrained(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

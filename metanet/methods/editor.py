@@ -13,7 +13,7 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.sweep import Sweep
 from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
-from metanet.pipeline.recipes import at_least_one, checked, one_editor
+from metanet.pipeline.recipes import checked, count_options, one_editor
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 
@@ -35,7 +35,7 @@ def _check_composed(experiment, plans, key: str, options: dict) -> None:
     require(not probed, f"{key}.editors", "editors with probes", "editors without")
 
 
-@checked(one_editor, at_least_one("n_lambdas"), _check_probe)
+@checked(one_editor, count_options("n_lambdas"), _check_probe)
 def edited(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -52,7 +52,7 @@ def edited(
     return _applied(testbed, editors[0], editor_fn, n_lambdas, probe)
 
 
-@checked(one_editor, at_least_one("n_lambdas"))
+@checked(one_editor, count_options("n_lambdas"))
 def masks_only(
     testbed: Testbed, editors: Sequence[TrainedEditor], *, n_lambdas: int | None = None
 ) -> Method:

@@ -16,7 +16,7 @@ from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import TILE, Template
 from metanet.methods.compiled import Group, all_models, compiled, with_probing
 from metanet.methods.retrain import RetrainConfig, jsd_loss, label_loss, retrain
-from metanet.pipeline.recipes import at_least_one, checked, no_editors
+from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 from metanet.probes.statistics import MEAN, SALIENCY
@@ -218,7 +218,7 @@ def brain_damage(
     return with_probing(testbed, probe, method)
 
 
-@checked(no_editors, at_least_one("rounds"))
+@checked(no_editors, count_options("rounds"))
 def lottery_ticket(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

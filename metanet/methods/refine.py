@@ -24,7 +24,7 @@ from metanet.methods.compiled import compiled, lambdas, with_probing
 from metanet.methods.retrain import input_edges
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
-from metanet.pipeline.recipes import at_least_one, checked, no_editors, one_editor
+from metanet.pipeline.recipes import checked, count_options, no_editors, one_editor
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 from metanet.training.descent import descend
@@ -183,7 +183,7 @@ def unedited_fn(template: Template) -> EditFn:
     return apply
 
 
-@checked(one_editor, at_least_one("n_lambdas"))
+@checked(one_editor, count_options("n_lambdas"))
 def refined(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -209,7 +209,7 @@ def refined(
     return with_probing(testbed, editor.config.probe, method)
 
 
-@checked(no_editors, at_least_one("n_lambdas"))
+@checked(no_editors, count_options("n_lambdas"))
 def optimised(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

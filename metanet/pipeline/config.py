@@ -15,7 +15,7 @@ from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
 EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
 MAIN_CURVES = 6  # a figure with more is not read
 SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number, below 1000, to the seed
-LAMBDAS = 1000  # of one requirement
+SETTINGS = 10_000  # of one method: every model is edited at each
 PHASES = ("population", "evaluation")  # whose seconds are kept beside those of editors
 
 
@@ -132,8 +132,8 @@ class EvaluationConfig:
         for key in ("validation_models", "test_models", "batch_size"):
             value = getattr(self, key)
             require(value >= 1, f"evaluation.{key}", value, "at least 1")
-        count, expected = self.n_lambdas, f"1 to {LAMBDAS}"
-        require(1 <= count <= LAMBDAS, "evaluation.n_lambdas", count, expected)
+        count, expected = self.n_lambdas, f"1 to {SETTINGS}"
+        require(1 <= count <= SETTINGS, "evaluation.n_lambdas", count, expected)
         inside = bool(self.fractions) and all(0 < one <= 1 for one in self.fractions)
         expected = "fractions above 0, at most 1"
         require(inside, "evaluation.fractions", self.fractions, expected)
@@ -197,6 +197,9 @@ class ExperimentConfig:
         box = self.evaluation.reference_point
         expected = f"{count} numbers: for every requirement, and JSD"
         require(len(box) == count, "evaluation.reference_point", box, expected)
+        each = self.evaluation.n_lambdas
+        few = f"so few of {len(paths)} requirements that at most {SETTINGS} combinations are"
+        require(each ** len(paths) <= SETTINGS, "evaluation.n_lambdas", each, few)
         levels, reported = self.levels, self.evaluation.report_levels
         require(count == 2 or not levels, "levels", levels, "one requirement")
         require(count == 2 or not reported, "evaluation.report_levels", reported, "one requirement")
@@ -265,5 +268,6 @@ class ExperimentConfig:
 
 def _check_range(requirement: str | tuple[str, ...], lambda_range: LambdaRange, key: str) -> None:
     count = len(paths_of(requirement))
-    ok = len(lambda_pairs(lambda_range)) == count
-    require(ok, key, lambda_range, f"{count} of (low, high)")
+    pairs = lambda_pairs(lambda_range)
+    ok = len(pairs) == count and all(0 < low <= high for low, high in pairs)
+    require(ok, key, lambda_range, f"{count} of (low, high) with 0 < low <= high")

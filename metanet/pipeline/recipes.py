@@ -14,7 +14,7 @@ from metanet.core import SettingError, raised, require
 from metanet.dotted import resolve_function
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.pipeline.config import EditorPlan, ExperimentConfig, RecipeConfig
+from metanet.pipeline.config import SETTINGS, EditorPlan, ExperimentConfig, RecipeConfig
 from metanet.settings import convert, refuse_unknown
 
 
@@ -60,13 +60,14 @@ def no_editors(
     require(not plans, f"{key}.editors", f"{len(plans)} editors", "none: the recipe uses no editor")
 
 
-def at_least_one(*names: str) -> Check:
-    """The check of options that are None or at least 1."""
+def count_options(*names: str) -> Check:
+    """The check of options that are None or counts: of settings, rounds, steps between settings."""
 
     def check(experiment, plans, key, options):
         for name in names:
             value = options.get(name)
-            require(value is None or value >= 1, f"{key}.{name}", value, "at least 1")
+            ok = value is None or 1 <= value <= SETTINGS
+            require(ok, f"{key}.{name}", value, f"1 to {SETTINGS}")
 
     return check
 
