@@ -2,7 +2,7 @@
 
 python -m experiments.run --config=configs/quickstart.py
 
-About three minutes on two cores: 192 models, two editors of 800 steps, seven methods.
+About three minutes on two cores: 192 models, two editors of 500 steps, seven methods.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from configs import pruning
 def get_config() -> ConfigDict:
     config = pruning.get_config("synthetic")
     config.population.experiments = 64
-    config.population.max_specs = 8
+    config.population.max_specs = 6
     config.population.epochs = 20
     config.methods = (
         "GMN - Prune & Edit",
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
         "SNIP & Distil",
     )
     config.editor.seeds = 1
-    config.editor.steps = 800
+    config.editor.steps = 500
     config.evaluation.n_lambdas = 10
     config.recipes["GMN + probe, 100 steps"].n_lambdas = 5
     config.evaluation.fractions = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
