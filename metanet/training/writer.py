@@ -26,7 +26,7 @@ class Writer:
 
         self.path = folder / "metrics.csv"
         if self.path.exists():
-            rows = pd.read_csv(self.path)
+            rows = pd.read_csv(self.path, float_precision="round_trip")
             with atomic_path(self.path) as temporary:
                 rows[rows["step"] <= step].to_csv(temporary, index=False)
         self._events = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)
