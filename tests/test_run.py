@@ -39,6 +39,12 @@ def get_config():
     return config
 """
 DOTTED = TINY.replace("GMN - Prune", "GMN.Prune")
+ENVIRONMENT = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    # No test may reach the network.
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
 PROGRESS = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
@@ -57,29 +63,26 @@ def space(tmp_path_factory):
 def start(space):
     """start(arguments, ...) -> the running command."""
 
-    def start(*arguments, config="tiny", workdir="work", **environment):
-        command = [sys.executable, "-m", "experiments.run"]
-        if config is not None:
-            own = space / f"{config}.py"
-            path = own if own.exists() else config
-            command += [f"--config={path}", f"--workdir={space / workdir}"]
-        command += arguments
-        cache = {
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            # No test may reach the network.
-            "http_proxy": "http://127.0.0.1:9",
-            "https_proxy": "http://127.0.0.1:9",
-        }
+    def start(*arguments, **options):
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", "experiments.run", *flags_of(space, *arguments, **options)],
             cwd=ROOT,
-            env=os.environ | cache | environment,
+            env=os.environ | ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     return start
+
+
+def flags_of(space, *arguments, config="tiny", workdir="work"):
+    """The command's flags; config: of a file in `space`, or any other path."""
+    if config is None:
+        return list(arguments)
+    own = space / f"{config}.py"
+    path = own if own.exists() else config
+    return [f"--config={path}", f"--workdir={space / workdir}", *arguments]
 
 
 def finish(process, status=0):
@@ -216,39 +219,67 @@ def test_an_editor_that_was_trained_on_two_devices_loads_on_one(done, space):
     assert result.stdout.split() == ["1", "TrainedEditor"]
 
 
-# What the command line itself can get wrong; settings are refused in tests/test_settings.py.
+# Arguments, options of `flags_of`, environment, what the message says: what the command line itself
+# can get wrong; settings are refused in tests/test_settings.py.
 UNUSABLE = {
-    "unknown key": (["--config.editor.stepz=3"], {}, "stepz"),
-    "unknown flag": (["--nonsense=3"], {}, "nonsense"),
-    "bad type": (["--config.editor.steps=many"], {}, "editor.steps"),
-    "bad tuple": (["--config.population.learning_rate=0.01"], {}, "learning_rate"),
-    "bad value": (["--config.editor.points=0"], {}, "editor.points"),
-    "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, "editor.seeds"),
-    "large seed": (["--config.seed=99999999999"], {}, "seed"),
-    "no config": ([], {"config": None}, "--config"),
-    "absent config": ([], {"config": "configs/absent.py"}, "configs/absent.py"),
-    "a name with a dot": ([], {"config": "dotted"}, "GMN.Prune"),
-    "other settings": (["--config.population.epochs=2"], {}, "work/population"),
-    "an old workdir": ([], {"workdir": "old"}, "other names since version 0.2"),
-    "workdir below a file": ([], {"workdir": "tiny.py/work"}, "tiny.py"),
-    "absent data": (["--config.dataset=adult"], {"METANET_DATA": __file__}, __file__),
+    "unknown key": (["--config.editor.stepz=3"], {}, {}, "stepz"),
+    "unknown flag": (["--nonsense=3"], {}, {}, "nonsense"),
+    "bad type": (["--config.editor.steps=many"], {}, {}, "editor.steps"),
+    "bad tuple": (["--config.population.learning_rate=0.01"], {}, {}, "learning_rate"),
+    "bad value": (["--config.editor.points=0"], {}, {}, "editor.points"),
+    "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, {}, "editor.seeds"),
+    "large seed": (["--config.seed=99999999999"], {}, {}, "seed"),
+    "no config": ([], {"config": None}, {}, "--config"),
+    "absent config": ([], {"config": "configs/absent.py"}, {}, "configs/absent.py"),
+    "a name with a dot": ([], {"config": "dotted"}, {}, "GMN.Prune"),
+    "other settings": (["--config.population.epochs=2"], {}, {}, "work/population"),
+    "an old workdir": ([], {"workdir": "old"}, {}, "other names since version 0.2"),
+    "workdir below a file": ([], {"workdir": "tiny.py/work"}, {}, "tiny.py"),
+    "absent data": (["--config.dataset=adult"], {}, {"METANET_DATA": __file__}, __file__),
 }
 
 
+# Runs commands, a JSON list of (flags, environment), each as the process that typing it would
+# start, except that the imports are shared; prints (status, stderr) of each.
+DRIVER = """\
+import json, os, sys, tempfile
+from experiments import launch, run
+
+found = []
+for flags, environment in json.load(sys.stdin):
+    with tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(err.fileno(), 2)
+            os.environ.update(environment)
+            sys.argv = ["run.py", *flags]
+            status = 1
+            try:
+                status = launch.status(run.main, sys.argv)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        err.seek(0)
+        found.append((status, err.read()))
+json.dump(found, sys.stdout)
+"""
+
+
 @pytest.fixture(scope="module")
-def failures(done, space, start):
-    """(status, stderr) of every unusable command, which run two at a time."""
+def failures(done, space):
+    """(status, stderr) of every unusable command."""
     before = (space / "work" / "config.json").read_bytes()
-    results, running = {}, {}
-    waiting = list(UNUSABLE.items())
-    while waiting or running:
-        while waiting and len(running) < 2:
-            name, (arguments, options, _) = waiting.pop(0)
-            running[name] = start(*arguments, **options)
-        name, process = next(iter(running.items()))
-        _, err = process.communicate(timeout=120)
-        results[name] = process.returncode, err
-        del running[name]
+    commands = [
+        (flags_of(space, *arguments, **options), environment)
+        for arguments, options, environment, _ in UNUSABLE.values()
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(commands), cwd=ROOT,
+        env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    results = dict(zip(UNUSABLE, json.loads(ended.stdout), strict=True))
     unchanged = (space / "work" / "config.json").read_bytes() == before
     return results | {"unchanged": unchanged}
 
@@ -258,7 +289,7 @@ def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, fail
     status, err = failures[name]
     assert status == 2, err
     (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
-    assert UNUSABLE[name][2] in line and len(line) < 700
+    assert UNUSABLE[name][3] in line and len(line) < 700
     # Quotes within quotes are the representation of a representation.
     assert "\\" not in line
 
