@@ -72,6 +72,7 @@ def test_three_objectives_agree_with_brute_force(seed):
     assert len(found) == len(front) and {tuple(p) for p in found} == front
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_hypervolume_of_mixtures_is_that_of_many_mixtures(seed):
     reference = (0.9, 0.3)

@@ -6,9 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
 import sys
+
+import pytest
 import numpy as np
 from benchmarks import scaling
 from experiments import launch
@@ -23,6 +27,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_rates_and_bytes_are_written_for_the_devices_that_there_are(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     ended = subprocess.run(

@@ -485,6 +485,7 @@ def test_a_layer_that_is_none_is_a_user_error_that_names_its_key(layer):
 EPO = dataclasses.replace(CONFIG, scalarisation="epo", steps=4)
 
 
+@pytest.mark.slow
 def test_exact_pareto_search_is_the_same_on_one_and_four_devices(steps_on):
     (_, params, history), (_, other, other_history) = (
         steps_on(n, weights_kept, EPO) for n in (1, 4)
