@@ -112,6 +112,12 @@ def test_an_activation_and_its_gradient_equal_those_of_jax(name):
     np.testing.assert_allclose(gradients, slopes, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.01)])
+def test_a_rectifier_has_the_left_gradient_at_zero(name, slope):
+    index = jnp.asarray(ACTIVATIONS.index(name))
+    assert jax.grad(network.activate, argnums=1)(index, 0.0) == pytest.approx(slope)
+
+
 def test_vmapped_models_each_choose_their_own_activation():
     x = jnp.linspace(-3, 3, 50)
     together = jax.vmap(network.activate, in_axes=(0, None))(jnp.arange(len(ACTIVATIONS)), x)

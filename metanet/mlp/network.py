@@ -15,7 +15,7 @@ NORM_EPSILON = 1e-5
 
 # One formula with one transcendental function serves every activation, so that a vmapped model can
 # choose its own without computing all of them: with t = tanh(LINEAR x + CUBIC x^3), an activation
-# is max(x, SLOPE x), x (1 + t) / 2 or t, according to its FORM.
+# is x or SLOPE x by its sign, x (1 + t) / 2 or t, according to its FORM.
 _RECTIFIER, _GATE, _TANH = 0, 1, 2
 _FORM = (_RECTIFIER, _RECTIFIER, _GATE, _GATE, _TANH)
 _LINEAR = (0.0, 0.0, 0.7978845608, 0.5, 1.0)
@@ -46,7 +46,8 @@ def activate(index: jax.Array, x: jax.Array) -> jax.Array:
     )
     t = jnp.tanh(x * (linear + cubic * x * x))
     smooth = jnp.where(form == _GATE, 0.5 * x * (1.0 + t), t)
-    return jnp.where(form == _RECTIFIER, jnp.maximum(x, slope * x), smooth)
+    # Not a maximum, whose gradient at 0 would be half of either side's.
+    return jnp.where(form == _RECTIFIER, jnp.where(x > 0, x, slope * x), smooth)
 
 
 def init(spec: MLPSpec, key: jax.Array) -> MLPParams:
