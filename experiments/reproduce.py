@@ -27,7 +27,7 @@ _RUNS = flags.DEFINE_list("runs", [], "Some of the preset's runs; by default all
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the runs; by default runs/reproduce_PRESET.")
 _RESULTS = flags.DEFINE_string("results", None, "Of README.md; by default WORKDIR/results.")
 _KEPT = ("results.json", "config.json", "front.csv", "front.png", "front_all.png", "stages.png",
-         "labels.png")  # fmt: skip
+         "costs.png")  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,12 @@ def config_of(run: str, preset: str):
 
 
 def publish(workdir: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies the files of a run that are kept."""
-    for name in _KEPT:
+    """Copies the files of a run that are kept; values of methods that are gone go."""
+    values = {path.relative_to(workdir) for path in workdir.glob("models/*.npz")}
+    for path in results.glob("models/*.npz"):
+        if path.relative_to(results) not in values:
+            path.unlink()
+    for name in (*map(pathlib.Path, _KEPT), *values):
         if (workdir / name).exists():
             with atomic_path(results / name) as temporary:
                 shutil.copyfile(workdir / name, temporary)

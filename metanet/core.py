@@ -91,6 +91,11 @@ def stream(seed: int | jax.Array, name: str, index: int | jax.Array = 0) -> jax.
     return jax.random.fold_in(key, index)
 
 
+def slug(name: str) -> str:
+    """The name of a folder or file of the method or editor called `name`."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path in the folder of `path`, which becomes `path` if the block succeeds.

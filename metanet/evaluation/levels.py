@@ -41,6 +41,6 @@ def solve(
     low, high = lambda_range
     for _ in range(rounds):
         grid = np.geomspace(low, high, count)
-        index = int(best(sweep(grid).points, target))
+        index = int(best(sweep(grid).points(), target))
         low, high = grid[max(index - 1, 0)], grid[min(index + 1, count - 1)]
     return float(grid[index])

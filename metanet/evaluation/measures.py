@@ -17,6 +17,11 @@ def _accuracy(view: EditView, logits: jax.Array) -> jax.Array:
     return (logits.argmax(-1) == view.batch.y).mean()  # [], from [rows, classes]
 
 
+def _constant(logits: jax.Array) -> jax.Array:
+    decided = logits.argmax(-1)  # [rows]
+    return (decided == decided[0]).all().astype(jnp.float32)  # []
+
+
 def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
     """The fields of a Sweep for one edit of one model: [], or [requirements]; JSD in nats."""
     return {
@@ -25,6 +30,7 @@ def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
         # Two different one-hot distributions are ln 2 apart.
         "jsd_label": jnp.log(2.0)
         * (view.logits_before.argmax(-1) != view.logits_after.argmax(-1)).mean(),
+        "constant": _constant(view.logits_after),
         "accuracy": _accuracy(view, view.logits_after),
         "accuracy_original": _accuracy(view, view.logits_before),
     }

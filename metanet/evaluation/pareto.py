@@ -34,12 +34,10 @@ def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> flo
     """`hypervolume` of the points [N, 2] and all their mixtures: the area over their convex hull.
 
     With a fraction of the models edited at one setting and the rest at another, the means lie on
-    the line between. Unlike `hypervolume`, it hardly depends on the number of settings.
+    the line between. So points outside of the box count where their mixtures lie in it.
     """
-    inside = points[(points <= np.asarray(reference)).all(1)]  # unedited models are on its edge
-    if not len(inside):
-        return 0.0
-    front = inside[pareto_mask(inside)] / np.asarray(reference)  # [front, 2], in the unit square
+    points = points[np.isfinite(points).all(1)] / np.asarray(reference)
+    front = points[pareto_mask(points)]
     # The lower convex hull, from left to right: points leave it that lie on or above the line from
     # the one before them to the new one.
     hull: list[np.ndarray] = []
@@ -47,8 +45,15 @@ def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> flo
         while len(hull) > 1 and np.linalg.det([hull[-1] - hull[-2], point - hull[-2]]) <= 0:
             hull.pop()
         hull.append(point)
-    x, y = np.array([*hull, [1.0, hull[-1][1]]]).T  # [hull + 1], to the right edge of the square
-    return float(np.trapezoid(1.0 - y, x))
+    if not hull or hull[0][0] >= 1:
+        return 0.0
+    x, y = np.array([*hull, [max(1.0, hull[-1][0]), hull[-1][1]]]).T
+    # Breaks of the area within the unit square: vertices, and where the hull, which falls, has
+    # height 1; np.interp wants rising heights.
+    enters = np.interp(-1.0, -y, x)
+    breaks = np.append(x[x < 1.0], [enters, 1.0])
+    breaks = np.unique(np.clip(breaks, max(x[0], 0.0), 1.0))
+    return float(np.trapezoid(np.clip(1.0 - np.interp(breaks, x, y), 0.0, None), breaks))
 
 
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ Result = tuple[np.ndarray, np.ndarray, list[float]] | None
 
 Task = tuple[PostProcess, Sequence[dict], Scores, Scores]
 
-_MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original")
+_MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original", "constant")
 
 
 def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
@@ -90,6 +90,7 @@ def _one_model(task: Task) -> list[Result]:
             jsd_label(outcome.labels, test.probability),
             outcome.labels[np.arange(len(test.y)), test.y].mean(),
             ((test.probability > 0.5) == test.y).mean(),
+            float((outcome.labels == outcome.labels[0]).all()),
         ]
         parts = [weight[:, None] * part for weight, part in outcome.outputs]  # each [rows, 2]
         mean = np.sum(parts, axis=0)

@@ -1,13 +1,13 @@
 """Results of a method at many settings on many models."""
 
 import dataclasses
-import warnings
 
 import numpy as np
 
 from metanet.evaluation.pareto import pareto_mask
 
-COMPARABLE = 0.9  # the fraction of models on which a setting must be feasible to be selected
+# What an edit costs, by which settings are selected and methods compared; see `Sweep.cost`.
+COSTS = ("jsd", "jsd_label", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Sweep:
       jsd: between outputs, mean over the data, nats.
       jsd_label: between decisions read as one-hot distributions, mean over the data, nats.
       accuracy, accuracy_original: of the edited and of the original models.
+      constant: 1 where all decisions of the edited model on the data are for one class, else 0.
     """
 
     requirement: np.ndarray
@@ -26,29 +27,44 @@ class Sweep:
     jsd_label: np.ndarray
     accuracy: np.ndarray
     accuracy_original: np.ndarray
+    constant: np.ndarray
+
+    def cost(self, name: str) -> np.ndarray:
+        """What edits cost, [S, M]: one of COSTS; "error" is the share of wrong decisions."""
+        return 1.0 - self.accuracy if name == "error" else getattr(self, name)
 
     @property
     def infeasible(self) -> np.ndarray:
         """The number of models that each setting has no result on: [S] int."""
         return np.isnan(self.jsd).sum(1)
 
-    @property
-    def points(self) -> np.ndarray:
-        """(requirements, JSD in nats), means over the models with a result: [S, objectives]."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no model has a result: NaN
-            means = [np.nanmean(self.requirement, axis=1), np.nanmean(self.jsd, axis=1)]
-        return np.column_stack(means)
+    def filled(self, unedited: "Sweep") -> "Sweep":
+        """The sweep with the values of `unedited` [1, M] where there is no result.
 
-    @property
-    def selected(self) -> np.ndarray:
-        """The settings on the Pareto front, by rising requirement: [front] int, indices.
-
-        A setting that is infeasible on more models than COMPARABLE allows is not compared: its
-        means would be over other models than those of the rest.
+        A model that a method cannot edit stays as it is, so that all means are over the same
+        models. A setting without any result stays NaN.
         """
-        n_models = self.jsd.shape[1]
-        lost = n_models - self.infeasible < COMPARABLE * n_models
-        points = np.where(lost[:, None] | np.isnan(self.points), np.inf, self.points)
+        missing = np.isnan(self.jsd) & (self.infeasible < self.jsd.shape[1])[:, None]
+
+        def fill(values, whole):
+            at = missing.reshape(missing.shape + (1,) * (values.ndim - 2))
+            return np.where(at, whole, values)
+
+        fields = dataclasses.asdict(self)
+        whole = dataclasses.asdict(unedited)
+        return Sweep(**{name: fill(values, whole[name]) for name, values in fields.items()})
+
+    def take(self, settings: np.ndarray) -> "Sweep":
+        """Some of the settings, [S']."""
+        return Sweep(**{key: value[settings] for key, value in dataclasses.asdict(self).items()})
+
+    def points(self, cost: str = "jsd") -> np.ndarray:
+        """(requirements, cost), means over the models: [S, objectives]; NaN without a result."""
+        return np.column_stack([self.requirement.mean(1), self.cost(cost).mean(1)])
+
+    def selected(self, cost: str = "jsd") -> np.ndarray:
+        """The settings on the Pareto front, by rising requirement: [front] int, indices."""
+        points = self.points(cost)
+        points = np.where(np.isnan(points), np.inf, points)
         index = np.flatnonzero(pareto_mask(points) & np.isfinite(points).all(1))
         return index[np.argsort(points[index, 0], kind="stable")]

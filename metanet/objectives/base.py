@@ -55,11 +55,16 @@ Objective = Callable[[EditView], jax.Array]
 F = TypeVar("F", bound=Callable)
 
 
-def labelled(text: str) -> Callable[[F], F]:
-    """A decorator of objectives: `text` is the label of their axis, as the attribute `label`."""
+def labelled(text: str, floor: Callable | None = None) -> Callable[[F], F]:
+    """A decorator of objectives: `text` is the label of their axis, as the attribute `label`.
+
+    Args:
+      floor: (table, decisions of M models for the second class [M, rows] bool) -> the value below
+        which the objective is noise on that table; the attribute `floor`.
+    """
 
     def decorate(objective: F) -> F:
-        vars(objective)["label"] = text
+        vars(objective).update(label=text, floor=floor)
         return objective
 
     return decorate

@@ -8,7 +8,9 @@ rate and takes no part in a comparison; where fewer than two groups have a rate,
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metanet.data.tabular import Table
 from metanet.objectives.base import EditView, labelled
 
 
@@ -31,7 +33,30 @@ def _gap(decisions: jax.Array, members: jax.Array, view: EditView) -> jax.Array:
     return jnp.where((count > 0).any(-1), highest - lowest, 0.0)
 
 
-@labelled("equalised odds difference (0 to 1)")
+DRAWS = 2000  # of a floor
+
+
+def odds_floor(table: Table, decisions: np.ndarray) -> float:
+    """The expected equalised odds difference of a classifier with equal rates in all groups.
+
+    From the sizes of the cells of `table` alone, by binomial draws: a lower value is noise.
+
+    Args:
+      decisions: [M, rows] bool, of M models for the second of two classes, whose mean rates it has.
+    """
+    y, group = np.asarray(table.y), np.asarray(table.group)
+    rng = np.random.default_rng(0)
+    gaps = []
+    for label in (0, 1):
+        rate = float(decisions[:, y == label].mean())
+        counts = np.array([((y == label) & (group == one)).sum() for one in np.unique(group)])
+        counts = counts[counts > 0]
+        rates = rng.binomial(counts, rate, size=(DRAWS, len(counts))) / counts  # [draws, groups]
+        gaps.append(rates.max(1) - rates.min(1))
+    return float(np.maximum(*gaps).mean())
+
+
+@labelled("equalised odds difference (0 to 1)", floor=odds_floor)
 def equalised_odds(view: EditView) -> jax.Array:
     """Equalised odds difference (eq. 9): [] float32.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from metanet.core import require
 from metanet.editor.model import EditorConfig
+from metanet.evaluation.sweep import COSTS
 from metanet.mlp.online import OnlineConfig
 from metanet.mlp.sampling import PopulationConfig, split_bounds
 from metanet.objectives.base import labels_of, paths_of
@@ -13,6 +14,7 @@ from metanet.settings import verify
 from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
 
 EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
+ENDS, ENDS_RECIPE = "ends", "metanet.methods.ends.ends"  # evaluated in every experiment
 MAIN_CURVES = 6  # a figure with more is not read
 SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number, below 1000, to the seed
 SETTINGS = 10_000  # of one method: every model is edited at each
@@ -110,7 +112,9 @@ class EvaluationConfig:
       validation_models: settings are chosen on at most so many;  test_models: reported on.
       batch_size: models that are edited together.
       reference_point: of hypervolumes: every requirement, and JSD (nats).
-      report_levels: of one requirement, at which tables give the JSD (nats); () is spaced evenly.
+      costs: what edits cost (see evaluation.sweep.COSTS); every one has a selection of settings, a
+        table and comparisons of its own, the first has hypervolumes.
+      report_levels: of one requirement, at which tables give costs; () is spaced evenly.
       main_methods: curves of the main figure; () is the first six.
       exclude_constant: models whose decisions on the `edit` data are all one class are set apart.
       subsets: parts of the test models that are reported too: name, and dotted path of a predicate
@@ -123,6 +127,7 @@ class EvaluationConfig:
     test_models: int = 450
     batch_size: int = 16
     reference_point: tuple[float, ...] = (1.0, 0.1)
+    costs: tuple[str, ...] = ("jsd",)
     report_levels: tuple[float, ...] = ()
     main_methods: tuple[str, ...] = ()
     exclude_constant: bool = False
@@ -139,6 +144,10 @@ class EvaluationConfig:
         require(inside, "evaluation.fractions", self.fractions, expected)
         positive = all(value > 0 for value in self.reference_point)
         require(positive, "evaluation.reference_point", self.reference_point, "positive numbers")
+        ok = set(self.costs) <= set(COSTS) and len(set(self.costs)) == len(self.costs) > 0
+        ok &= self.costs[:1] == ("jsd",)  # which figures and hypervolumes are of
+        expected = f"jsd, then some of {', '.join(COSTS[1:])}, every one once"
+        require(ok, "evaluation.costs", self.costs, expected)
         names = self.main_methods
         few = len(set(names)) == len(names) <= MAIN_CURVES
         expected = f"at most {MAIN_CURVES} methods, every one once"
@@ -217,7 +226,7 @@ class ExperimentConfig:
             for editor in self.recipe(name).editors:
                 known = f"some of {', '.join(self.editors)}"
                 require(editor in self.editors, f"recipes.{name}.editors", editor, known)
-        check_names(names, "methods")
+        check_names(names, "methods", taken=(ENDS,))
         check_names(self.used_editors, "editors", taken=PHASES)
         check_names(self.shifts, "shifts", taken=("validation", "test"))
         for name in self.evaluation.main_methods:
@@ -233,6 +242,8 @@ class ExperimentConfig:
 
     def recipe(self, name: str) -> RecipeConfig:
         """The recipe of the method called `name`."""
+        if name == ENDS:
+            return RecipeConfig(ENDS_RECIPE)
         if name in self.recipes:
             return self.recipes[name]
         return RecipeConfig(EDITED, editors=(name,))

@@ -4,14 +4,13 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-from metanet.core import digest
+from metanet.core import digest, slug
 from metanet.devices import forget_programs
 from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
 from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan
-from metanet.pipeline.names import slug
 from metanet.pipeline.testbed import Testbed, never
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 

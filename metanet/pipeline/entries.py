@@ -1,38 +1,154 @@
 """A method's entry in results.json: settings chosen on validation, reported on test."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from metanet.evaluation.levels import best, solve
 from metanet.evaluation.method import Method
 from metanet.evaluation.pareto import hypervolume, mixed_hypervolume
 from metanet.evaluation.sweep import Sweep
+from metanet.evaluation.values import SeedValues, Values, seed_values
 from metanet.mlp.population import STAGES
 from metanet.pipeline.names import predicate
 from metanet.pipeline.testbed import Testbed
 
+CONSTANT, UNEDITED = 0, 1  # the settings of methods.ends.ends
 
-def evaluate(testbed: Testbed, method: Method) -> dict:
-    """Chooses settings on validation models and `select` data, reports those on the test split."""
-    validation, chosen = _chosen(testbed, method)
-    shifts = testbed.experiment.shifts
-    entry = _reported(testbed, method, chosen, "test") | {
-        "seconds_per_model": _seconds_per_model(testbed, method, chosen),
-        "points_evaluated": len(method.settings),
+
+def evaluate(testbed: Testbed, methods: Sequence[Method], ends: Method) -> tuple[dict, Values]:
+    """Chooses settings on validation models and `select` data, reports those on the test split.
+
+    A setting is chosen by every cost of the experiment on its own: there is a front for each.
+
+    Args:
+      methods: one, or a method for each seed of its editors; numbers are the first one's.
+      ends: constant outputs and unedited models, which count as settings of every method.
+
+    Returns:
+      The entry, and the values of every test model that is not set apart.
+    """
+    seeds = [_Evaluated(testbed, method, ends) for method in methods]
+    first = seeds[0]
+    entry = first.entry | {
+        "validation_hypervolume": first.validation_hypervolume,
+        "seconds_per_model": _seconds_per_model(
+            testbed, methods[0], first.chosen[testbed.experiment.evaluation.costs[0]]
+        ),
+        "points_evaluated": len(methods[0].settings),
         "infeasible_on_validation": [
-            {"setting": method.settings[index], "models": int(count)}
-            for index, count in enumerate(validation.infeasible)
+            {"setting": methods[0].settings[index], "models": int(count)}
+            for index, count in enumerate(first.infeasible)
             if count
         ],
     }
-    if shifts:
-        entry["shifted"] = {name: _reported(testbed, method, chosen, name) for name in shifts}
-    return entry
+    if testbed.experiment.shifts:
+        entry["shifted"] = {
+            name: first.reported(name, first.chosen)[0] for name in testbed.experiment.shifts
+        }
+    ids = testbed.split("test")[0]
+    kept = ids[~testbed.constant[ids]]
+    experiment = testbed.population.table["experiment"].to_numpy()[kept]
+    values = Values(kept, experiment, tuple(seed.values for seed in seeds))
+    return entry | {"seeds": [summary(seed.entry) for seed in seeds]}, values
 
 
-def evaluate_seed(testbed: Testbed, method: Method) -> dict:
-    """The front of one of several seeds and its hypervolumes, in short."""
-    _, chosen = _chosen(testbed, method)
-    return summary(_reported(testbed, method, chosen, "test"))
+def ends_entry(testbed: Testbed, ends: Method) -> tuple[dict, Values]:
+    """The entry of the two ends themselves: a front of both."""
+    ids = testbed.split("test")[0]
+    apart = testbed.constant[ids]
+    sweep, groups = ends_on(testbed, ends, "test"), _groups(testbed, ids)
+    front = [_point(sweep, i, groups, apart) | {"setting": ends.settings[i]} for i in range(2)]
+    both = {cost: np.arange(2) for cost in testbed.experiment.evaluation.costs}
+    experiment = testbed.population.table["experiment"].to_numpy()[ids[~apart]]
+    kept = seed_values(_of_models(sweep, ~apart), both)
+    return {"front": front}, Values(ids[~apart], experiment, (kept,))
+
+
+def validation_hypervolume(testbed: Testbed, method: Method, ends: Method) -> float:
+    """The hypervolume, of mixtures if there is one requirement, on validation models."""
+    validation = method.sweep(*testbed.split("validation"), np.arange(len(method.settings)))
+    return _validation(testbed, validation, ends)[1]
+
+
+def ends_on(testbed: Testbed, ends: Method, split: str) -> Sweep:
+    """The sweep of the two ends on the models of a split, [2, M]."""
+    return testbed.cached(
+        ("ends", split), lambda: ends.sweep(*testbed.split(split), np.array([CONSTANT, UNEDITED]))
+    )
+
+
+class _Evaluated:
+    """One method, its settings chosen on validation and evaluated on test."""
+
+    def __init__(self, testbed: Testbed, method: Method, ends: Method):
+        self._testbed, self._method, self._ends = testbed, method, ends
+        validation = method.sweep(*testbed.split("validation"), np.arange(len(method.settings)))
+        self.infeasible = validation.infeasible
+        self.chosen, self.validation_hypervolume = _validation(testbed, validation, ends)
+        self.entry, self.values = self.reported("test", self.chosen)
+
+    def reported(self, split: str, chosen: dict[str, np.ndarray]) -> tuple[dict, SeedValues]:
+        """The fronts of the chosen settings and their hypervolumes, on the models of `split`."""
+        testbed, settings = self._testbed, self._method.settings
+        ids, table = testbed.split(split)
+        union = np.unique(np.concatenate([*chosen.values()])).astype(int)  # [S]
+        ends = ends_on(testbed, self._ends, split)
+        apart, groups = testbed.constant[ids], _groups(testbed, ids)
+        raw = self._method.sweep(ids, table, union)
+        lost = np.isnan(raw.jsd[:, ~apart])
+        sweep, kept = raw.filled(ends.take(np.array([UNEDITED]))), np.flatnonzero(~lost.all(1))
+        points = {
+            int(union[i]): _point(sweep, i, groups, apart)
+            | {"infeasible": int(lost[i].sum()), "setting": settings[union[i]]}
+            for i in kept.tolist()
+        }
+        fronts = {
+            cost: [points[i] for i in index.tolist() if i in points]
+            for cost, index in chosen.items()
+        }
+        first, *others = testbed.experiment.evaluation.costs
+        found = {"front": fronts[first]} | (
+            {"fronts": {c: fronts[c] for c in others}} if others else {}
+        )
+        objectives = [_objectives(point) for point in fronts[first]]
+        both = _of_models(ends, ~apart).points(first)
+        means = np.concatenate([np.reshape(objectives, (-1, both.shape[1])), both])
+        places = {cost: np.searchsorted(union[kept], [i for i in index if i in points])
+                  for cost, index in chosen.items()}  # fmt: skip
+        values = seed_values(_of_models(sweep, ~apart).take(kept), places)
+        return found | _volumes(testbed, means), values
+
+
+def _objectives(point: dict) -> np.ndarray:
+    return np.append(point["requirement"], point["jsd"])
+
+
+def _of_models(sweep: Sweep, models: np.ndarray) -> Sweep:
+    """Some of the models, a mask or indices [M]."""
+    return Sweep(**{key: value[:, models] for key, value in vars(sweep).items()})
+
+
+def _validation(
+    testbed: Testbed, validation: Sweep, ends: Method
+) -> tuple[dict[str, np.ndarray], float]:
+    """The settings selected on validation models, by cost, and their hypervolume with the ends."""
+    both = ends_on(testbed, ends, "validation")
+    validation = validation.filled(both.take(np.array([UNEDITED])))
+    costs = testbed.experiment.evaluation.costs
+    chosen = {cost: validation.selected(cost) for cost in costs}
+    means = np.concatenate([validation.points()[chosen[costs[0]]], both.points()])
+    volumes = _volumes(testbed, means)
+    mixed = volumes["mixture_hypervolume"]
+    return chosen, volumes["hypervolume"] if mixed is None else mixed
+
+
+def _volumes(testbed: Testbed, means: np.ndarray) -> dict[str, Any]:
+    """The hypervolumes of points [N, objectives]: of points, and of mixtures of one requirement."""
+    reference = testbed.experiment.evaluation.reference_point
+    mixed = mixed_hypervolume(means, reference) if len(reference) == 2 else None
+    return {"hypervolume": hypervolume(means, reference), "mixture_hypervolume": mixed}
 
 
 def summary(entry: dict) -> dict:
@@ -40,34 +156,6 @@ def summary(entry: dict) -> dict:
     front = [{key: point[key] for key in ("requirement", "jsd")} for point in entry["front"]]
     volumes = {key: entry[key] for key in ("hypervolume", "mixture_hypervolume")}
     return volumes | {"front": front}
-
-
-def _chosen(testbed: Testbed, method: Method) -> tuple[Sweep, np.ndarray]:
-    """All settings on validation models and `select` data, and the indices of those selected."""
-    validation = method.sweep(*testbed.split("validation"), np.arange(len(method.settings)))
-    return validation, validation.selected
-
-
-def _reported(testbed: Testbed, method: Method, chosen: np.ndarray, split: str) -> dict:
-    """The front of the settings `chosen` [front] and its hypervolumes, on the models of `split`."""
-    ids, table = testbed.split(split)
-    sweep = method.sweep(ids, table, chosen)
-    apart = testbed.constant[ids]  # [M] bool
-    groups = _groups(testbed, ids)
-    points = [
-        _point(sweep, i, groups, apart) | {"setting": method.settings[index]}
-        for i, index in enumerate(chosen)
-        if not np.isnan(sweep.jsd[i, ~apart]).all()
-    ]
-    reference = testbed.experiment.evaluation.reference_point
-    rows = [np.append(point["requirement"], point["jsd"]) for point in points]
-    means = np.reshape(rows, (-1, len(reference)))  # [front, objectives]
-    mixed = mixed_hypervolume(means, reference) if len(reference) == 2 else None
-    return {
-        "front": points,
-        "hypervolume": hypervolume(means, reference),
-        "mixture_hypervolume": mixed,
-    }
 
 
 def _groups(testbed: Testbed, ids: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -90,6 +178,11 @@ def _over_models(reduce, values: np.ndarray):
     return reduce(values, axis=0).tolist() if len(values) else None
 
 
+def _std(values: np.ndarray, axis: int) -> np.ndarray:
+    """The sample standard deviation; 0 of one value."""
+    return np.std(values, axis=axis, ddof=1 if values.shape[axis] > 1 else 0)
+
+
 def _seconds_per_model(testbed: Testbed, method: Method, chosen: np.ndarray) -> float | None:
     """Warm wall seconds at the middle setting, of batches of test models; None without a front.
 
@@ -107,10 +200,9 @@ def _point(test: Sweep, i: int, groups: dict, apart: np.ndarray) -> dict:
     for name in ("requirement", "jsd"):
         values = getattr(test, name)[i]
         point[name] = _over_models(np.mean, values[~apart])
-        point[f"{name}_std"] = _over_models(np.std, values[~apart])
-    for name in ("jsd_label", "accuracy", "accuracy_original"):
+        point[f"{name}_std"] = _over_models(_std, values[~apart])
+    for name in ("jsd_label", "accuracy", "accuracy_original", "constant"):
         point[name] = _over_models(np.mean, getattr(test, name)[i, ~apart])
-    point["infeasible"] = int(np.isnan(test.jsd[i, ~apart]).sum())
 
     def means(part):
         return {k: _over_models(np.mean, getattr(test, k)[i, part]) for k in ("requirement", "jsd")}

@@ -5,13 +5,13 @@ import logging
 import pathlib
 from collections.abc import Callable, Sequence
 
-from metanet.core import Stopped, match_settings, read_json, require, write_json
+from metanet.core import Stopped, match_settings, read_json, require, slug, write_json
 from metanet.devices import forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.pipeline.config import EDITED, RecipeConfig
-from metanet.pipeline.entries import evaluate, evaluate_seed, levels_reached, summary
-from metanet.pipeline.names import slug
+from metanet.evaluation.values import Values, load_values, save_values, values_path
+from metanet.pipeline.config import EDITED, ENDS, ENDS_RECIPE, RecipeConfig
+from metanet.pipeline.entries import ends_entry, evaluate, levels_reached
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
@@ -25,16 +25,25 @@ def evaluate_methods(
     folder: str | pathlib.Path,
     *,
     should_stop: Callable[[], bool] = never,
-) -> dict[str, dict]:
-    """The entry of every method in results.json, in the order of the experiment's methods.
+) -> tuple[dict[str, dict], dict[str, Values]]:
+    """The entry of every method in results.json, in the experiment's order, and their values.
+
+    The first is that of the ends, see `methods.ends`.
 
     Raises:
-      UserError: a method's folder holds results of other settings.
+      UserError: a method's folder holds results of other settings, or is damaged.
       Stopped: `should_stop()` became true.
     """
-    measure = functools.partial(_entry, testbed, editors)
-    names = testbed.experiment.method_names
-    return stored(testbed, pathlib.Path(folder) / "evaluation", names, measure, should_stop)
+    folder = pathlib.Path(folder)
+    names = (ENDS, *testbed.experiment.method_names)
+
+    def measure(name: str) -> dict:
+        entry, values = _entry(testbed, editors, name)
+        save_values(values_path(folder, name), values)
+        return entry
+
+    entries = stored(testbed, folder / "evaluation", names, measure, should_stop)
+    return entries, {name: load_values(values_path(folder, name)) for name in names}
 
 
 def make_method(
@@ -52,21 +61,31 @@ def make_method(
     return method
 
 
-def _entry(testbed: Testbed, editors: dict[str, list[TrainedEditor]], name: str) -> dict:
-    """The entry of the method called `name`."""
-    recipe = testbed.experiment.recipe(name)
+def _entry(
+    testbed: Testbed, editors: dict[str, list[TrainedEditor]], name: str
+) -> tuple[dict, Values]:
+    """The entry and the values of the method called `name`."""
+    recipe, ends = testbed.experiment.recipe(name), ends_of(testbed)
+    if name == ENDS:
+        return ends_entry(testbed, ends)
     make = functools.partial(make_method, testbed, recipe, f"recipes.{name}")
     if not recipe.editors:
-        return evaluate(testbed, make(()))
-    seeds = min(len(editors[one]) for one in recipe.editors)
-    seeds = min(seeds, recipe.seeds or seeds)
-    methods = [make([editors[one][seed] for one in recipe.editors]) for seed in range(seeds)]
-    entry = evaluate(testbed, methods[0])
-    entry["seeds"] = [summary(entry), *(evaluate_seed(testbed, one) for one in methods[1:])]
+        entry, values = evaluate(testbed, [make(())], ends)
+        del entry["seeds"]
+        return entry, values
+    count = min(len(editors[one]) for one in recipe.editors)
+    count = min(count, recipe.seeds or count)
+    methods = [make([editors[one][seed] for one in recipe.editors]) for seed in range(count)]
+    entry, values = evaluate(testbed, methods, ends)
     first = editors[recipe.editors[0]][0].lambda_range[0]
     if testbed.experiment.levels and recipe.recipe == EDITED and first[0] < first[1]:
         entry["levels"] = levels_reached(testbed, methods[0], first)
-    return entry
+    return entry, values
+
+
+def ends_of(testbed: Testbed) -> Method:
+    """The method of constant outputs and no edit, whose settings are on every front."""
+    return testbed.cached("ends", lambda: make_method(testbed, RecipeConfig(ENDS_RECIPE), ENDS, ()))
 
 
 def stored(

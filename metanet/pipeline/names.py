@@ -4,16 +4,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from metanet.core import SettingError, raised, require
+from metanet.core import SettingError, raised, require, slug
 from metanet.dotted import resolve_function
 from metanet.mlp.spec import MLPSpec
 
 LONGEST = 100  # characters of a name
-
-
-def slug(name: str) -> str:
-    """The folder of the method or editor called `name`."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def check_names(names: Iterable[str], key: str, taken: tuple[str, ...] = ()) -> None:

@@ -4,22 +4,26 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from metanet import report
 from metanet.core import read_json, write_json
 from metanet.devices import wait_for_all
-from metanet.evaluation.postprocess import one_hot_floor
-from metanet.objectives.base import labels_of, paths_of
+from metanet.evaluation.postprocess import one_hot_floor, probabilities
+from metanet.evaluation.values import Values
+from metanet.objectives.base import labels_of, paths_of, resolve
 from metanet.pipeline import clock
 from metanet.pipeline.clock import clocked, wall_seconds
-from metanet.pipeline.config import MAIN_CURVES, ExperimentConfig
+from metanet.pipeline.config import ENDS, MAIN_CURVES, ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import entry_path, evaluate_methods
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.testbed import Testbed, build_testbed, never
-from metanet.report.comparison import by_budget, compare
+from metanet.report.comparison import analysed
+from metanet.report.stored import SCHEMA
 from metanet.settings import plain
 
-SCHEMA = 2
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)  # of the box: levels of a config without any
 
 
 def run(
@@ -46,8 +50,8 @@ def run(
     testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
     editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
     with clocked(folder, "evaluation"):
-        entries = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
-        content = results(testbed, entries)
+        entries, values = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
+        content = results(testbed, entries, values)
     wait_for_all("results")
     if done:  # nothing was computed but the report
         about = done
@@ -74,18 +78,26 @@ def finished(folder: pathlib.Path, settings: dict) -> dict | None:
     return stored if stored.pop("config", None) == settings else None
 
 
-def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
-    """The content of results.json, except for the command and the machine."""
+def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values]) -> dict:
+    """The content of results.json, except for the command and the machine.
+
+    Args:
+      entries, values: of every method and of the ends, see `evaluate_methods`.
+    """
     experiment, ids = testbed.experiment, testbed.split("test")[0]
     evaluation, names = experiment.evaluation, experiment.method_names
     kept = ids[~testbed.constant[ids]]
+    one = len(paths_of(experiment.requirement)) == 1
+    levels = evaluation.report_levels
+    if one and not levels:
+        levels = tuple(share * evaluation.reference_point[0] for share in SHARES)
     extra: dict[str, Any] = {}
     if evaluation.exclude_constant:
         floor = one_hot_floor(testbed.models, kept, testbed.data.test)
         extra |= {"constant_models": len(ids) - len(kept), "one_hot_floor": floor}
-    if len(paths_of(experiment.requirement)) == 1:
-        extra |= {"comparison": compare(entries), "by_budget": by_budget(entries)}
-    return {
+    if one:
+        extra["level_floor"] = level_floor(testbed, kept)
+    content = {
         "schema": SCHEMA,
         "kind": "fronts",
         "task": experiment.task,
@@ -94,10 +106,27 @@ def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
         "requirements": list(paths_of(experiment.requirement)),
         "requirement_labels": list(labels_of(experiment.requirement)),
         "reference_point": list(evaluation.reference_point),
-        "report_levels": list(evaluation.report_levels),
+        "report_levels": list(levels),
+        "costs": list(evaluation.costs),
         "main_methods": list(evaluation.main_methods or names[:MAIN_CURVES]),
-        "methods": entries,
+        "ends": entries[ENDS]["front"],
+        "methods": {name: entries[name] for name in names},
         "models_evaluated": len(kept),
+        "models_validated": len(testbed.split("validation")[0]),
         "samples_evaluated": len(testbed.data.test.y),
         **extra,
     }
+    return analysed(content, values) if one else content
+
+
+def level_floor(testbed: Testbed, ids: np.ndarray) -> float:
+    """The requirement below which values are noise of the test rows; 0 where none is known.
+
+    An objective says it of a table and decisions in its attribute `floor`.
+    """
+    (path,) = paths_of(testbed.experiment.requirement)
+    floor = getattr(resolve(path), "floor", None)
+    if floor is None or testbed.data.n_classes != 2:
+        return 0.0
+    positive = probabilities(testbed.models, ids, testbed.data.test) > 0.5  # [M, rows]
+    return float(floor(testbed.data.test, positive))

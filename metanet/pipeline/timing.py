@@ -7,14 +7,15 @@ from collections.abc import Callable
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from metanet.core import keys_below, require, write_json
+from metanet.core import keys_below, require, slug, write_json
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import make_method, stored
-from metanet.pipeline.names import check_names, slug
+from metanet.pipeline.names import check_names
 from metanet.pipeline.recipes import check_recipes
-from metanet.pipeline.run import SCHEMA, all_stored, finished
+from metanet.pipeline.run import all_stored, finished
 from metanet.pipeline.testbed import Testbed, build_testbed, never
+from metanet.report.stored import SCHEMA
 from metanet.settings import plain, verify
 
 

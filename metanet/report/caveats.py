@@ -18,7 +18,12 @@ _MASKED_INPUTS = {
 
 
 def caveat(run: dict, name: str) -> str | None:
-    """Why an editor's win over the method `name` of a run says little; None if nothing is known."""
+    """Why an editor's win over the method `name` of a run says little; None if nothing is known.
+
+    Of runs before schema 3 only, which stored no ends.
+    """
+    if run.get("ends"):
+        return None
     reason = _MASKED_INPUTS.get(name) if _requires(run, "inputs_kept") else None
     return reason or _REASONS.get(name)
 
@@ -31,30 +36,29 @@ def _requires(run: dict, objective: str) -> bool:
 def notes(run: dict) -> list[str]:
     """What to mind in a run's tables, a line each, in Markdown."""
     methods = run["methods"]
-    others = any("seeds" not in method for method in methods.values())
-    probed = "GMN + probe" in methods
     found = [f"{name}: {reason}." for name in methods if (reason := caveat(run, name))]
-    if others and _requires(run, "inputs_kept"):
-        found.append("Baselines keep one feature or more, editors may keep none. Greedy selection "
-                     "without retraining is not among the baselines.")  # fmt: skip
-    if probed and "GMN - Prune & Edit" in methods:
-        found.append("GMN + probe also replaces removed weights by their mean effect, "
-                     "GMN - Prune & Edit does not.")  # fmt: skip
-    if "one_hot_floor" in run:
-        if others:
-            found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
-                         "they change a decision.")  # fmt: skip
-        if {"ThresholdOpt", "CalEqOdds"} <= methods.keys():
-            found.append("JSD of ThresholdOpt is that of the mean of its random outputs, of "
-                         "CalEqOdds the mean of theirs.")  # fmt: skip
-        found.append("Settings were chosen by divergence of outputs, not of decisions.")
-        if probed:
-            found.append("GMN + probe has a wider range of lambda than GMN.")
+    if not run.get("ends"):
+        found.append(
+            "A run of schema 2: it stored no values of single models, so there are no intervals "
+            "and nothing is judged; its hypervolumes are without the ends that all methods share."
+        )
+    if "one_hot_floor" in run and any("seeds" not in method for method in methods.values()):
+        found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
+                     "they change a decision.")  # fmt: skip
     if len(run["requirements"]) > 1 and _requires(run, "equalised_odds"):
         found.append("An equalised odds difference near 0 is of classifiers that decide for one "
                      "class.")  # fmt: skip
-    if "level_floor" in run:
-        found.append(f"A fair classifier measures {run['level_floor']:g} on these test rows on "
-                     "average: lower values are noise, or classifiers that decide for one class "
-                     "(grey in the figures).")  # fmt: skip
+    if run.get("level_floor"):
+        found.append(f"A fair classifier measures {run['level_floor']:.3f} on these test rows on "
+                     "average: lower levels are noise (grey in the figures), and not compared. "
+                     "Hollow marks are settings at which most edited models decide for one "
+                     "class.")  # fmt: skip
+    infeasible = {
+        name: max((point.get("infeasible", 0) for point in method["front"]), default=0)
+        for name, method in methods.items()
+    }
+    left = [f"{name} ({count})" for name, count in infeasible.items() if count]
+    if left and run.get("ends"):
+        found.append("Models that a method cannot edit stay as they are, at most at one setting: "
+                     f"{', '.join(left)} of {run['models_evaluated']}.")  # fmt: skip
     return [f"* {line}" for line in found]

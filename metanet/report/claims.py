@@ -3,19 +3,18 @@
 import dataclasses
 
 from metanet.report.judges import (
-    ABSENT,
     Judge,
-    NotRunError,
     dominates_points,
     fades,
     faster,
     larger_share,
     lower,
     near,
-    not_judged,
+    reaches_lower,
     sometimes_lower,
     wider_below,
 )
+from metanet.report.verdicts import ABSENT, OPEN, NotRunError, OpenError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +42,12 @@ def judged(claim: Claim, results: dict[str, dict]) -> tuple[str, str]:
         return claim.judge(results[claim.run])
     except NotRunError as error:
         return ABSENT, f"needs {error}"
+    except OpenError as error:
+        return OPEN, str(error)
 
 
 _PRUNING = ("Random", "Magnitude", "Grad Importance", "SNIP", "Lottery Ticket")
 _FAIRNESS = ("ThresholdOpt", "CalEqOdds", "RejectOption", "FairCls")
-_CHOSEN = "settings were chosen by divergence of outputs"
-_NOISE = (
-    "the least values are noise or classifiers that decide for one class (grey in the figure), and "
-    f"{_CHOSEN}"
-)
 
 
 def _of_models(percent: int) -> str:
@@ -76,8 +72,9 @@ CLAIMS = (
         for text, judge in (
             ("GMN dominates across the whole front, by divergence of outputs",
              lower("GMN", _FAIRNESS)),
-            ("the same by divergence between decisions", not_judged(_CHOSEN)),
-            ("RejectOption and FairCls reach no EOD as low as GMN's", not_judged(_NOISE)),
+            ("the same by divergence between decisions", lower("GMN", _FAIRNESS, "jsd_label")),
+            ("RejectOption and FairCls reach no EOD as low as GMN's",
+             reaches_lower("GMN", ("RejectOption", "FairCls"))),
         )
     ),
     *(

@@ -1,100 +1,142 @@
-"""Where the fronts of editors have lower JSD than those of other methods, and where not."""
+"""Costs at levels of the requirement with intervals, and who wins where.
+
+From every method's values for every test model, so that whoever has results.json and the files
+beside it can compute the same numbers again.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from metanet.evaluation.pareto import interpolate, mixed_hypervolume
+from metanet.core import UserError
+from metanet.evaluation import bootstrap
+from metanet.evaluation.bootstrap import CURVE, LINE
+from metanet.evaluation.values import Values
 
-_LEAST = 1e-9  # nats, so that unedited models have a logarithm
-
-
-def points(front: list[dict]) -> np.ndarray:
-    """(requirement, jsd) of a front in results.json: [points, 2]."""
-    return np.array([[p["requirement"], p["jsd"]] for p in front]).reshape(-1, 2)
-
-
-def volumes(method: dict, reference: Sequence[float]) -> np.ndarray:
-    """The hypervolume of mixtures of each seed's front, [seeds], see `pareto.mixed_hypervolume`.
-
-    Read from results.json where it is stored; computed where there is only a front.
-
-    Args:
-      reference: the box, (requirement, JSD in nats).
-    """
-    edge, most = reference
-    return np.array([
-        mixed_hypervolume(points(one["front"]), (edge, most))
-        if one.get("mixture_hypervolume") is None
-        else one["mixture_hypervolume"]
-        for one in method.get("seeds", [method])
-    ])  # fmt: skip
+DRAWS, VOLUME_DRAWS = 2000, 200  # of a bootstrap; hypervolumes cost more
+COARSE = 0.1  # relative, by which a line between two settings may be above a curve unmarked
+WIN, TIE, LOSS = "win", "tie", "loss"
 
 
-def _fronts(method: dict) -> list[np.ndarray]:
-    """The fronts of all seeds, without empty ones: each [points, 2]."""
-    fronts = [points(one["front"]) for one in method.get("seeds", [method])]
-    return [front for front in fronts if len(front)]
+def analysed(results: dict, values: dict[str, Values]) -> dict:
+    """results.json's content of one requirement, with intervals and comparisons.
 
-
-def at_levels(method: dict, levels: np.ndarray) -> np.ndarray:
-    """JSD (nats) at levels of the requirement, [seeds, levels]; NaN below the reach of a front.
-
-    Linear between a front's points; above its last point, that point's, which needs no more.
-    """
-    fronts = _fronts(method)
-    if not fronts:
-        return np.full((1, len(levels)), np.nan)
-    within = [interpolate(front, levels) for front in fronts]
-    last = [front[front[:, 0].argmax()] for front in fronts]
-    return np.stack(
-        [np.where(levels > x, y, row) for (x, y), row in zip(last, within, strict=True)]
-    )
-
-
-def coarse(method: dict, levels: np.ndarray, tolerance: float = 0.1) -> np.ndarray:
-    """At which levels `at_levels` is only an upper bound of some seed: [levels] bool.
-
-    Those above a front's last point, and those between points so far apart that a straight line in
-    JSD (mixtures of the two settings) is more than `tolerance` above one in log JSD.
-    """
-    found = np.zeros(len(levels), bool)
-    for front in _fronts(method):
-        line = interpolate(front, levels)
-        logs = np.stack([front[:, 0], np.log(np.maximum(front[:, 1], _LEAST))], axis=1)
-        curve = np.exp(interpolate(logs, levels))
-        with np.errstate(invalid="ignore"):
-            found |= line > (1 + tolerance) * np.maximum(curve, _LEAST)
-        found |= levels > front[:, 0].max()
-    return found
-
-
-def compare(methods: dict, level_floor: float = 0.0) -> dict:
-    """Every editor (a method with seeds, whose mean counts) against every method that is not one.
+    Adds to every method `at_levels`: by cost, for each of `report_levels` the mean `cost` over test
+    models and seeds, the ends of its 95% interval (`low`, `high`) and whether a setting is so far
+    that the cost is an upper bound only (`coarse`); to the points of a front `jsd_low` and
+    `jsd_high`; `mixture_interval`, of the mean hypervolume. Adds `comparison`, see `compare`, and
+    `by_budget`.
 
     Args:
-      level_floor: points with a lower requirement are noise and do not count.
+      values: of every method, and of the ends under the name "ends".
 
-    Returns:
-      {editor: {method: found}}, at the method's own points that the editor reaches too: `points`,
-      their number; `below`, at how many of them the editor's JSD is lower; and those `lost`:
-      requirement, the method's jsd and the editor's (nats).
+    Raises:
+      UserError: methods were evaluated on different models.
     """
-    others = {name: m["front"] for name, m in methods.items() if "seeds" not in m and m["front"]}
-    return {
-        editor: {name: _against(method, front, level_floor) for name, front in others.items()}
-        for editor, method in methods.items()
-        if "seeds" in method
+    models = values["ends"].model
+    for name, one in values.items():
+        if not np.array_equal(one.model, models):
+            raise UserError(f"{name}: found values of other test models than those of the ends, "
+                            "expected the same")  # fmt: skip
+    weight = bootstrap.draws(values["ends"].experiment, DRAWS)
+    levels, methods = np.array(results["report_levels"]), results["methods"]
+    costs: dict[str, dict[str, np.ndarray]] = {}
+    for cost in results["costs"]:
+        (ends,) = values["ends"].fronts(cost)
+        costs[cost] = {}
+        for place, name in enumerate(methods):
+            fronts = values[name].fronts(cost)
+            if fronts:
+                found = bootstrap.at_levels(fronts, ends, weight, levels, place)
+                costs[cost][name] = found  # [draws, levels, 2]
+    box = tuple(results["reference_point"])
+    floor = results.get("level_floor", 0.0)
+    measured = {name: _with_intervals(method, values[name], values["ends"], weight, box)
+                for name, method in methods.items()}  # fmt: skip
+    for cost, by_name in costs.items():
+        for name, found in by_name.items():
+            measured[name].setdefault("at_levels", {})[cost] = _at_levels(found)
+    counts = _counted(results, levels, floor)
+    return results | {
+        "methods": measured,
+        "draws": DRAWS,
+        "comparison": {cost: compare(methods, one, counts) for cost, one in costs.items()},
+        "by_budget": by_budget(methods),
     }
 
 
-def by_budget(methods: dict, level_floor: float = 0.0) -> dict:
-    """Every method that is not an editor against the slowest editor that takes no longer.
+def _counted(results: dict, levels: np.ndarray, floor: float) -> np.ndarray:
+    """At which levels methods are compared: [levels] bool.
 
-    The editor is chosen by its seconds alone, not by its results on the test models.
+    Not below the floor, where values are noise, nor where unedited models are within the level.
+    """
+    unedited = results["ends"][1]["requirement"]
+    return (levels >= floor) & (levels < unedited)
+
+
+def _at_levels(found: np.ndarray) -> list[dict]:
+    """The entries of one method and cost, from [draws, levels, 2]."""
+    low, high = bootstrap.interval(found[..., LINE])
+    line, curve = found[0, :, LINE], found[0, :, CURVE]
+    coarse = line > (1 + COARSE) * np.maximum(curve, bootstrap.LEAST)
+    rows = zip(line.tolist(), low.tolist(), high.tolist(), coarse.tolist(), strict=True)
+    return [{"cost": c, "low": a, "high": b, "coarse": d} for c, a, b, d in rows]
+
+
+def _with_intervals(
+    method: dict, values: Values, ends: Values, weight: np.ndarray, box: tuple[float, float]
+) -> dict:
+    """A method with the intervals of its first seed's points and of its hypervolume."""
+    fronts, (both,) = values.fronts("jsd"), ends.fronts("jsd")
+    if not fronts:
+        return method | {"mixture_interval": None}
+    low, high = bootstrap.interval(weight @ values.seeds[0].front("jsd").cost.T)  # [front] each
+    front = [point | {"jsd_low": float(a), "jsd_high": float(b)}
+             for point, a, b in zip(method["front"], low, high, strict=True)]  # fmt: skip
+    _, *interval = bootstrap.volume_interval(fronts, both, weight[: 1 + VOLUME_DRAWS], box)
+    return method | {"front": front, "mixture_interval": interval}
+
+
+def compare(methods: dict, costs: dict[str, np.ndarray], counts: np.ndarray) -> dict:
+    """Every editor against every other method, at every level, by one cost.
+
+    Args:
+      costs: by method, [draws, levels, 2] of the same draws, see `bootstrap.at_levels`.
+      counts: [levels] bool, where a comparison means something.
 
     Returns:
-      {method: found}, as in `compare`, and the `editor`'s name, None where none is as fast.
+      {editor: {method: [found]}}: the `ratio` of the editor's cost over the method's, the 95%
+      interval (`low`, `high`) of it, and the `verdict`: a win if the interval is below 1, a loss if
+      above, else a tie; None where it does not count.
+    """
+    editors = [name for name in costs if "seeds" in methods[name]]
+    return {
+        editor: {
+            name: _verdicts(costs[editor], theirs, counts)
+            for name, theirs in costs.items()
+            if name != editor
+        }
+        for editor in editors
+    }
+
+
+def _verdicts(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> list[dict]:
+    columns = (one.tolist() for one in (*bootstrap.ratio(ours, theirs), counts))
+    return [
+        {"ratio": ratio, "low": low, "high": high, "verdict": verdict(low, high) if count else None}
+        for ratio, low, high, count in zip(*columns, strict=True)
+    ]
+
+
+def verdict(low: float, high: float) -> str:
+    """Of an interval of a ratio of costs, ours over theirs."""
+    return WIN if high < 1 else LOSS if low > 1 else TIE
+
+
+def by_budget(methods: dict) -> dict[str, str | None]:
+    """For every method that is no editor the slowest editor that takes no longer; None: none.
+
+    It is chosen by its seconds alone, not by its results on the test models.
     """
     editors = {n: m for n, m in methods.items() if "seeds" in m and m["front"]}
     found = {}
@@ -103,24 +145,22 @@ def by_budget(methods: dict, level_floor: float = 0.0) -> dict:
             continue
         budget = method["seconds_per_model"]
         within = [one for one in editors if editors[one]["seconds_per_model"] <= budget]
-        slowest = max(within, key=lambda one: editors[one]["seconds_per_model"], default=None)
-        editor = {"front": []} if slowest is None else editors[slowest]
-        found[name] = {"editor": slowest} | _against(editor, method["front"], level_floor)
+        found[name] = max(within, key=lambda one: editors[one]["seconds_per_model"], default=None)
     return found
 
 
-def _against(editor: dict, front: list[dict], level_floor: float) -> dict:
-    """What `compare` says of one editor at the points of one front."""
-    values = points(front)
-    levels, jsd = values[values[:, 0] >= level_floor].T
-    ours = at_levels(editor, levels).mean(0)
-    reached = ~np.isnan(ours)
-    lost = reached & ~(ours < jsd)
-    columns = (column[lost].tolist() for column in (levels, jsd, ours))
-    return {
-        "points": int(reached.sum()),
-        "below": int((reached & ~lost).sum()),
-        "lost": [
-            {"requirement": x, "jsd": y, "editor_jsd": z} for x, y, z in zip(*columns, strict=True)
-        ],
-    }
+def tally(found: Sequence[dict]) -> tuple[int, int, int]:
+    """(wins, ties, losses) of the entries of one comparison."""
+    verdicts = [one["verdict"] for one in found]
+    wins, ties, losses = (verdicts.count(one) for one in (WIN, TIE, LOSS))
+    return wins, ties, losses
+
+
+def points(front: list[dict]) -> np.ndarray:
+    """(requirement, jsd) of a front in results.json: [points, 2]."""
+    return np.array([[p["requirement"], p["jsd"]] for p in front]).reshape(-1, 2)
+
+
+def volumes(method: dict) -> np.ndarray:
+    """The hypervolume of mixtures of each seed's front, [seeds]."""
+    return np.array([one["mixture_hypervolume"] for one in method.get("seeds", [method])])

@@ -63,9 +63,7 @@ def table(results: dict) -> str:
     methods, labels = results["methods"], results["requirement_labels"]
     *box, most = results["reference_point"]
     levels = [(x * box[0], y * box[1]) for x, y in LEVELS]
-    fronts = {name: method["front"] for name, method in methods.items()}
-    editors = {name for name, method in methods.items() if "seeds" in method}
-    marks = volume_marks(fronts, editors, (*box, most))
+    marks = volume_marks(methods)
     width = max(map(len, methods)) + 2
     head = "".join(f"{f'{x:g},{y:g}':>9}" for x, y in levels)
     lines = [

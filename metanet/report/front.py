@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 from metanet.core import atomic_path
 from metanet.evaluation.pareto import pareto_mask
 from metanet.report.comparison import points
+from metanet.report.judges import CONSTANT
 from metanet.report.style import FONT, WIDTH, legend, save, styles
 
 MAIN_CURVES = 6
 STAGES = ("early", "middle", "last")
 _JSD = "mean JS divergence to the original (nats)"
+_COSTS = {"jsd_label": "mean JS divergence between decisions (nats)",
+          "error": "wrong decisions (%)"}  # fmt: skip
 _LEAST = 1e-5  # nats, where logarithmic axes end
 
 
@@ -27,15 +30,19 @@ def _setting(setting: dict):
 
 
 def write_csv(results: dict, path: pathlib.Path) -> None:
-    """One row per method and selected setting on the test split; *_std is over test models."""
-    columns = ["requirement", "requirement_std", "jsd", "jsd_std", "jsd_label", "accuracy",
-               "accuracy_original"]  # fmt: skip
+    """One row per method and selected setting on the test split.
+
+    *_std is over test models, (jsd_low, jsd_high) the 95% interval of the mean JSD; empty where a
+    run stores no values of single models, as `constant`, the share of constant edited models.
+    """
+    columns = ["requirement", "requirement_std", "jsd", "jsd_std", "jsd_low", "jsd_high",
+               "jsd_label", "accuracy", "accuracy_original", "constant"]  # fmt: skip
     with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["method", *columns, "setting"])
         for name, method in results["methods"].items():
             for point in method["front"]:
-                values = [point[column] for column in columns]
+                values = [point.get(column, "") for column in columns]
                 rows.writerow([name, *values, _setting(point["setting"])])
 
 
@@ -68,10 +75,11 @@ def figure(results: dict, everything: bool = False) -> Figure:
         for other in method.get("seeds", [])[1:]:
             thin = looks[name] | {"marker": "", "linewidth": 0.8, "alpha": 0.5}
             _draw(front, points(other["front"]), thin)
-        xy = points(method["front"])
-        _draw(front, xy, looks[name], name)
+        xy, apart = points(method["front"]), _constant(method["front"])
+        _draw(front, xy, looks[name], name, apart=apart)
+        _draw_band(front, method["front"], looks[name]["color"])
         percent = _values(method["front"], "accuracy") * (1, 100)
-        _draw(accuracy, percent, looks[name], joined=pareto_mask(xy))
+        _draw(accuracy, percent, looks[name], joined=pareto_mask(xy), apart=apart)
     original = [m["front"][0]["accuracy_original"] for m in results["methods"].values()
                 if m["front"]]  # fmt: skip
     accuracy.margins(y=0.08)
@@ -85,24 +93,24 @@ def figure(results: dict, everything: bool = False) -> Figure:
     return picture
 
 
-def figure_of_labels(results: dict) -> Figure:
-    """Divergence between decisions, which no method pays a floor for, beside that of outputs."""
-    picture, (label, output) = _panels(results, 2)
-    picture.suptitle(
-        f"{results['task']}, {results['dataset']}: divergence of decisions at settings that were "
-        "chosen by divergence\nof outputs on validation, which is no comparison of methods tuned "
-        "for decisions", fontsize=FONT + 1
-    )  # fmt: skip
+def figure_of_costs(results: dict) -> Figure:
+    """A panel for every further cost, each with the settings that were chosen by it."""
+    others = results["costs"][1:]
+    picture, panels = _panels(results, len(others))
     looks = styles(results["methods"])
-    for name, method in drawn(results, everything=True).items():
-        _draw(label, _values(method["front"], "jsd_label"), looks[name], name)
-        _draw(output, points(method["front"]), looks[name])
-    _draw_floors(results, output, (label, output))
-    label.set_ylabel("mean JS divergence between decisions (nats)")
-    output.set_ylabel(_JSD)
-    for axes in (label, output):
-        axes.set_ylim(bottom=0)
-    legend(picture, *label.get_legend_handles_labels())
+    for axes, cost in zip(np.atleast_1d(panels), others, strict=True):
+        for name, method in drawn(results, everything=True).items():
+            front = method["fronts"][cost]
+            values = [[p["requirement"], _cost(p, cost)] for p in front]
+            xy = np.reshape(values, (-1, 2))
+            _draw(axes, xy, looks[name], name, apart=_constant(front))
+        if results.get("ends"):
+            unedited = results["ends"][1]
+            axes.plot(unedited["requirement"], _cost(unedited, cost), "kx", label="unedited")
+        axes.set_ylabel(_COSTS[cost])
+        axes.margins(y=0.08)
+    _draw_floors(results, None, np.atleast_1d(panels))
+    legend(picture, *np.atleast_1d(panels)[0].get_legend_handles_labels())
     return picture
 
 
@@ -125,11 +133,11 @@ def figure_of_stages(results: dict) -> Figure:
 
 
 def plot(results: dict, folder: pathlib.Path) -> None:
-    """front.png, front_all.png, stages.png, and labels.png where `one_hot_floor` is given."""
+    """front.png, front_all.png, stages.png, and costs.png where there are more than one."""
     save_fronts(results, figure, folder)
     save(figure_of_stages(results), folder / "stages.png")
-    if "one_hot_floor" in results:
-        save(figure_of_labels(results), folder / "labels.png")
+    if len(results["costs"]) > 1:
+        save(figure_of_costs(results), folder / "costs.png")
 
 
 def save_fronts(results: dict, draw: Callable[..., Figure], folder: pathlib.Path) -> None:
@@ -148,7 +156,7 @@ def _panels(results: dict, count: int):
     picture.suptitle(
         f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models, "
         f"{results['samples_evaluated']} test samples\nmarks are settings chosen on validation; "
-        "lines join those that no other dominates",
+        "lines join those that no other dominates, bands are 95% intervals of the mean",
         fontsize=FONT + 1,
     )
     panels = picture.subplots(1, count, sharex=True, sharey=count == 3)
@@ -166,16 +174,44 @@ def _values(front: list[dict], key: str) -> np.ndarray:
     return np.array([[p["requirement"], p[key]] for p in front]).reshape(-1, 2)
 
 
-def _draw(axes, xy: np.ndarray, look: dict, label: str | None = None, joined=None) -> None:
+def _cost(point: dict, cost: str) -> float:
+    """A cost of a point in the unit of its axis."""
+    return 100 * (1 - point["accuracy"]) if cost == "error" else point[cost]
+
+
+def _constant(front: list[dict]) -> np.ndarray:
+    """At which settings most edited models decide for one class: [points] bool."""
+    return np.array([point.get("constant", 0.0) >= CONSTANT for point in front], bool)
+
+
+def _draw_band(axes, front: list[dict], colour) -> None:
+    """The 95% intervals of a front's JSD, where they are stored."""
+    rows = np.array([[p["requirement"], p["jsd_low"], p["jsd_high"]]
+                     for p in front if "jsd_low" in p])  # fmt: skip
+    if len(rows) > 1:
+        x, low, high = rows[np.argsort(rows[:, 0])].T
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    elif len(rows):
+        x, low, high = rows[0]
+        axes.plot([x, x], [low, high], color=colour, linewidth=1.0)
+
+
+def _draw(
+    axes, xy: np.ndarray, look: dict, label: str | None = None, joined=None, apart=None
+) -> None:
     """Marks at xy [points, 2], and a line through those `joined` [points] bool.
 
     By default those that no other dominates: on the test models settings need not be in order.
+    Marks of the points that are `apart` [points] bool are hollow.
     """
     joined = pareto_mask(xy) if joined is None else joined
     line = xy[joined]
     line = line[np.argsort(line[:, 0], kind="stable")]
     axes.plot(*line.T, label=label, **look)
     axes.plot(*xy[~joined].T, **look | {"linestyle": ""})
+    if apart is not None and apart.any():
+        hollow = {"linestyle": "", "markerfacecolor": "white", "zorder": 3}
+        axes.plot(*xy[apart].T, **look | hollow)
 
 
 def _horizontal(axes, level: float, text: str, dashes) -> None:
@@ -189,7 +225,7 @@ def _draw_floors(results: dict, jsd_axes, requirement_axes, named: bool = True) 
     if "one_hot_floor" in results and jsd_axes is not None:
         text = "unedited labels, one-hot"
         _horizontal(jsd_axes, results["one_hot_floor"], text, (0, (8, 4)))
-    if "level_floor" in results:
+    if results.get("level_floor"):
         for axes in requirement_axes:
             axes.axvspan(0, results["level_floor"], color="black", alpha=0.08, linewidth=0)
             if named:

@@ -1,147 +1,111 @@
 """Judges of claims: functions from results.json contents to a verdict and its evidence.
 
-A judge says in its docstring what refutes the claim. Points are compared with points or with the
-editor's own front at the same level of the requirement, never by hypervolumes of different grids.
-A method that is missing, has no feasible setting or is set aside (`caveats`) is named in the
-evidence, and without it no claim holds more than partly.
+A judge says in its docstring what refutes the claim. Costs are compared at levels of the
+requirement, where an editor wins, ties or loses by the interval of a ratio (see comparison), never
+by hypervolumes of different grids. A method that is missing, has no feasible setting or is set
+aside (`caveats`) is named in the evidence, and without it no claim holds more than partly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from metanet.report.caveats import caveat
-from metanet.report.comparison import at_levels, points, volumes
+from metanet.report.comparison import points, tally, volumes
+from metanet.report.verdicts import (
+    ABSENT,
+    FAILS,
+    HOLDS,
+    NOISE,
+    OPEN,
+    PARTLY,
+    NotRunError,
+    compared,
+    entry,
+    share_verdict,
+)
 
-HOLDS, PARTLY, FAILS = "holds", "holds partly", "does not hold"
-ABSENT, OPEN = "not run", "not judged"
 Judge = Callable[[dict], tuple[str, str]]
-_LEAST = 1e-6  # nats; below it ratios of JSD are rounding
-
-
-class NotRunError(Exception):
-    """A run has no front of a method that a claim is about; the message is its name."""
-
-
-def entry(results: dict, name: str) -> dict:
-    """The entry of the method `name`, which has points.
-
-    Raises:
-      NotRunError: it has none.
-    """
-    found = results["methods"].get(name)
-    if not found or not found["front"]:
-        raise NotRunError(name)
-    return found
-
-
-def _verdict(share: float) -> str:
-    """The verdict for a share of points: all, more than half, or less."""
-    return HOLDS if share >= 1 else PARTLY if share > 0.5 else FAILS
+CONSTANT = 0.5  # share of edited models that decide for one class, from which a point is apart
 
 
 def _set_aside(results: dict, name: str) -> str | None:
     """Why the method `name` takes no part; None if it does."""
     if name not in results["methods"]:
         return "not run"
-    front = results["methods"][name]["front"]
-    if not front:
+    if not results["methods"][name]["front"]:
         return "no feasible setting"
-    floor = results.get("level_floor", 0.0)
-    if points(front)[:, 0].max() < floor:
-        return f"no point above {floor:g}"
     return caveat(results, name)
 
 
-def _counted(counts: dict[str, tuple[int, int, int]], aside: dict[str, str]) -> tuple[str, str]:
-    """The verdict from each method's points: those where the editor wins, that it reaches, and all.
-
-    Args:
-      aside: the methods that take no part, and why.
-    """
-    parts = [
-        f"{name} {below} of {total}"
-        + (f" ({total - reached} out of reach)" if reached < total else "")
-        for name, (below, reached, total) in counts.items()
-    ]
-    without = [f"{name} ({reason})" for name, reason in aside.items()]
-    evidence = "; ".join(
-        [f"points with lower JSD: {', '.join(parts)}"] * bool(parts)
-        + [f"without {', '.join(without)}"] * bool(without)
-    )
-    if not counts:
-        absent = all(reason == "not run" for reason in aside.values())
-        return (ABSENT, f"needs {', '.join(aside)}") if absent else (OPEN, evidence)
-    below, _, total = np.sum([*counts.values()], axis=0)
-    verdict = _verdict(below / total)
-    return (PARTLY if aside and verdict == HOLDS else verdict), evidence
-
-
 def lower(
-    editor: str, others: tuple[str, ...], between: tuple[float, float] = (0, np.inf)
+    editor: str,
+    others: Sequence[str],
+    cost: str = "jsd",
+    between: tuple[float, float] = (0, np.inf),
 ) -> Judge:
-    """The editor's mean JSD over seeds is lower than each of `others` at their own points.
+    """The editor wins against each of `others` at every level that counts.
 
-    Refuted by a point where its JSD is as high, or which it does not reach. Points below the floor
-    of the requirement, or not `between` two levels of it, do not count.
+    Refuted by levels where it ties or loses.
     """
 
     def judge(results):
-        ours, floor = entry(results, editor), results.get("level_floor", 0.0)
+        entry(results, editor)
         counts, aside = {}, {}
         for name in others:
             reason = _set_aside(results, name)
-            if reason is not None:
+            if reason is None:
+                counts[name] = tally(compared(results, editor, name, cost, between))
+            else:
                 aside[name] = reason
-                continue
-            levels, jsd = points(results["methods"][name]["front"]).T
-            inside = (levels >= floor) & (levels > between[0]) & (levels < between[1])
-            if not inside.any():
-                aside[name] = "no point between the levels"
-                continue
-            at = at_levels(ours, levels[inside]).mean(0)
-            reached = int((~np.isnan(at)).sum())
-            counts[name] = (int((at < jsd[inside]).sum()), reached, int(inside.sum()))
-        return _counted(counts, aside)
+        parts = [f"{name} {w}/{t}/{lost}" for name, (w, t, lost) in counts.items()]
+        without = [f"{name} ({reason})" for name, reason in aside.items()]
+        evidence = "; ".join(
+            [f"wins/ties/losses against {', '.join(parts)}"] * bool(parts)
+            + [f"without {', '.join(without)}"] * bool(without)
+        )
+        if not counts:
+            absent = all(reason == "not run" for reason in aside.values())
+            return (ABSENT, f"needs {', '.join(aside)}") if absent else (OPEN, evidence)
+        verdict = share_verdict(*np.sum([*counts.values()], axis=0).tolist())
+        return (PARTLY if aside and verdict == HOLDS else verdict), evidence
 
     return judge
 
 
-def not_judged(reason: str) -> Judge:
-    """Nothing: the stored numbers do not decide the claim."""
-    return lambda results: (OPEN, reason)
-
-
 def wider_below(editor: str, other: str, middle: float) -> Judge:
-    """The other's JSD is a larger multiple of the editor's below `middle` than above, and over 1.
+    """The editor's cost is a smaller part of the other's below `middle` than above, and under 1.
 
-    Geometric means over the other's points. Ratios, since a difference in nats grows by itself
-    where both are large. Refuted by a multiple that is no larger below, or not over 1.
+    Geometric means over levels. Refuted by a part that is no smaller below; inside the noise where
+    the intervals' ends, averaged alike, overlap.
     """
 
     def judge(results):
-        levels, jsd = points(entry(results, other)["front"]).T
-        ours = at_levels(entry(results, editor), levels).mean(0)
-        ratios = np.log(np.maximum(jsd, _LEAST) / np.maximum(ours, _LEAST))
-        parts = [ratios[side & ~np.isnan(ratios)] for side in (levels < middle, levels >= middle)]
-        if not all(len(part) for part in parts):
-            return OPEN, f"no shared points below or above {middle:g}"
-        low, high = (float(np.exp(part.mean())) for part in parts)
-        evidence = f"JSD of {other} over {editor}: {low:.2f} below {middle:g}, {high:.2f} above"
-        return (HOLDS if low > max(high, 1) else FAILS), evidence
+        rows = compared(results, editor, other)
+        sides = [[one for one in rows if (one["level"] < middle) == low] for low in (True, False)]
+        if not all(sides):
+            return OPEN, f"no levels below or above {middle:g}"
+        low, high = ({key: float(np.exp(np.mean([np.log(one[key]) for one in side])))
+                      for key in ("ratio", "low", "high")} for side in sides)  # fmt: skip
+        evidence = (
+            f"JSD of {editor} over {other}: {low['ratio']:.2f} ({low['low']:.2f} to "
+            f"{low['high']:.2f}) below {middle:g}, {high['ratio']:.2f} ({high['low']:.2f} to "
+            f"{high['high']:.2f}) above"
+        )
+        if low["ratio"] >= min(high["ratio"], 1):
+            return FAILS, evidence
+        return (HOLDS if low["high"] < min(high["low"], 1) else NOISE), evidence
 
     return judge
 
 
 def sometimes_lower(editor: str, other: str) -> Judge:
-    """The editor has lower JSD at some point of the other. Refuted if at none."""
+    """The editor wins at some level. Refuted by losses alone, inside the noise with ties."""
 
     def judge(results):
-        levels, jsd = points(entry(results, other)["front"]).T
-        ours = at_levels(entry(results, editor), levels).mean(0)
-        below, reached = int((ours < jsd).sum()), int((~np.isnan(ours)).sum())
-        evidence = f"lower JSD than {other} at {below} of the {reached} points that it reaches"
-        return (HOLDS if below else FAILS), evidence
+        wins, ties, losses = tally(compared(results, editor, other))
+        evidence = f"wins/ties/losses against {other} {wins}/{ties}/{losses}"
+        return (HOLDS if wins else NOISE if ties else FAILS), evidence
 
     return judge
 
@@ -157,6 +121,34 @@ def fades(editor: str, kept: float = 0.98, tolerance: float = 1e-3) -> Judge:
         requirement, jsd = front[front[:, 0].argmax()]
         holds = requirement > kept and jsd < tolerance
         return (HOLDS if holds else FAILS), f"{requirement:.3f} kept at a JSD of {jsd:.5f} nats"
+
+    return judge
+
+
+def reaches_lower(editor: str, others: Sequence[str]) -> Judge:
+    """The editor reaches a lower requirement than each of `others`, without constant classifiers.
+
+    The least of settings at which most edited models decide for both classes, or the floor, below
+    which values are noise. Refuted by a method that reaches as low.
+    """
+
+    def least(results, name):
+        found = [p["requirement"] for p in entry(results, name)["front"]
+                 if p.get("constant", 0.0) < CONSTANT]  # fmt: skip
+        return max(min(found, default=np.inf), results.get("level_floor", 0.0))
+
+    def judge(results):
+        if not results.get("ends"):
+            return OPEN, "which settings are of constant classifiers is not stored"
+        ours = least(results, editor)
+        aside = [name for name in others if _set_aside(results, name)]
+        theirs = {name: least(results, name) for name in others if name not in aside}
+        if not theirs:
+            raise NotRunError(", ".join(aside))
+        evidence = ", ".join(f"{name} {one:.3f}" for name, one in {editor: ours, **theirs}.items())
+        evidence += f"; without {', '.join(aside)}" * bool(aside)
+        verdict = HOLDS if ours < min(theirs.values()) else FAILS
+        return (PARTLY if aside and verdict == HOLDS else verdict), evidence
 
     return judge
 
@@ -179,7 +171,8 @@ def faster(task: str, editor: str, slower: tuple[str, ...], others: tuple[str, .
         right = [timed[name] > timed[editor] for name in slower if name in timed]
         evidence = ", ".join(f"{name} {value:.4f}" for name, value in timed.items())
         evidence = f"seconds for one model, warm: {evidence}"
-        verdict = _verdict(sum(right) / len(right))
+        share = sum(right) / len(right)
+        verdict = HOLDS if share >= 1 else PARTLY if share > 0.5 else FAILS
         if missing:
             evidence += f"; without {', '.join(missing)} (not run)"
         return (PARTLY if missing and verdict == HOLDS else verdict), evidence
@@ -188,29 +181,29 @@ def faster(task: str, editor: str, slower: tuple[str, ...], others: tuple[str, .
 
 
 def near(one: str, other: str, factor: float, both_ways: bool = False) -> Judge:
-    """The JSD of `one` is at most `factor` times the other's, at the other's points.
+    """The cost of `one` is at most `factor` times the other's at every level, by its interval.
 
-    Refuted by points where it is more, or which it does not reach.
+    Refuted by a level where the interval lies beyond the factor; inside the noise where it reaches
+    beyond.
 
     Args:
       both_ways: it must not be less than a `factor`-th either.
     """
 
     def judge(results):
-        levels, jsd = points(entry(results, other)["front"]).T
-        ours = at_levels(entry(results, one), levels).mean(0)
-        ratios = np.maximum(ours, _LEAST) / np.maximum(jsd, _LEAST)
-        reached = ratios[~np.isnan(ratios)]
-        if not len(reached):
-            return FAILS, f"{one} reaches no point of {other}"
-        right = ratios <= factor
-        if both_ways:
-            right &= ratios >= 1 / factor
+        rows = compared(results, one, other)
+        least = 1 / factor if both_ways else 0.0
+        inside = [least <= row["low"] and row["high"] <= factor for row in rows]
+        beyond = [row["low"] > factor or row["high"] < least for row in rows]
+        ratios = [row["ratio"] for row in rows]
         evidence = (
-            f"JSD of {one} over that of {other}: {reached.min():.2f} to {reached.max():.2f}, "
-            f"within a factor of {factor:g} at {right.sum()} of {len(ratios)} points"
+            f"JSD of {one} over that of {other}: {min(ratios):.2f} to {max(ratios):.2f}, within a "
+            f"factor of {factor:g} at {sum(inside)} of {len(rows)} levels, beyond it at "
+            f"{sum(beyond)}"
         )
-        return _verdict(right.mean()), evidence
+        return share_verdict(sum(inside), len(rows) - sum(inside) - sum(beyond), sum(beyond)), (
+            evidence
+        )
 
     return judge
 
@@ -231,7 +224,8 @@ def dominates_points(ours: str, other: str) -> Judge:
         dominated = ((mine <= theirs).all(-1) & (mine < theirs).any(-1)).any(0)
         count, total = int(dominated.sum()), len(fronts[1])
         evidence = f"{count} of {total} points of {other} dominated by a point"
-        verdict, reason = _verdict(count / total), caveat(results, other)
+        share, reason = count / total, caveat(results, other)
+        verdict = HOLDS if share >= 1 else PARTLY if share > 0.5 else FAILS
         if verdict != FAILS and reason:
             return OPEN, f"{evidence}; {other}: {reason}"
         return verdict, evidence
@@ -239,22 +233,25 @@ def dominates_points(ours: str, other: str) -> Judge:
     return judge
 
 
-def larger_share(one: str, other: str, few: str, margin: float = 0.01) -> Judge:
-    """With the settings `few` of both, `one` has more of the best front's hypervolume of mixtures.
+def larger_share(one: str, other: str, few: str) -> Judge:
+    """With the settings `few` of both, `one` has more hypervolume of mixtures than `other`.
 
-    Both have as many settings. Refuted by a share that is not larger by `margin`, about what seeds
-    and rounding move.
+    Both have as many settings. Refuted by an interval that lies below; inside the noise where the
+    intervals overlap.
     """
 
     def judge(results):
-        box = tuple(results["reference_point"])
-        names = (f"{one}, {few}", f"{other}, {few}", one, other)
-        found = [float(volumes(entry(results, name), box).mean()) for name in names]
-        first, second = (value / max(found) for value in found[:2])
-        evidence = (
-            f"share of the best front's hypervolume of mixtures with {few}: {one} {first:.3f}, "
-            f"{other} {second:.3f}"
+        names = (f"{one}, {few}", f"{other}, {few}")
+        found = [entry(results, name) for name in names]
+        intervals = [method["mixture_interval"] for method in found if "mixture_interval" in method]
+        if len(intervals) < len(found):
+            return OPEN, "no values of single models are stored"
+        evidence = "; ".join(
+            f"{name} {volumes(method).mean():.3f} ({low:.3f} to {high:.3f})"
+            for name, method, (low, high) in zip(names, found, intervals, strict=True)
         )
-        return (HOLDS if first > second + margin else FAILS), evidence
+        (low, high), (other_low, other_high) = intervals
+        verdict = HOLDS if low > other_high else FAILS if high < other_low else NOISE
+        return verdict, f"hypervolume of mixtures: {evidence}"
 
     return judge

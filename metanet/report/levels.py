@@ -1,44 +1,80 @@
-"""The printed table of fronts of one requirement: JSD at some levels of it."""
-
-import numpy as np
+"""The printed tables of fronts of one requirement: costs at some levels of it."""
 
 from metanet.report.bounds import LOWER, marked, volume_marks
-from metanet.report.comparison import at_levels, coarse, volumes
+from metanet.report.comparison import volumes
 
-_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the box, where the config gives no levels
+# What a cost is called, and the unit of tables.
+COSTS = {
+    "jsd": ("JSD of outputs, 10^-3 nats", 1e3),
+    "jsd_label": ("JSD of decisions, 10^-3 nats", 1e3),
+    "error": ("wrong decisions, %", 1e2),
+}
 
 
 def table(results: dict) -> str:
-    """Hypervolume of mixtures, number of points, JSD at levels of the requirement, seconds."""
-    methods, box = results["methods"], tuple(results["reference_point"])
-    levels = np.array(results["report_levels"] or [share * box[0] for share in _SHARES])
-    fronts = {name: method["front"] for name, method in methods.items()}
-    editors = {name for name, method in methods.items() if "seeds" in method}
-    marks = volume_marks(fronts, editors, box)
+    """Hypervolume, number of points, costs at levels and seconds: a table for every cost."""
+    first, *others = results["costs"]
+    lines = _head(results) + _rows(results, first, True)
+    for cost in others:
+        lines += ["", *_rows(results, cost, False)]
+    return "\n".join(lines)
+
+
+def _head(results: dict) -> list[str]:
+    box = "x".join(f"{value:g}" for value in results["reference_point"])
+    marks = volume_marks(results["methods"]).values()
+    return [
+        f"{results['task']} on {results['dataset']}, test models; means over models and editor "
+        "seeds ± half of the 95% interval",
+        f"HV: hypervolume of mixtures in the box {box}",
+        *[LOWER] * (">" in marks),
+    ]
+
+
+def _rows(results: dict, cost: str, first: bool) -> list[str]:
+    methods, (text, unit) = results["methods"], COSTS[cost]
+    found = {name: m["at_levels"][cost] for name, m in methods.items()
+             if cost in m.get("at_levels", {})}  # fmt: skip
+    marks = volume_marks(methods)
     width = max(map(len, methods)) + 2
-    head = "".join(f"{f'@{level:g}':>9}" for level in levels)
-    rows, bounded = [], False
+    cells = {name: [_cell(one, unit) for one in row] for name, row in found.items()}
+    head = [f"@{level:.3g}" for level in results["report_levels"]]
+    room = 2 + max(map(len, [*head, *(cell for row in cells.values() for cell in row)]))
+    bounded = any(one["coarse"] for row in found.values() for one in row if one)
+    lines = [
+        f"@x: {text}, at {results['requirement_labels'][0]} x; settings chosen by it",
+        *["<: an upper bound, between settings far apart"] * bounded,
+        f"{'method':<{width}}{'HV':>13}{'points':>8}{''.join(f'{one:>{room}}' for one in head)}"
+        f"{'s/model':>10}",
+    ]
     for name, method in methods.items():
-        volume = marked(marks[name], volumes(method, box).mean())
-        values, bounds = at_levels(method, levels), coarse(method, levels)
-        bounded |= bool((bounds & ~np.isnan(values).any(0)).any())
-        cells = "".join(map(_cell, values.T, bounds))
+        row = "".join(f"{one:>{room}}" for one in cells.get(name, ["-"] * len(head)))
         seconds = method["seconds_per_model"]
         last = f"{'-':>10}" if seconds is None else f"{seconds:>10.5f}"
-        rows.append(f"{name:<{width}}{volume:>7}{len(method['front']):>8}{cells}{last}")
-    return "\n".join([
-        f"{results['task']} on {results['dataset']}, test models; means over editor seeds",
-        f"HV: hypervolume of mixtures in the box {'x'.join(f'{value:g}' for value in box)}",
-        *[LOWER] * (">" in marks.values()),
-        f"@x: JSD (nats) at {results['requirement_labels'][0]} x",
-        *["<: an upper bound, between points far apart or above the last"] * bounded,
-        f"{'method':<{width}}{'HV':>7}{'points':>8}{head}{'s/model':>10}",
-        *rows,
-    ])  # fmt: skip
+        front = method["front"] if first else method["fronts"][cost]
+        volume = _volume(method, marks[name]) if first else ""
+        lines.append(f"{name:<{width}}{volume:>13}{len(front):>8}{row}{last}")
+    return lines
 
 
-def _cell(values: np.ndarray, bound: bool) -> str:
-    """The mean over seeds [seeds]; a dash where a seed's front does not reach."""
-    if np.isnan(values).any():
-        return f"{'-':>9}"
-    return f"{'<' * bool(bound) + f'{values.mean():.4f}':>9}"
+def _volume(method: dict, mark: str) -> str:
+    return marked(mark, volumes(method).mean()) + spread(method.get("mixture_interval"), 1, ".3f")
+
+
+def _cell(found: dict | None, unit: float) -> str:
+    if found is None:
+        return "-"
+    value = unit * found["cost"]
+    if found["low"] is None:
+        return "<" * found["coarse"] + f"{value:.3g}"
+    digits = ".2f" if value < 9.995 else ".1f"
+    interval = spread((found["low"], found["high"]), unit, digits)
+    return "<" * found["coarse"] + f"{value:{digits}}{interval}"
+
+
+def spread(interval: tuple[float, float] | None, unit: float, digits: str) -> str:
+    """± half of an interval; nothing where there is none."""
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"±{unit * (high - low) / 2:{digits}}"

@@ -3,16 +3,19 @@
 import pathlib
 
 from metanet.core import UserError
+from metanet.evaluation.values import Values
 from metanet.report import stored
-from metanet.report.comparison import by_budget, compare
+from metanet.report.comparison import analysed
 
 _SHARED = ("schema", "kind", "task", "dataset", "requirements", "requirement_labels",
-           "reference_point", "report_levels", "models_evaluated", "samples_evaluated")  # fmt: skip
-_SAME = ("seed", "one_hot_floor", "level_floor")  # kept where all runs agree
+           "reference_point", "report_levels", "costs", "models_evaluated", "models_validated",
+           "samples_evaluated", "level_floor")  # fmt: skip
+_SAME = ("seed", "one_hot_floor")  # kept where all runs agree
+Run = tuple[dict, dict[str, Values]]  # results.json, and the values of every test model
 
 
-def read(folder: str) -> dict:
-    """A run's results.
+def read(folder: str) -> Run:
+    """A run's results and values.
 
     Raises:
       UserError: there are none, of this schema, or they have no fronts of one requirement.
@@ -22,39 +25,40 @@ def read(folder: str) -> dict:
     if results["kind"] != "fronts" or len(results["requirements"]) != 1:
         found = "several requirements" if results["kind"] == "fronts" else results["kind"]
         raise UserError(f"{path}: found {found}, expected the fronts of one requirement")
-    return results
+    return results, stored.read_values(path.parent, results)
 
 
-def overlay(runs: dict[str, dict], names: list[str]) -> dict:
+def overlay(runs: dict[str, Run], names: list[str]) -> dict:
     """The results of `runs` by label as one; names: of the methods to keep, [] for all.
 
     Raises:
       UserError: the runs differ in what they measure, or none has one of the methods.
     """
-    first, *rest = runs.items()
-    for label, other in rest:
+    (head, (first, first_values)), *rest = runs.items()
+    for label, (other, _) in rest:
         for key in _SHARED:
-            if other[key] != first[1][key]:
-                raise UserError(f"--runs: found {key} {first[1][key]} in {first[0]} and "
+            if other[key] != first[key]:
+                raise UserError(f"--runs: found {key} {first[key]} in {head} and "
                                 f"{other[key]} in {label}, expected one")  # fmt: skip
-    methods = {
-        f"{name}, {label}": method
-        for label, run in runs.items()
-        for name, method in run["methods"].items()
+    chosen = {
+        f"{name}, {label}": (run["methods"][name], values[name])
+        for label, (run, values) in runs.items()
+        for name in run["methods"]
         if not names or name in names
     }
+    methods = {name: method for name, (method, _) in chosen.items()}
     if not methods:
         raise UserError(f"--methods: found {names}, expected methods of the runs")
-    kept = [key for key in _SAME if all(run.get(key) == first[1].get(key) for run in runs.values())]
-    shared = {key: first[1][key] for key in (*_SHARED, *kept) if key in first[1]}
-    floor = shared.get("level_floor", 0.0)
-    return shared | {
+    kept = [key for key in _SAME if all(run.get(key) == first.get(key) for run, _ in runs.values())]
+    shared = {key: first[key] for key in (*_SHARED, *kept) if key in first}
+    content = shared | {
         "main_methods": [],
         "methods": methods,
-        "comparison": compare(methods, floor),
-        "by_budget": by_budget(methods, floor),
-        "wall_seconds": {label: _total(run["wall_seconds"]) for label, run in runs.items()},
+        "ends": first["ends"],
+        "wall_seconds": {label: _total(run["wall_seconds"]) for label, (run, _) in runs.items()},
     }
+    values = {name: one for name, (_, one) in chosen.items()}
+    return analysed(content, values | {"ends": first_values["ends"]})
 
 
 def _total(seconds: dict[str, float | None]) -> float | None:

@@ -56,17 +56,16 @@ def _head(about: dict, results: dict[str, dict]) -> list[str]:
         f"Written by `{about['command']}` ({versions}) from the results.json of the runs below, "
         "each with its own command and device.",
         "",
-        "Numbers are means over test models; JSD in nats. Settings were chosen on validation "
-        "models (40 in the small preset). There is one population per run and no interval over "
-        "models: ± is the sample standard deviation (n - 1) over editor seeds. What the comparison "
-        "lacks stands in docs/results.md.",
+        "Numbers are means over test models and editor seeds; intervals are 95% bootstrap "
+        "intervals over experiments and seeds. Settings were chosen on validation models by the "
+        "cost that is reported. How methods are compared stands in docs/results.md.",
         "",
     ]
-    if any("published_in" in run for run in results.values()):
+    if any(not run.get("ends") for run in results.values() if run["kind"] == "fronts"):
         lines += [
-            "Runs that give a commit of publication were converted from schema 1, which recorded "
-            "neither the commit of the code that made them nor their config, and for phases that "
-            "loaded what another run had stored the seconds of loading, which are left out.",
+            "Runs of schema 2 stored no values of single models: they have no intervals, and no "
+            "claim is judged by them. Those that give a commit of publication recorded neither "
+            "the commit of the code that made them nor their config.",
             "",
         ]
     return lines
@@ -76,32 +75,29 @@ def _summary(results: dict[str, dict]) -> list[str]:
     return [
         "## Hypervolume of mixtures and seconds per model",
         "",
-        "Hypervolumes of mixtures (neighbouring settings, each for a share of the models), means "
-        "over editor seeds, with the number of points of the first seed's front. A front of fewer "
-        "settings has less: compare only rows with about as many points. Methods with grids of "
-        f"their own are compared point by point below. {bounds.LOWER}.",
+        "Hypervolumes of a front, constant outputs, unedited models and their mixtures "
+        "(neighbouring settings, each for a share of the models) ± half of the interval, with the "
+        f"number of settings of the first seed's front. {bounds.LOWER}. Second to the comparison "
+        "by levels below.",
         "",
         *summary.hypervolumes(results),
         "",
         "## Methods against the slowest editor of their budget",
         "",
-        "At every point of a method, the mean JSD over seeds of the slowest editor that takes no "
-        "longer per model; a point that it does not reach does not count, nor one below the floor "
-        "of a requirement. Between an editor's points JSD is interpolated linearly, which "
-        "overstates it where points are far apart. Of points that the editor loses, the worst. "
-        "Timings are per model in a "
-        "warm batch. Two runs shared the machine, so compare ratios, not absolute times. Methods "
-        "that are faster than all editors, and those with a caveat below their run's table, are "
-        "left out.",
+        "The slowest editor that takes no longer per model than the method, at every level of the "
+        "requirement above its floor: it wins where the interval of the ratio of its cost to the "
+        "method's is below 1, loses where above, else it is a tie. Intervals are paired over "
+        "models and leave room for what lies between settings, to both sides' disadvantage. "
+        "Seconds are per model in a warm batch; compare ratios, not absolute times.",
         "",
-        *summary.losses(results),
+        *summary.against_budget(results),
         "",
     ]
 
 
 def _claims(results: dict[str, dict]) -> list[str]:
     lines = ["## The paper's claims", "",
-             "Verdicts are of means over test models and editor seeds. A baseline that was not run "
+             "What refutes each stands in metanet/report/judges.py. A baseline that was not run "
              "or has a caveat is named, and without it no claim holds more than partly.", "",
              "| paper | claim | verdict | evidence |", "|---|---|---|---|"]  # fmt: skip
     for claim in CLAIMS:

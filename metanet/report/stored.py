@@ -3,8 +3,9 @@
 import pathlib
 
 from metanet.core import UserError, read_json
+from metanet.evaluation.values import Values, load_values, values_path
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def read(path: pathlib.Path) -> dict:
@@ -22,6 +23,15 @@ def read(path: pathlib.Path) -> dict:
         raise UserError(f"{path}: found schema {found}, expected {SCHEMA}; convert the folder of "
                         "all runs with experiments.convert")  # fmt: skip
     return results
+
+
+def read_values(folder: pathlib.Path, results: dict) -> dict[str, Values]:
+    """The values for every test model, by method and "ends", of the run in `folder`.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    return {name: load_values(values_path(folder, name)) for name in ("ends", *results["methods"])}
 
 
 def read_all(folder: pathlib.Path) -> dict[str, dict]:

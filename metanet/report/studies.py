@@ -1,8 +1,9 @@
 """What runs report besides fronts, in Markdown: levels, shifted data, subsets, table 1."""
 
+from metanet.evaluation.pareto import mixed_hypervolume
 from metanet.report import timing
 from metanet.report.bounds import marked, volume_marks
-from metanet.report.comparison import volumes
+from metanet.report.comparison import points
 
 
 def tables(run: dict) -> list[str]:
@@ -47,46 +48,44 @@ def _shifted(run: dict) -> list[str]:
         for name, method in run["methods"].items()
         if "shifted" in method
     }
-    return _volumes("on test data, and on test data with a covariate shift", rows, run)
+    return _volumes("on test data, and on test data with a covariate shift", rows)
 
 
 def _subsets(run: dict) -> list[str]:
     """Hypervolumes on the subsets of the test models."""
 
-    def of_subset(method, subset):
-        points = [point["by_subset"][subset] for point in method["front"]]
-        return {"front": [point for point in points if point["jsd"] is not None]}
+    def of_subset(front, subset):
+        points = [point["by_subset"][subset] for point in front]
+        return [point for point in points if point["jsd"] is not None]
+
+    def part(method, subset):
+        front = of_subset(method["front"], subset)
+        both = points(front + of_subset(run.get("ends", []), subset))
+        volume = mixed_hypervolume(both, tuple(run["reference_point"]))
+        return {"front": front, "mixture_hypervolume": volume}
 
     rows = {
         name: {"all": method}
-        | {subset: of_subset(method, subset) for subset in method["front"][0]["by_subset"]}
+        | {subset: part(method, subset) for subset in method["front"][0]["by_subset"]}
         for name, method in run["methods"].items()
         if method["front"] and "by_subset" in method["front"][0]
     }
-    return _volumes("on all test models, and on subsets of them", rows, run)
+    return _volumes("on all test models, and on subsets of them", rows)
 
 
-def _volumes(title: str, rows: dict[str, dict[str, dict]], run: dict) -> list[str]:
+def _volumes(title: str, rows: dict[str, dict[str, dict]]) -> list[str]:
     """A row per method, a column per front; of the first editor seed."""
     if not rows:
         return []
-    reference, columns = tuple(run["reference_point"]), list(next(iter(rows.values())))
-    editors = {name for name in rows if "seeds" in run["methods"][name]}
+    columns = list(next(iter(rows.values())))
     marks = {
-        column: volume_marks({n: parts[column]["front"] for n, parts in rows.items()}, editors,
-                             reference)
+        column: volume_marks({name: parts[column] for name, parts in rows.items()})
         for column in columns
-    }  # fmt: skip
+    }
     lines = [f"Hypervolumes of mixtures {title} (first editor seed):", "",
              f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]  # fmt: skip
     for name, parts in rows.items():
-        cells = [marked(marks[column][name], _volume(parts[column], reference))
+        cells = [marked(marks[column][name], parts[column]["mixture_hypervolume"])
                  for column in columns]  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
-
-
-def _volume(part: dict, reference: tuple[float, float]) -> float:
-    """The first seed's."""
-    first = {key: part[key] for key in ("front", "mixture_hypervolume") if key in part}
-    return float(volumes(first, reference)[0])

@@ -1,0 +1,137 @@
+"""Costs at levels of the requirement, with bootstrap intervals over models and seeds (numpy).
+
+Models of one experiment are checkpoints of one training run and alike, so whole experiments are
+drawn (cluster bootstrap); seeds of an editor are drawn too. Methods that are compared see the same
+draws of models, which makes the comparison paired.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from metanet.evaluation.pareto import mixed_hypervolume
+
+LEAST = 1e-9  # of a cost that has a logarithm
+LINE, CURVE = 0, 1  # places of the two readings between two settings, see `at_levels`
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """The selected settings of one method and seed, with their values for each of M models.
+
+    Attributes:
+      requirement, cost: [S, M] float.
+    """
+
+    requirement: np.ndarray
+    cost: np.ndarray
+
+
+def draws(cluster: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Weights of models in bootstrap draws of whole clusters: [1 + count, M] float, rows sum to 1.
+
+    Args:
+      cluster: [M], the experiment that a model is of.
+
+    Returns:
+      first the sample itself, then `count` draws of as many clusters as there are.
+    """
+    _, member = np.unique(cluster, return_inverse=True)  # [M]
+    size = member.max() + 1
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(size, np.full(size, 1 / size), size=count)[:, member]  # [count, M]
+    weight = np.concatenate([np.ones((1, len(member))), times])
+    return weight / weight.sum(1, keepdims=True)
+
+
+def at_levels(
+    fronts: Sequence[Front], ends: Front, weight: np.ndarray, levels: np.ndarray, seed: int = 0
+) -> np.ndarray:
+    """The mean cost of a method at levels of the requirement, in every draw: [draws, levels, 2].
+
+    The last axis has two readings between neighbouring settings: linear, which is what editing a
+    share of the models at each of them costs (an upper bound of what a setting between them costs),
+    and linear in the logarithm of the cost, an estimate that is never higher. Left of the first
+    setting and right of the last, both are mixtures with the ends; and neither is above a mixture
+    of the ends alone, which needs no method.
+
+    Args:
+      fronts: of the method's seeds; every draw but the first draws as many of them, too.
+      ends: two settings that every method has: constant outputs, and no edit.
+      weight: [draws, M], see `draws`.
+      levels: [levels].
+      seed: of the draws of seeds.
+    """
+    each = np.stack([_readings(front, ends, weight, levels) for front in fronts])
+    chosen = np.random.default_rng(seed).integers(len(fronts), size=(len(fronts), len(weight)))
+    chosen[:, 0] = np.arange(len(fronts))
+    return each[chosen, np.arange(len(weight))].mean(0)
+
+
+def _readings(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """`at_levels` of one seed."""
+    x, y = weight @ front.requirement.T, weight @ front.cost.T  # [draws, S]
+    order = np.argsort(x, axis=1, kind="stable")
+    x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
+    end_x, end_y = weight @ ends.requirement.T, weight @ ends.cost.T  # [draws, 2]
+    found = np.empty((len(weight), len(levels), 2))
+    for row in range(len(weight)):
+        left, right = (end_x[row, 0], end_y[row, 0]), (end_x[row, 1], end_y[row, 1])
+        found[row, :, LINE] = _interpolated(x[row], y[row], left, right, levels)
+        logs = np.log(np.maximum(y[row], LEAST))
+        curve = np.exp(np.interp(levels, x[row], logs))
+        inside = (levels >= x[row, 0]) & (levels <= x[row, -1])
+        found[row, :, CURVE] = np.where(inside, curve, found[row, :, LINE])
+        mixture = np.interp(levels, end_x[row], end_y[row])
+        found[row] = np.minimum(found[row], mixture[:, None])
+    return found
+
+
+def _interpolated(x, y, left, right, levels):
+    """Linear in the points and those ends that lie beyond them; constant further out."""
+    before = [left] if left[0] < x[0] else []
+    after = [right] if right[0] > x[-1] else []
+    points = np.array([*before, *zip(x, y, strict=True), *after])
+    return np.interp(levels, *points.T)
+
+
+def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high), percentiles of the draws [draws, ...] without the first: each [...]."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ratio, low, high) of our cost over theirs at every level: each [levels].
+
+    The ratio is of the two curves. The interval leaves room for what lies between settings: its
+    upper end takes the line for us and the curve for them, its lower end the other way round.
+
+    Args:
+      ours, theirs: [draws, levels, 2], from the same draws of models, see `at_levels`.
+    """
+    ours, theirs = np.maximum(ours, LEAST), np.maximum(theirs, LEAST)
+    estimate = ours[0, :, CURVE] / theirs[0, :, CURVE]
+    low, _ = interval(ours[..., CURVE] / theirs[..., LINE])
+    _, high = interval(ours[..., LINE] / theirs[..., CURVE])
+    return estimate, low, high
+
+
+def volume_interval(
+    fronts: Sequence[Front],
+    ends: Front,
+    weight: np.ndarray,
+    reference: tuple[float, float],
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """(mean over seeds, low, high) of the hypervolume of mixtures, see `pareto`."""
+    means = [np.stack([weight @ np.concatenate([getattr(front, key), getattr(ends, key)]).T
+                       for key in ("requirement", "cost")], -1) for front in fronts]  # fmt: skip
+    each = np.array([[mixed_hypervolume(points, reference) for points in one] for one in means])
+    chosen = np.random.default_rng(seed).integers(len(fronts), size=each.shape)
+    chosen[:, 0] = np.arange(len(fronts))
+    drawn = np.take_along_axis(each, chosen, 0).mean(0)  # [draws]
+    low, high = interval(drawn)
+    return float(drawn[0]), float(low), float(high)

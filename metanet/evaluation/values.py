@@ -1,0 +1,103 @@
+"""A method's values for every test model, stored beside results.json (numpy)."""
+
+import dataclasses
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from metanet.core import UserError, atomic_path, slug
+from metanet.evaluation.bootstrap import Front
+from metanet.evaluation.sweep import Sweep
+
+_FIELDS = ("requirement", "jsd", "jsd_label", "error", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedValues:
+    """The selected settings of one seed of a method, on M models.
+
+    Attributes:
+      fields: by name, requirement, jsd and jsd_label (nats), error (a share) and constant (0 or 1):
+        [S, M] float32, or [S, M, requirements] of several.
+      selected: by cost, the places [front] int32 of its front's settings among the S.
+    """
+
+    fields: dict[str, np.ndarray]
+    selected: dict[str, np.ndarray]
+
+    def front(self, cost: str) -> Front:
+        """The front of settings that were selected by `cost`, of one requirement."""
+        places = self.selected[cost]
+        values = (self.fields[key][places].astype(np.float64) for key in ("requirement", cost))
+        return Front(*values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """A method's values for the test models that are reported on.
+
+    Attributes:
+      model, experiment: [M] int32, the models' rows in the population, and their experiments.
+      seeds: one for a method without an editor.
+    """
+
+    model: np.ndarray
+    experiment: np.ndarray
+    seeds: tuple[SeedValues, ...]
+
+    def fronts(self, cost: str) -> list[Front]:
+        """The front of every seed that has one."""
+        return [front for seed in self.seeds if len((front := seed.front(cost)).cost)]
+
+
+def seed_values(sweep: Sweep, selected: dict[str, np.ndarray]) -> SeedValues:
+    """The values of a sweep; `selected`: by cost, places among its settings."""
+    found = {name: np.asarray(getattr(sweep, name) if name in vars(sweep) else sweep.cost(name),
+                              np.float32) for name in _FIELDS}  # fmt: skip
+    return SeedValues(found, {key: np.asarray(one, np.int32) for key, one in selected.items()})
+
+
+def values_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The file in a run's `folder` that holds the values of the method called `name`."""
+    return folder / "models" / f"{slug(name)}.npz"
+
+
+def save_values(path: pathlib.Path, values: Values) -> None:
+    """Writes one .npz, compressed, atomically."""
+    arrays: dict[str, Any] = {"model": values.model.astype(np.int32)}
+    arrays["experiment"] = values.experiment.astype(np.int32)
+    for index, seed in enumerate(values.seeds):
+        arrays |= {f"{index}.{name}": array for name, array in seed.fields.items()}
+        arrays |= {f"{index}.selected.{cost}": one for cost, one in seed.selected.items()}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_values(path: pathlib.Path) -> Values:
+    """What `save_values` has written.
+
+    Raises:
+      UserError: there is no such file, or it is damaged.
+    """
+    expected = "a method's values for every model"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        count = 1 + max(int(name.split(".")[0]) for name in arrays if name[0].isdigit())
+        seeds = tuple(_seed(arrays, f"{index}.") for index in range(count))
+        return Values(arrays["model"], arrays["experiment"], seeds)
+    except OSError as error:
+        raise UserError(f"{path}: found {error.strerror or error}, expected {expected}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: found a damaged file, expected {expected}") from error
+
+
+def _seed(arrays: dict[str, np.ndarray], prefix: str) -> SeedValues:
+    own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    chosen = "selected."
+    return SeedValues(
+        {name: own[name] for name in _FIELDS},
+        {name[len(chosen) :]: one for name, one in own.items() if name.startswith(chosen)},
+    )
