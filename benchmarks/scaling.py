@@ -24,6 +24,7 @@ from metanet.mlp.sampling import sample_catalogue
 from metanet.mlp.trainer import folded, init_member, program
 from metanet.objectives.base import resolve
 from metanet.pipeline.config import EditorPlan, ExperimentConfig
+from metanet.report.stored import SCHEMA
 from metanet.training.inputs import problem_of, schedules
 from metanet.training.step import init_state, make_chunk
 
@@ -74,7 +75,7 @@ def run(config: ScalingConfig) -> dict:
     rates = {part: _rates(config, builders[part], each[part], counts) for part in each}
     experiment = config.experiment
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "kind": "scaling",
         "task": "scaling",
         "dataset": experiment.dataset,

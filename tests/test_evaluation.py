@@ -17,7 +17,7 @@ from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.evaluation.pareto import hypervolume, interpolate, mixed_hypervolume, pareto_mask
 from metanet.evaluation.program import Program, evaluate
-from metanet.evaluation.sweep import Sweep
+from metanet.evaluation.sweep import COSTS, Sweep
 from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack
 from metanet.methods import pruning
@@ -78,8 +78,8 @@ def test_the_hypervolume_of_mixtures_is_that_of_many_mixtures(seed):
     reference = (0.9, 0.3)
     points = np.random.default_rng(seed).uniform(0, 1, (8, 2)) * np.array([1.0, 0.4])
     share = np.linspace(0, 1, 400)[:, None]
-    inside = (points < np.array(reference)).all(1)
-    pairs = itertools.combinations_with_replacement(points[inside], 2)
+    # Points outside of the box, too: their mixtures with others may lie in it.
+    pairs = itertools.combinations_with_replacement(points, 2)
     mixtures = [share * p + (1 - share) * q for p, q in pairs]
     expected = hypervolume(np.concatenate(mixtures), reference)
     np.testing.assert_allclose(mixed_hypervolume(points, reference), expected, atol=2e-3)
@@ -354,26 +354,45 @@ def test_an_unpruned_model_is_the_original(sweep):
     assert (found.jsd[:-1] > 1e-4).all()
 
 
-def test_the_selected_settings_are_the_pareto_front_by_rising_requirement():
+def a_sweep(requirement, jsd, **others):
+    """Fields that are not given are those of an unedited model."""
+    zeros = np.zeros_like(jsd)
+    given = {"jsd_label": zeros, "accuracy": zeros + 0.8, "accuracy_original": zeros + 0.8,
+             "constant": zeros} | others  # fmt: skip
+    return Sweep(requirement, jsd, **given)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_selected_settings_are_the_pareto_front_of_a_cost_by_rising_requirement(cost):
     rng = np.random.default_rng(2)
-    measured = {name: rng.random((12, 3)) for name in ("requirement", "jsd")}
-    found = Sweep(**measured, jsd_label=None, accuracy=None, accuracy_original=None)
-    points = np.stack([measured["requirement"].mean(1), measured["jsd"].mean(1)], axis=1)
-    np.testing.assert_allclose(found.points, points)
-    front = [i for i in range(12) if not any(dominates(other, points[i]) for other in points)]
-    assert 1 < len(front) < 12
-    assert found.selected.tolist() == sorted(front, key=lambda i: points[i, 0])
+    names = ("requirement", "jsd", "jsd_label", "accuracy")
+    found = a_sweep(**{name: rng.random((40, 3)) for name in names})
+    value = 1 - found.accuracy if cost == "error" else getattr(found, cost)
+    points = np.stack([found.requirement.mean(1), value.mean(1)], axis=1)
+    np.testing.assert_allclose(found.points(cost), points)
+    front = [i for i in range(40) if not any(dominates(other, points[i]) for other in points)]
+    assert 1 < len(front) < 40
+    assert found.selected(cost).tolist() == sorted(front, key=lambda i: points[i, 0])
 
 
-def test_a_setting_that_is_infeasible_on_many_models_is_not_selected():
-    requirement = np.tile([[0.1], [0.2], [0.3]], (1, 20))
-    jsd = np.tile([[0.03], [0.02], [0.01]], (1, 20))
+def test_a_model_that_a_method_cannot_edit_stays_as_it_is():
+    requirement = np.tile([[0.1], [0.2], [0.3], [0.4]], (1, 20))
+    jsd = np.tile([[0.03], [0.02], [0.01], [0.0]], (1, 20))
     requirement[0, :3] = jsd[0, :3] = np.nan
-    requirement[1, :2] = jsd[1, :2] = np.nan
-    found = Sweep(requirement, jsd, jsd_label=None, accuracy=None, accuracy_original=None)
-    assert found.infeasible.tolist() == [3, 2, 0]
-    assert found.selected.tolist() == [1, 2]
-    np.testing.assert_allclose(found.points[:, 1], [0.03, 0.02, 0.01])
+    requirement[3] = jsd[3] = np.nan
+    found = a_sweep(requirement, jsd, accuracy=jsd)
+    assert found.infeasible.tolist() == [3, 0, 0, 20]
+    unedited = a_sweep(np.full((1, 20), 0.5), np.zeros((1, 20)))
+    filled = found.filled(unedited)
+    assert filled.requirement[0].tolist() == 3 * [0.5] + 17 * [0.1]
+    assert filled.jsd[0].tolist() == 3 * [0.0] + 17 * [0.03]
+    assert filled.accuracy[0, :3].tolist() == 3 * [0.8]
+    np.testing.assert_array_equal(filled.jsd[1:], jsd[1:])  # the last has no result at all
+    assert filled.selected().tolist() == [0, 1, 2]  # requirement .16, JSD .0255 of the first
+    np.testing.assert_allclose(filled.points()[0], [0.16, 0.0255])
+    several = a_sweep(np.stack([requirement] * 2, -1), jsd)
+    both = a_sweep(np.full((1, 20, 2), 0.5), np.zeros((1, 20)))
+    assert several.filled(both).requirement[0, :4].tolist() == 3 * [[0.5, 0.5]] + [[0.1, 0.1]]
 
 
 def an_editor(models, requirements=1, seed=2):
@@ -397,7 +416,7 @@ def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stac
     ids = np.arange(PER_STACK)
     found = evaluate(editor_fn, editor, models, ids, vectors, table, both, 0)
     assert found.requirement.shape == (3, PER_STACK, 2)
-    assert found.points.shape == (3, 3)
+    assert found.points().shape == (3, 3)
     for row, vector in enumerate(vectors):
         _, masks = edit_stack(editor, stacks[0], vector)
         kept = sum(np.asarray(mask).sum((1, 2)) for mask in masks) / stacks[0].spec.n_weights

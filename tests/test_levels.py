@@ -8,7 +8,7 @@ from metanet.evaluation.sweep import Sweep
 
 def a_sweep(requirement, jsd):
     nothing = np.zeros_like(jsd)
-    return Sweep(requirement, jsd, nothing, nothing, nothing)
+    return Sweep(requirement, jsd, *4 * [nothing])
 
 
 def test_the_best_setting_is_the_least_divergence_that_meets_the_target():
@@ -35,7 +35,7 @@ def test_the_solver_finds_the_preference_of_a_smooth_front():
         )
 
     found = solve(sweep, (1e-4, 1.0), target=0.25)
-    assert sweep([found]).points[0, 0] <= 0.25
+    assert sweep([found]).points()[0, 0] <= 0.25
     np.testing.assert_allclose(found, 0.03, rtol=0.02)
     # What cannot be reached gives the least requirement that can.
     assert solve(sweep, (1e-4, 1e-2), target=0.25) == 1e-2

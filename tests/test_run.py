@@ -112,7 +112,8 @@ def done(space, start):
 def test_a_run_leaves_the_promised_files(done, space):
     work = space / "work"
     pictures = ("front.png", "front_all.png", "stages.png")
-    for name in ("config.json", "results.json", "front.csv", *pictures):
+    models = ("models/ends.npz", "models/gmn-prune.npz", "models/random.npz")
+    for name in ("config.json", "results.json", "front.csv", *pictures, *models):
         assert (work / name).stat().st_size > 0
     for name in pictures:
         assert (work / name).read_bytes().startswith(b"\x89PNG")
@@ -135,7 +136,7 @@ def test_a_run_leaves_the_promised_files(done, space):
 
 def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     results = json.loads((space / "work" / "results.json").read_text())
-    assert (results["schema"], results["kind"]) == (2, "fronts")
+    assert (results["schema"], results["kind"]) == (3, "fronts")
     assert results["requirements"] == ["metanet.objectives.pruning.weights_kept"]
     assert results["requirement_labels"] == ["weights kept (fraction of all weights)"]
     assert (results["task"], results["dataset"], results["seed"]) == ("pruning", "synthetic", 0)
@@ -156,8 +157,12 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     front = results["methods"]["GMN - Prune"]["front"]
     assert [p["jsd"] for p in seeds[0]["front"]] == [p["jsd"] for p in front]
     assert seeds[0]["front"] != seeds[1]["front"]
-    against = results["comparison"]["GMN - Prune"]["Random"]
-    assert 0 <= against["below"] == against["points"] - len(against["lost"])
+    against = results["comparison"]["jsd"]["GMN - Prune"]["Random"]
+    assert len(against) == len(results["report_levels"]) > 0
+    assert all(one["low"] <= one["ratio"] <= one["high"] for one in against)
+    constant, unedited = results["ends"]
+    assert (constant["requirement"], unedited["requirement"]) == (0.0, 1.0)
+    assert (constant["constant"], unedited["jsd"]) == (1.0, pytest.approx(0.0, abs=1e-6))
     rows = []
     for name, method in results["methods"].items():
         assert 0 <= method["hypervolume"] <= method["mixture_hypervolume"] <= 1
