@@ -140,9 +140,12 @@ def largest_difference(size: dict) -> float:
     bias = np.asarray(proposal.bias)[node]
     neuron = bias != 0  # inputs have no bias
     gamma = np.asarray(params["gamma"])
+    # Our logits end at the limit, which larger networks pass.
+    config = editor.config
+    limited = np.clip(keep + config.mask_bias, -config.mask_limit, config.mask_limit)
     pairs = (
         (delta, np.asarray(proposal.weight)[edge] / gamma),
-        (keep, np.asarray(proposal.keep)[edge] - editor.config.mask_bias),
+        (limited, np.asarray(proposal.keep)[edge]),
         (node_delta[neuron, 0], bias[neuron] / gamma),
     )
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
