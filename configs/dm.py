@@ -29,11 +29,16 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     refined = common.refinements("GMN + probe", {10: 1e-3, 100: 3e-3, 300: 3e-3})
     others = {
         "FS": {"recipe": SELECTION},
-        "FS (per model)": {"recipe": SELECTION, "ranking": "model"},
+        "FS (divergence)": {"recipe": SELECTION, "measure": "divergence"},
+        "FS (per model)": {"recipe": SELECTION, "ranking": "model", "measure": "divergence"},
+        "FS & impute": {"recipe": SELECTION, "measure": "divergence", "impute": True},
+        "Greedy": {"recipe": SELECTION, "ranking": "greedy"},
+        "Greedy & impute": {"recipe": SELECTION, "ranking": "greedy", "impute": True},
         "FS (GMN)": {"recipe": "metanet.methods.editor.masks_only", "editors": ("GMN",)},
         "FS & Retrain": {"recipe": RETRAINED, "retrain": dict(RETRAIN), "every": 2},
-        "FS & Retrain (from original)": _from_original("global"),
+        "FS & Retrain (from original)": _from_original("global", measure="divergence"),
         "Greedy & Retrain": _from_original("greedy"),
+        "Greedy, impute & Retrain": _from_original("greedy", impute=True),
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
             "n_lambdas": 8,
@@ -48,7 +53,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     return config
 
 
-def _from_original(ranking: str) -> dict:
+def _from_original(ranking: str, **options) -> dict:
     retrain = dict(RETRAIN_ORIGINAL)
     return {
         "recipe": RETRAINED,
@@ -56,4 +61,5 @@ def _from_original(ranking: str) -> dict:
         "start": "original",
         "retrain": retrain,
         "every": 2,
+        **options,
     }

@@ -71,7 +71,7 @@ def with_evaluation(testbed, **changes):
 
 
 def test_a_template_per_depth_gives_the_results_of_the_common_one(testbed):
-    ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
+    ranking = dm.Knowledge(jnp.array([0.3, 0.1, 0.5, 0.2, 0.4]), None, None)
     arguments = ranking, "features", np.array([1.0, 3.0])
     recipe = functools.partial(dm.selection_fn, ranking="global")
     common = compiled(testbed, recipe, *arguments)
@@ -158,7 +158,7 @@ def test_a_sweep_stops_between_batches_of_models(testbed):
         testbed, should_stop=lambda: asked.append(True) or len(asked) > 1
     )
     recipe = functools.partial(dm.selection_fn, ranking="global")
-    ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
+    ranking = dm.Knowledge(jnp.array([0.3, 0.1, 0.5, 0.2, 0.4]), None, None)
     method = compiled(stopping, recipe, ranking, "features", np.array([1.0]))
     with pytest.raises(Stopped, match="before the next batch of models"):
         method.sweep(*testbed.split("test"), np.array([0]))  # six models in batches of four
@@ -166,7 +166,7 @@ def test_a_sweep_stops_between_batches_of_models(testbed):
 
 
 def test_a_union_of_methods_has_all_settings_of_its_parts(testbed):
-    ranking = jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
+    ranking = dm.Knowledge(jnp.array([0.3, 0.1, 0.5, 0.2, 0.4]), None, None)
     recipe = functools.partial(dm.selection_fn, ranking="global")
     parts = [
         compiled(testbed, recipe, ranking, "features", np.array(counts))

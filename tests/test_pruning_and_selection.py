@@ -14,9 +14,10 @@ from metanet.graphs.batch import gather, to_template
 from metanet.graphs.packing import pack, pack_probes
 from metanet.graphs.padded import apply_padded
 from metanet.methods import data_minimisation as dm
-from metanet.methods import pruning
+from metanet.methods import pruning, rankings
 from metanet.methods import retrain as distil
 from metanet.methods.composition import selected_pruned_fn
+from metanet.methods.imputation import moments_of
 from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
@@ -218,7 +219,7 @@ def test_permutation_importance_is_that_of_sklearn(index, models, stacks, before
     table = Table(x, y, 0 * y, np.ones(150, np.float32), 1)
     repeats = 100
     importance = jax.jit(
-        lambda model, table, key: dm.permutation_importance(
+        lambda model, table, key: rankings.permutation_importance(
             models.template, model, table, key, repeats
         )
     )
@@ -240,7 +241,7 @@ def test_features_without_influence_have_no_importance(models, before, table):
     """Exactly none, so that they are equal whatever the permutations are."""
     model = jax.tree.map(lambda leaf: leaf[0], before)
     model = model.replace(weight=model.weight.at[jnp.array([0, 3])].set(0.0))
-    importance = functools.partial(dm.permutation_importance, models.template, repeats=7)
+    importance = functools.partial(rankings.permutation_importance, models.template, repeats=7)
     for seed in range(3):
         found = np.asarray(jax.jit(importance)(model, table, jax.random.key(seed)))
         np.testing.assert_array_equal(found[[0, 3]], 0.0)
@@ -248,14 +249,16 @@ def test_features_without_influence_have_no_importance(models, before, table):
 
 
 def test_importances_of_a_population_are_those_of_its_models(models, before, table):
-    found = map_models(dm.importances(models.template), table, models, np.array([3, 0]), seed=0)
+    found = map_models(
+        rankings.importances(models.template), table, models, np.array([3, 0]), seed=0
+    )
     assert found.shape == (2, 5)
     keys = map_models(lambda context, graph, keys: jax.random.key_data(keys), None, models,
                       np.array([3, 0]), seed=0)  # fmt: skip
     for row, index in enumerate((3, 0)):
         model = jax.tree.map(lambda leaf, index=index: leaf[index], before)
         key = jax.random.wrap_key_data(jnp.asarray(keys[row]))
-        alone = dm.permutation_importance(models.template, model, table, key)
+        alone = rankings.permutation_importance(models.template, model, table, key)
         np.testing.assert_allclose(found[row], alone, atol=1e-6)
     testbed = types.SimpleNamespace(
         models=models, edit_table=table, online=False, experiment=types.SimpleNamespace(seed=0),
@@ -272,7 +275,7 @@ def test_a_ranked_mask_has_the_best_and_of_equals_the_first():
             order = sorted(range(9), key=lambda i, v=importance: (-v[i], i))
             expected = np.zeros(9)
             expected[order[:count]] = 1
-            found = dm.ranked_mask(jnp.float32(importance), jnp.float32(count))
+            found = rankings.ranked_mask(jnp.float32(importance), jnp.float32(count))
             np.testing.assert_array_equal(found, expected)
 
 
@@ -282,10 +285,10 @@ def test_a_ranked_mask_has_the_best_and_of_equals_the_first():
 @pytest.mark.parametrize("ranking", ["global", "model"])
 def test_feature_selection_keeps_exactly_the_counted_features(ranking, models, before, table, run):
     importance = jnp.float32([0.1, 0.5, -0.2, 0.4, 0.3])
-    context = importance if ranking == "global" else table
+    context = dm.Knowledge(importance, table, moments_of(table, 5))
     best = jnp.broadcast_to(importance, (COUNT, 5))
     if ranking == "model":
-        importance_of = functools.partial(dm.permutation_importance, models.template)
+        importance_of = functools.partial(rankings.permutation_importance, models.template)
         best = jax.jit(jax.vmap(importance_of, (0, None, 0)))(before, table, KEYS)
         assert len(np.unique(np.argsort(best, axis=1), axis=0)) > 1
     counts = (0, 1, 3, 5)
@@ -293,7 +296,7 @@ def test_feature_selection_keeps_exactly_the_counted_features(ranking, models, b
     for count, edit in zip(counts, edits, strict=True):
         np.testing.assert_array_equal(edit.input_keep.sum(1), count)
         for index in range(COUNT):
-            kept = np.asarray(dm.ranked_mask(best[index], count))
+            kept = np.asarray(rankings.ranked_mask(best[index], count))
             np.testing.assert_array_equal(edit.input_keep[index], kept)
             rows = np.ones((edit.keep.shape[1], 1))
             rows[:5, 0] = kept
@@ -309,10 +312,12 @@ def test_retrained_selection_begins_where_it_says_and_reads_no_dropped_feature(
     importance = jnp.float32([0.1, 0.5, -0.2, 0.4, 0.3])
 
     def retrained(start, config):
-        method = dm.selection_retrained_fn(models.template, "global", config, start)
-        return run(method, (importance, table), 3)[0]
+        method = dm.selection_retrained_fn(models.template, selection, config, start)
+        return run(method, context, 3)[0]
 
-    (plain,) = run(dm.selection_fn(models.template, "global"), importance, 3)
+    context = dm.Knowledge(importance, table, moments_of(table, 5))
+    selection = dm.selection_fn(models.template, "global")
+    (plain,) = run(selection, context, 3)
     original = retrained("original", FROZEN)
     for name in ("weight", "bias", "scale", "shift"):
         found, expected = getattr(original.after, name), getattr(plain.after, name)
@@ -454,7 +459,7 @@ def test_greedy_selection_is_a_loop_that_drops_the_cheapest_feature(models, stac
     for index in (0, PER_STACK):
         spec, params, _ = one_of(stacks, index)
         model = jax.tree.map(lambda leaf, i=index: leaf[i], before)
-        found = dm.greedy_importance(models.template, model, table, rows=30)
+        found = rankings.greedy_importance(models.template, model, table, rows=30)
         x, left = np.asarray(table.x)[:30], list(range(5))
         logits = numpy_logits(spec, params, x)
         for number in range(5):
@@ -548,14 +553,16 @@ def test_a_lottery_ticket_drops_the_least_trained_weights_round_by_round(
 
 def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):
     counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
-    (students,) = run(dm.selection_retrained_fn(models.template, "global", CONFIG, "fresh"),
-                   (importance, table), 4.0)  # fmt: skip
+    context = dm.Knowledge(importance, table, moments_of(table, 5))
+    selection = dm.selection_fn(models.template, "global")
+    (students,) = run(dm.selection_retrained_fn(models.template, selection, CONFIG, "fresh"),
+                   context, 4.0)  # fmt: skip
     method = selected_pruned_fn(models.template, CONFIG, counts, None)
-    (whole,) = run(method, (importance, table), jnp.array([4.0, 1.0]))
+    (whole,) = run(method, context, jnp.array([4.0, 1.0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, students)
-    (pruned,) = run(method, (importance, table), jnp.array([4.0, 0.3]))
+    (pruned,) = run(method, context, jnp.array([4.0, 0.3]))
     (distilled,) = run(selected_pruned_fn(models.template, CONFIG, counts, CONFIG),
-                    (importance, table), jnp.array([4.0, 0.3]))  # fmt: skip
+                    context, jnp.array([4.0, 0.3]))  # fmt: skip
     np.testing.assert_array_equal(distilled.keep, pruned.keep)
     for index in range(COUNT):
         one = jax.tree.map(lambda leaf, index=index: leaf[index], (students, pruned, distilled))

@@ -36,10 +36,21 @@ class PaddedMLP(struct.PyTreeNode):
     norm: jax.Array
 
 
-def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
+def n_hidden(template: Template) -> int:
+    """The number of targets that are hidden nodes, the first ones; the rest are outputs."""
+    return template.depth * tiles(template.width) * TILE
+
+
+def apply_padded(
+    template: Template, mlp: PaddedMLP, x: jax.Array, batch_norm: jax.Array | None = None
+) -> jax.Array:
     """Logits [rows, classes] of x [rows, features]: `network.apply` for any spec, one program.
 
     x has the features of the model, which may be fewer than the template's inputs.
+
+    Args:
+      batch_norm: [] bool, whether hidden layers are normalised by their statistics over `x`, as
+        batch normalisation in training does; None is never.
     """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
@@ -48,6 +59,9 @@ def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
     for layer in range(template.depth):
         target = slice(layer * width, (layer + 1) * width)
         z = outputs @ mlp.weight[: outputs.shape[1], target] + mlp.bias[None, target]
+        if batch_norm is not None:
+            gain, shift = _batch_affine(mlp, target, z)
+            z = jnp.where(batch_norm, z * gain[None] + shift[None], z)
         # [rows, width]; both are computed, since the norm is a value of the model.
         z = jnp.where(layer_norm, _masked_layer_norm(mlp, target, z), z)
         hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
@@ -65,6 +79,40 @@ def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
     blocks = jnp.pad(x, ((0, -rows % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[1])
     logits = jax.lax.map(lambda block: apply_padded(template, mlp, block), blocks)
     return logits.reshape(-1, logits.shape[-1])[:rows]
+
+
+def fold_batch_norm(
+    template: Template, mlp: PaddedMLP, x: jax.Array, batch_norm: jax.Array
+) -> PaddedMLP:
+    """A model whose hidden layers are normalised by their statistics over x, as one without.
+
+    Its outputs on x are those of `apply_padded` with `batch_norm`: the normalisation is affine
+    once its statistics are fixed, and goes into weights and biases. Unchanged where `batch_norm`
+    [] bool is False.
+    """
+    n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
+    outputs = jnp.pad(x, ((0, 0), (0, n_inputs - x.shape[1])))
+    weight, bias = mlp.weight, mlp.bias
+    for layer in range(template.depth):
+        target = slice(layer * width, (layer + 1) * width)
+        z = outputs @ mlp.weight[: outputs.shape[1], target] + mlp.bias[None, target]
+        gain, shift = _batch_affine(mlp, target, z)
+        weight = weight.at[:, target].multiply(gain[None])
+        bias = bias.at[target].set(bias[target] * gain + shift)
+        z = z * gain[None] + shift[None]
+        hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
+        outputs = jnp.concatenate([outputs, hidden], axis=1)
+    return mlp.replace(
+        weight=jnp.where(batch_norm, weight, mlp.weight), bias=jnp.where(batch_norm, bias, mlp.bias)
+    )
+
+
+def _batch_affine(mlp: PaddedMLP, target: slice, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Batch normalisation of z [rows, width] as z * gain + shift: each [width]."""
+    mean = z.mean(0)
+    variance = ((z - mean[None]) ** 2).mean(0)
+    gain = mlp.scale[target] * jax.lax.rsqrt(variance + NORM_EPSILON)
+    return gain, mlp.shift[target] - mean * gain
 
 
 def _masked_layer_norm(mlp: PaddedMLP, target: slice, z: jax.Array) -> jax.Array:

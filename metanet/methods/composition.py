@@ -14,7 +14,12 @@ from metanet.evaluation.method import Method
 from metanet.graphs.padded import apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled, grid
-from metanet.methods.data_minimisation import global_importance, selection_retrained_fn
+from metanet.methods.data_minimisation import (
+    counts_of,
+    knowledge,
+    selection_fn,
+    selection_retrained_fn,
+)
 from metanet.methods.pruning import keep_best, snip
 from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain
 from metanet.pipeline.recipes import checked, count_options, no_editors
@@ -26,14 +31,13 @@ def selected_pruned_fn(
 ) -> EditFn:
     """FS & Retrain, then SNIP on the student; with `distil`, kept weights are trained again.
 
-    The context is (the importance of every feature [features], the table), the setting, [2], the
-    number of features to keep, one of `counts`, and the fraction of all weights to keep. The second
-    training too imitates the original model.
+    The context is a Knowledge, the setting, [2], the number of features to keep, one of `counts`,
+    and the fraction of all weights to keep. The second training too imitates the original model.
     """
-    selected = selection_retrained_fn(template, "global", config, "fresh")
+    selected = selection_retrained_fn(template, selection_fn(template, "global"), config, "fresh")
 
     def edit(context, graph, keys):
-        _, table = context
+        table = context.table
         # Every student, leaves [counts, G, ...], is trained once for all fractions of weights.
         students = jax.lax.map(selected(context, graph, keys), jnp.asarray(counts, jnp.float32))
 
@@ -71,10 +75,10 @@ def selected_pruned(
     """FS & Retrain, then SNIP, at all pairs of features and `evaluation.fractions`; no editors.
 
     Args:
-      every: at every so many numbers of features, from one on.
+      every: at every so many numbers of features, from the most on, and at 0.
     """
-    kept = np.arange(1.0, testbed.data.n_features)[::every]
-    context = global_importance(testbed), testbed.edit_table
+    kept = counts_of(testbed.data.n_features, every)
+    context = knowledge(testbed, "global", "accuracy")
     make = functools.partial(selected_pruned_fn, config=retrain, counts=kept, distil=distil)
     pairs = grid(kept, np.array(testbed.experiment.evaluation.fractions))
     return compiled(testbed, make, context, "features, fraction", pairs, testbed.by_depth())

@@ -1,14 +1,15 @@
 """Data minimisation without an editor: rank the features, keep the best (paper A.4.1)."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
+from flax import struct
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
@@ -19,108 +20,77 @@ from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled
-from metanet.methods.retrain import RetrainConfig, fresh, input_edges, jsd_loss, retrain
-from metanet.mlp.network import js_divergence
+from metanet.methods.imputation import Moments, imputed, moments_of
+from metanet.methods.rankings import (
+    Measure,
+    greedy_importance,
+    importances,
+    permutation_importance,
+    ranked_mask,
+)
+from metanet.methods.retrain import (
+    RetrainConfig,
+    batch_normed,
+    fresh,
+    input_edges,
+    jsd_loss,
+    retrain,
+)
 from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
-Ranking = Literal["global", "model", "greedy"]
+Ranking = Literal["global", "model", "greedy", "forward"]
 Start = Literal["fresh", "original"]
-# Importance(context, models [G], keys [G]) -> [G, features], higher is kept longer.
-Importance = Callable[[object, PaddedMLP, jax.Array], jax.Array]
 
 
-def permutation_importance(
-    template: Template, model: PaddedMLP, table: Table, key: jax.Array, repeats: int = 5
-) -> jax.Array:
-    """Permutation feature importance (Breiman 2001): [features] float32.
+class Knowledge(struct.PyTreeNode):
+    """What selection knows of the data.
 
-    The mean drop of accuracy on `table` over `repeats` random permutations of one feature's column,
-    which sklearn.inspection.permutation_importance estimates too.
-    """
-    x = jnp.asarray(table.x)  # [rows, features]
-
-    def accuracy(x):
-        return (apply_rows(template, model, x).argmax(-1) == table.y).mean()
-
-    def drop(feature):  # [] -> []
-        def once(repeat_key):
-            column = jax.random.permutation(repeat_key, x[:, feature])
-            return accuracy(x.at[:, feature].set(column))
-
-        feature_keys = jax.random.split(jax.random.fold_in(key, feature), repeats)
-        # The mean of differences [repeats], so that a feature without influence has exactly 0.
-        return (accuracy(x) - jax.lax.map(once, feature_keys)).mean()
-
-    # One feature after another: all at once would hold `features` copies of the table.
-    return jax.lax.map(drop, jnp.arange(template.n_in))
-
-
-def greedy_importance(
-    template: Template, model: PaddedMLP, table: Table, rows: int = 1024
-) -> jax.Array:
-    """Backward elimination (Kohavi and John 1997): [features] float32, turns of removal from 0.
-
-    The feature whose removal, besides those removed before it, moves the outputs least by JS
-    divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
-    """
-    x = jnp.asarray(table.x[:rows])  # [rows, features]
-    logits = apply_rows(template, model, x)  # [rows, classes]
-
-    def remove(kept, _):  # kept [features], 1 for those not removed yet
-        def cost(feature):
-            without = kept * (jnp.arange(template.n_in) != feature)
-            after = apply_rows(template, model, x * without[None])
-            return js_divergence(logits, after).mean()  # [], nats
-
-        costs = jax.lax.map(cost, jnp.arange(template.n_in))  # [features]
-        # Those removed before cost nothing more: they are not to be removed again.
-        worst = jnp.where(kept > 0, costs, jnp.inf).argmin()
-        return kept.at[worst].set(0.0), worst
-
-    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), None, length=template.n_in)
-    return jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
-
-
-def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
-    """1 for the `count` features of highest importance, first ones of ties: [features] float32."""
-    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)  # [features], from 0
-    return (rank < count).astype(jnp.float32)
-
-
-def importances(template: Template) -> Callable:
-    """A function for program.map_models: models' permutation importance [G, features].
-
-    The context is the table.
+    Attributes:
+      importance: [features] float32, of all models together; zeros where the ranking is another.
+      table: that each model is ranked, and its student trained, on.
+      moments: of the table.
     """
 
-    def of_batch(table, graph: jraph.GraphsTuple, keys):
-        models = to_template(template, graph)
-        return each_model(lambda m, k: permutation_importance(template, m, table, k))(models, keys)
-
-    return of_batch
+    importance: jax.Array
+    table: Table
+    moments: Moments
 
 
-def selection_fn(template: Template, ranking: Ranking) -> EditFn:
+def selection_fn(
+    template: Template,
+    ranking: Ranking,
+    measure: Measure = "accuracy",
+    impute: bool = False,
+    damping: float = 0.0,
+) -> EditFn:
     """FS: the original model without the features of least importance.
 
-    The setting is the number of features to keep.
+    The context is a Knowledge, the setting the number of features to keep.
 
     Args:
-      ranking: "global": the context is one importance [features] for all models, as in the paper;
-        "model", "greedy": the context is the table on which each model's own permutation
-        importance, or turn in greedy backward selection, is computed.
+      ranking: "global": one importance for all models, as in the paper; "model": each model's own
+        permutation importance; "greedy", "forward": backward elimination or forward selection for
+        each model, see `greedy_importance`.
+      measure: of "model", see `permutation_importance`.
+      impute: dropped features are replaced by their conditional means, see `imputation`.
+      damping: of these.
     """
 
     def select(context, graph, keys):
         before = to_template(template, graph)
-        importance = _importance(template, ranking, context, before, keys)  # [G, features]
+        # [G, features]
+        importance = _importance(template, ranking, measure, impute, damping, context, before, keys)
 
         def edit_at(count):
             input_keep = jax.vmap(ranked_mask, in_axes=(0, None))(importance, count)
             keep = jax.vmap(lambda m, i: input_edges(template, m, i))(before, input_keep)
-            return Edit(before, before.replace(weight=before.weight * keep), keep, input_keep)
+            after = before
+            if impute:
+                fill = functools.partial(imputed, template, damping=damping)
+                after = jax.vmap(lambda m, i: fill(m, context.moments, i))(before, input_keep)
+            return Edit(before, after.replace(weight=after.weight * keep), keep, input_keep)
 
         return edit_at
 
@@ -128,48 +98,65 @@ def selection_fn(template: Template, ranking: Ranking) -> EditFn:
 
 
 def selection_retrained_fn(
-    template: Template, ranking: Ranking, config: RetrainConfig, start: Start
+    template: Template, selection: EditFn, config: RetrainConfig, start: Start
 ) -> EditFn:
     """FS & Retrain: a student on the kept features, distilled from the original by JSD.
 
-    The context is (that of `selection_fn`, the table to distil on).
+    The context is a Knowledge, on whose table students are trained.
 
     Args:
-      start: "fresh", random weights as in the paper, or "original", the original ones, which is
-        stronger.
+      selection: which features, see `selection_fn`.
+      start: "fresh", random weights and the model's own kind of normalisation, as in the paper, or
+        "original", the selection's weights, which is stronger.
     """
-    plain = selection_fn(template, ranking)
 
     def select(context, graph, keys):
-        ranked, table = context
-        selected = plain(ranked, graph, keys)
+        table, selected = context.table, selection(context, graph, keys)
 
         def edit_at(count):
             edit = selected(count)
 
-            def student(model, keep, key):
+            def student(model, plain, keep, key):
                 teacher = apply_rows(template, model, table.x)
                 start_key, train_key = jax.random.split(key)
-                first = fresh(model, start_key) if start == "fresh" else model
-                return retrain(template, first, keep, table.x, teacher, jsd_loss, config, train_key)
+                is_fresh = start == "fresh"
+                return retrain(
+                    template, fresh(model, start_key) if is_fresh else plain, keep, table.x,
+                    teacher, jsd_loss, config, train_key,
+                    batch_norm=batch_normed(model) if is_fresh else None,
+                )  # fmt: skip
 
-            return edit.replace(after=each_model(student)(edit.before, edit.keep, keys))
+            students = each_model(student)(edit.before, edit.after, edit.keep, keys)
+            return edit.replace(after=students)
 
         return edit_at
 
     return select
 
 
-def _importance(template: Template, ranking: Ranking, context, models: PaddedMLP, keys: jax.Array):
+def _importance(
+    template: Template,
+    ranking: Ranking,
+    measure: Measure,
+    impute: bool,
+    damping: float,
+    context: Knowledge,
+    models: PaddedMLP,
+    keys: jax.Array,
+) -> jax.Array:
     """Every model's importance of every feature, see `selection_fn`: [G, features]."""
+    table = context.table
     if ranking == "global":
-        return jnp.broadcast_to(context, (keys.shape[0], template.n_in))
-    if ranking == "greedy":
-        return each_model(lambda m: greedy_importance(template, m, context))(models)
-    return each_model(lambda m, k: permutation_importance(template, m, context, k))(models, keys)
+        return jnp.broadcast_to(context.importance[None], (keys.shape[0], template.n_in))
+    if ranking == "model":
+        permute = functools.partial(permutation_importance, template, measure=measure)
+        return each_model(lambda m, k: permute(m, table, k))(models, keys)
+    moments = context.moments if impute else None
+    greedy = functools.partial(greedy_importance, template, forward=ranking == "forward")
+    return each_model(lambda m: greedy(m, table, moments=moments, damping=damping))(models)
 
 
-def global_importance(testbed: Testbed) -> jax.Array:
+def global_importance(testbed: Testbed, measure: Measure = "accuracy") -> jax.Array:
     """One importance for each feature of the dataset (paper A.4.1): [features] float32.
 
     The mean permutation importance over RANKING_MODELS training models on the `edit` data; online,
@@ -179,50 +166,83 @@ def global_importance(testbed: Testbed) -> jax.Array:
     def compute() -> jax.Array:
         ids = testbed.population.ids("validation" if testbed.online else "train")
         ids = ids[:: -(-len(ids) // RANKING_MODELS)]
-        of_batch, seed = importances(testbed.models.template), testbed.experiment.seed
+        of_batch = importances(testbed.models.template, measure)
+        seed = testbed.experiment.seed
         per_model = map_models(of_batch, testbed.edit_table, testbed.models, ids, seed)
         return jnp.asarray(per_model.mean(0).astype(np.float32))
 
-    return testbed.cached("importance", compute)
+    return testbed.cached(("importance", measure), compute)
 
 
-@checked(no_editors)
+def knowledge(testbed: Testbed, ranking: Ranking, measure: Measure) -> Knowledge:
+    """The context of `selection_fn`, from the `edit` data."""
+    size = testbed.models.template.n_in
+    of_all = global_importance(testbed, measure) if ranking == "global" else jnp.zeros(size)
+    return Knowledge(of_all, testbed.edit_table, moments_of(testbed.data.edit, size))
+
+
+def counts_of(n_features: int, every: int = 1) -> np.ndarray:
+    """Numbers of features to keep, from the most on: [counts] float64; 0 is always one."""
+    counts = np.arange(n_features)[::-1][::every]
+    return np.append(counts[counts > 0], 0).astype(float)
+
+
+def _check(experiment, plans, key: str, options: dict) -> None:
+    ranking, measure = options.get("ranking", "global"), options.get("measure", "accuracy")
+    greedy = ranking in ("greedy", "forward")
+    expected = "no measure: greedy rankings go by divergence"
+    require(not greedy or measure == "accuracy", f"{key}.measure", measure, expected)
+    damping, impute = options.get("damping", 0.0), options.get("impute", False)
+    require(damping >= 0, f"{key}.damping", damping, "0 or more")
+    require(impute or not damping, f"{key}.damping", damping, f"{key}.impute, which it belongs to")
+
+
+@checked(no_editors, _check)
 def selection(
-    testbed: Testbed, editors: Sequence[TrainedEditor], *, ranking: Ranking = "global"
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    ranking: Ranking = "global",
+    measure: Measure = "accuracy",
+    impute: bool = False,
+    damping: float = 0.0,
 ) -> Method:
-    """FS: features are dropped from the least important on; no editors.
+    """FS: features are dropped from the least important on, none is kept at last; no editors.
 
     Args:
-      ranking: see `selection_fn`.
+      ranking, measure, impute, damping: see `selection_fn`.
     """
-    counts = np.arange(1.0, testbed.data.n_features)
-    context = _ranking_context(testbed, ranking)
-    make = functools.partial(selection_fn, ranking=ranking)
+    make = functools.partial(
+        selection_fn, ranking=ranking, measure=measure, impute=impute, damping=damping
+    )
+    context, counts = knowledge(testbed, ranking, measure), counts_of(testbed.data.n_features)
     return compiled(testbed, make, context, "features", counts)
 
 
-@checked(no_editors, count_options("every"))
+@checked(no_editors, count_options("every"), _check)
 def selection_retrained(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
     *,
     retrain: RetrainConfig,
     ranking: Ranking = "global",
+    measure: Measure = "accuracy",
+    impute: bool = False,
+    damping: float = 0.0,
     start: Start = "fresh",
     every: int = 1,
 ) -> Method:
     """FS & Retrain: a student on the kept features, distilled from the original; no editors.
 
     Args:
-      ranking, start: see `selection_retrained_fn`.
-      every: at every so many numbers of features, from the most on.
+      ranking, measure, impute, damping: see `selection_fn`;  start: `selection_retrained_fn`.
+      every: at every so many numbers of features, from the most on, and at 0.
     """
-    counts = np.arange(1.0, testbed.data.n_features)[::-1][::every]
-    context = _ranking_context(testbed, ranking), testbed.edit_table
-    make = functools.partial(selection_retrained_fn, ranking=ranking, config=retrain, start=start)
-    return compiled(testbed, make, context, "features", counts, testbed.by_depth())
 
+    def edit_fn_in(template: Template) -> EditFn:
+        plain = selection_fn(template, ranking, measure, impute, damping)
+        return selection_retrained_fn(template, plain, retrain, start)
 
-def _ranking_context(testbed: Testbed, ranking: Ranking):
-    """The context of `selection_fn`."""
-    return global_importance(testbed) if ranking == "global" else testbed.edit_table
+    counts = counts_of(testbed.data.n_features, every)
+    context = knowledge(testbed, ranking, measure)
+    return compiled(testbed, edit_fn_in, context, "features", counts, testbed.by_depth())

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from metanet.core import require
-from metanet.graphs.padded import PaddedMLP, apply_padded
+from metanet.graphs.padded import PaddedMLP, apply_padded, fold_batch_norm, n_hidden
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
+from metanet.mlp.spec import NORMS
 from metanet.training.descent import descend
 
 # loss(logits [rows, classes], target [rows, ...]) -> []
@@ -58,12 +59,15 @@ def retrain(
     loss: Loss,
     config: RetrainConfig,
     key: jax.Array,
+    batch_norm: jax.Array | None = None,
 ) -> PaddedMLP:
     """`model` with its kept weights, biases, scales and shifts trained on (x, target).
 
     Args:
       keep: [sources, targets] 0/1; weights that are not kept stay 0.
       x: [rows, features];  target: [rows, ...]; every step samples `batch_size` rows.
+      batch_norm: [] bool, whether the model is trained with batch normalisation, which is folded
+        in the end with the statistics of all rows of `x`; None is never.
     """
     neuron = model.node.astype(x.dtype)  # [targets]
     params = {
@@ -73,14 +77,25 @@ def retrain(
         "shift": model.shift,
     }
     allowed = {"weight": keep, "bias": neuron, "scale": neuron, "shift": neuron}
+    if batch_norm is not None:
+        # Without effect before batch normalisation: their gradient is rounding noise.
+        hidden = jnp.arange(len(neuron)) < n_hidden(template)
+        allowed["bias"] = jnp.where(batch_norm & hidden, 0.0, neuron)
     rates = dict.fromkeys(params, config.learning_rate)
 
     def batch_loss(params, step_key, _):
         rows = jax.random.randint(step_key, (config.batch_size,), 0, x.shape[0])
-        logits = apply_padded(template, model.replace(**params), x[rows])  # [batch_size, classes]
+        student = model.replace(**params)
+        logits = apply_padded(template, student, x[rows], batch_norm)  # [batch_size, classes]
         return loss(logits, target[rows])
 
-    return model.replace(**descend(batch_loss, params, rates, allowed, config.steps, key))
+    trained = model.replace(**descend(batch_loss, params, rates, allowed, config.steps, key))
+    return trained if batch_norm is None else fold_batch_norm(template, trained, x, batch_norm)
+
+
+def batch_normed(model: PaddedMLP) -> jax.Array:
+    """Whether a model was trained with batch normalisation, which is folded in it: [] bool."""
+    return model.norm == NORMS.index("batch")
 
 
 def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:

@@ -1,0 +1,121 @@
+"""Rankings of features: which to drop first (paper A.4.1 and stronger ones)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import jraph
+
+from metanet.data.tabular import Table
+from metanet.devices import each_model
+from metanet.graphs.batch import to_template
+from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.topology import Template
+from metanet.methods.imputation import Moments, completion
+from metanet.mlp.network import js_divergence
+
+Measure = Literal["accuracy", "divergence"]
+
+
+def permutation_importance(
+    template: Template,
+    model: PaddedMLP,
+    table: Table,
+    key: jax.Array,
+    repeats: int = 5,
+    measure: Measure = "accuracy",
+) -> jax.Array:
+    """Permutation feature importance (Breiman 2001): [features] float32.
+
+    The mean over `repeats` random permutations of one feature's column in `table`.
+
+    Args:
+      measure: "accuracy": the drop of accuracy, which sklearn.inspection.permutation_importance
+        estimates too; "divergence": the JS divergence (nats) to the outputs on the table as it is.
+    """
+    x = jnp.asarray(table.x)  # [rows, features]
+    logits = apply_rows(template, model, x)
+
+    def cost(x):
+        after = apply_rows(template, model, x)
+        if measure == "divergence":
+            return js_divergence(logits, after).mean()
+        return (logits.argmax(-1) == table.y).mean() - (after.argmax(-1) == table.y).mean()
+
+    def of_feature(feature):  # [] -> []
+        def once(repeat_key):
+            column = jax.random.permutation(repeat_key, x[:, feature])
+            return cost(x.at[:, feature].set(column))
+
+        feature_keys = jax.random.split(jax.random.fold_in(key, feature), repeats)
+        # The mean of differences [repeats], so that a feature without influence has exactly 0.
+        return jax.lax.map(once, feature_keys).mean()
+
+    # One feature after another: all at once would hold `features` copies of the table.
+    return jax.lax.map(of_feature, jnp.arange(template.n_in))
+
+
+def greedy_importance(
+    template: Template,
+    model: PaddedMLP,
+    table: Table,
+    *,
+    forward: bool = False,
+    moments: Moments | None = None,
+    damping: float = 0.0,
+    rows: int = 1024,
+) -> jax.Array:
+    """Greedy selection (Kohavi and John 1997) by JS divergence: [features] float32, higher is kept.
+
+    The feature goes first whose removal, besides those removed before it, moves the outputs least;
+    or with `forward` that one comes first which, added to those there, moves them least. On the
+    first `rows` rows of the table: features^2 forward passes.
+
+    Args:
+      moments, damping: removed features are replaced by their conditional means, see `imputation`;
+        without them by 0.
+    """
+    x = jnp.asarray(table.x[:rows])  # [rows, features]
+    x = jnp.pad(x, ((0, 0), (0, template.n_in - x.shape[1])))
+    logits = apply_rows(template, model, x)  # [rows, classes]
+
+    def cost(kept):  # [features] -> [], nats
+        if moments is None:
+            seen = x * kept[None]
+        else:
+            matrix, offset = completion(moments, kept, damping)
+            seen = x @ matrix + offset[None]
+        return js_divergence(logits, apply_rows(template, model, seen)).mean()
+
+    def turn(kept, _):  # kept [features]; one more is moved, to 1 if `forward`, else to 0
+        here = jnp.arange(template.n_in)
+        moved = jax.lax.map(lambda one: cost(jnp.where(here == one, float(forward), kept)), here)
+        best = jnp.where(kept == float(forward), jnp.inf, moved).argmin()  # not once more
+        return kept.at[best].set(float(forward)), best
+
+    start = jnp.full(template.n_in, 1.0 - float(forward))
+    _, order = jax.lax.scan(turn, start, None, length=template.n_in)
+    turns = jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
+    return -turns if forward else turns
+
+
+def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
+    """1 for the `count` features of highest importance, first ones of ties: [features] float32."""
+    rank = jnp.argsort(jnp.argsort(-importance, stable=True), stable=True)  # [features], from 0
+    return (rank < count).astype(jnp.float32)
+
+
+def importances(template: Template, measure: Measure = "accuracy") -> Callable:
+    """A function for program.map_models: models' permutation importance [G, features].
+
+    The context is the table.
+    """
+
+    def of_batch(table, graph: jraph.GraphsTuple, keys):
+        models = to_template(template, graph)
+        return each_model(
+            lambda m, k: permutation_importance(template, m, table, k, measure=measure)
+        )(models, keys)
+
+    return of_batch
