@@ -64,4 +64,4 @@ def get_config(dataset: str = "adult") -> ConfigDict:
 
 def _baseline(**options) -> dict:
     recipe = "metanet.methods.composition.selected_pruned"
-    return {"recipe": recipe, "retrain": dict(dm.RETRAIN), "every": 2, **options}
+    return {"recipe": recipe, "retrain": dict(dm.RETRAIN), "counts": dm.COUNTS, **options}

@@ -3,6 +3,8 @@
 A preset is its runs, CONFIG:DATASET[-TASK], and what changes every run's config.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 TABLES = ("dm:adult", "fairness:adult", "pruning:adult", "timing:adult", "dm:bank", "fairness:bank",
@@ -66,9 +68,8 @@ def _tiny(config: ConfigDict) -> None:
         for key in ("descent", "distil", "retrain"):
             if key in recipe:
                 recipe[key].steps = 2 if key == "descent" else 4
-        for key, value in {"n_lambdas": 2, "every": 4}.items():
-            if key in recipe:
-                recipe[key] = value
+        few: dict[str, Any] = {"n_lambdas": 2, "counts": (1, 3)}
+        recipe.update({key: value for key, value in few.items() if key in recipe})
     config.evaluation.n_lambdas = 2
     config.evaluation.fractions = (0.2, 0.6)
 
@@ -91,11 +92,8 @@ def small(config: ConfigDict) -> None:
     for recipe in config.recipes.values():
         if "seeds" in recipe:
             recipe.seeds = 1
-            recipe.n_lambdas = 5 if slow else 20
         elif "descent" in recipe:
-            recipe.n_lambdas = 5
-        if "every" in recipe:
-            recipe.every = 3
+            recipe.n_lambdas = 20
     fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     config.evaluation.fractions = fine + coarse
 

@@ -193,11 +193,10 @@ def test_importance_by_divergence_is_that_of_a_loop(models, stacks, before, tabl
         assert float(found[feature]) == pytest.approx(np.mean(costs), rel=1e-4)
 
 
-def test_counts_have_both_ends():
+def test_counts_go_down_to_no_feature():
     assert dm.counts_of(5).tolist() == [4, 3, 2, 1, 0]
-    assert dm.counts_of(6, 2).tolist() == [5, 3, 1, 0]
-    assert dm.counts_of(7, 3).tolist() == [6, 3, 0]
-    assert dm.counts_of(3, 50).tolist() == [2, 0]
+    assert dm.counts_of(6, (5, 1, 3)).tolist() == [5, 3, 1, 0]
+    assert dm.counts_of(3, (50, 2)).tolist() == [2, 0]  # those that the data has
 
 
 @pytest.mark.parametrize(
@@ -206,6 +205,8 @@ def test_counts_have_both_ends():
         ({"ranking": "greedy", "measure": "divergence"}, "recipes.one.measure"),
         ({"impute": True, "damping": -1.0}, "recipes.one.damping"),
         ({"damping": 0.5}, "recipes.one.damping"),
+        ({"counts": (1, 1)}, "recipes.one.counts"),
+        ({"counts": (-1,)}, "recipes.one.counts"),
     ],
 )
 def test_options_that_nothing_reads_are_refused(options, key):

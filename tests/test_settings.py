@@ -249,7 +249,7 @@ FAULTS = {
     "a recipe that is a class": (pruning, {"recipes": {"SNIP": {"recipe": "metanet.methods.retrain.RetrainConfig"}}}, "recipes.SNIP.recipe: found .*, a class"),
     "a recipe that takes no testbed": (pruning, {"recipes": {"SNIP": {"recipe": "os.getcwd"}}}, "recipes.SNIP.recipe: found 'os.getcwd', which cannot be called with 2"),
     "no such ranking": (dm, {"recipes": {"FS": {"ranking": "size"}}}, "recipes.FS.ranking: found 'size', expected one of 'global'"),
-    "no step between counts": (dm, {"recipes": {"FS & Retrain": {"every": 0}}}, "recipes.FS & Retrain.every: found 0, expected 1 to"),
+    "a negative count": (dm, {"recipes": {"FS & Retrain": {"counts": (-1,)}}}, r"recipes.FS & Retrain.counts: found \(-1,\), expected numbers of"),
     "too many combinations of lambdas": (joint, {"evaluation.n_lambdas": 100}, "evaluation.n_lambdas: found 100, expected so few of 3"),
     "a score of three arguments": (pruning, {"recipes": {"SNIP": {"score": "metanet.methods.pruning.keep_best"}}}, "recipes.SNIP.score: found .*, which cannot be called with 4"),
     "a post-processing method without settings": (

@@ -15,6 +15,7 @@ from metanet.graphs.padded import apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled, grid
 from metanet.methods.data_minimisation import (
+    check_counts,
     counts_of,
     knowledge,
     selection_fn,
@@ -22,7 +23,7 @@ from metanet.methods.data_minimisation import (
 )
 from metanet.methods.pruning import keep_best, snip
 from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 
@@ -63,21 +64,25 @@ def selected_pruned_fn(
     return edit
 
 
-@checked(no_editors, count_options("every"))
+def _check(experiment, plans, key: str, options: dict) -> None:
+    check_counts(key, options.get("counts", ()))
+
+
+@checked(no_editors, _check)
 def selected_pruned(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
     *,
     retrain: RetrainConfig,
     distil: RetrainConfig | None = None,
-    every: int = 1,
+    counts: tuple[int, ...] = (),
 ) -> Method:
     """FS & Retrain, then SNIP, at all pairs of features and `evaluation.fractions`; no editors.
 
     Args:
-      every: at every so many numbers of features, from the most on, and at 0.
+      counts: see `data_minimisation.counts_of`.
     """
-    kept = counts_of(testbed.data.n_features, every)
+    kept = counts_of(testbed.data.n_features, counts)
     context = knowledge(testbed, "global", "accuracy")
     make = functools.partial(selected_pruned_fn, config=retrain, counts=kept, distil=distil)
     pairs = grid(kept, np.array(testbed.experiment.evaluation.fractions))

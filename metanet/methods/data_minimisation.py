@@ -36,7 +36,7 @@ from metanet.methods.retrain import (
     jsd_loss,
     retrain,
 )
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
@@ -181,10 +181,20 @@ def knowledge(testbed: Testbed, ranking: Ranking, measure: Measure) -> Knowledge
     return Knowledge(of_all, testbed.edit_table, moments_of(testbed.data.edit, size))
 
 
-def counts_of(n_features: int, every: int = 1) -> np.ndarray:
-    """Numbers of features to keep, from the most on: [counts] float64; 0 is always one."""
-    counts = np.arange(n_features)[::-1][::every]
-    return np.append(counts[counts > 0], 0).astype(float)
+def counts_of(n_features: int, counts: Sequence[int] = ()) -> np.ndarray:
+    """Numbers of features to keep, from the most on: [counts] float64.
+
+    All below `n_features`; or those of `counts` that are below, and 0.
+    """
+    every = np.arange(n_features)
+    some = every[np.isin(every, [0, *counts])] if counts else every
+    return some[::-1].astype(float)
+
+
+def check_counts(key: str, counts: Sequence[int]) -> None:
+    """Refuses numbers of features that are negative or stand twice."""
+    ok = all(one >= 0 for one in counts) and len(set(counts)) == len(counts)
+    require(ok, f"{key}.counts", tuple(counts), "numbers of features from 0 on, every one once")
 
 
 def _check(experiment, plans, key: str, options: dict) -> None:
@@ -195,6 +205,7 @@ def _check(experiment, plans, key: str, options: dict) -> None:
     damping, impute = options.get("damping", 0.0), options.get("impute", False)
     require(damping >= 0, f"{key}.damping", damping, "0 or more")
     require(impute or not damping, f"{key}.damping", damping, f"{key}.impute, which it belongs to")
+    check_counts(key, options.get("counts", ()))
 
 
 @checked(no_editors, _check)
@@ -219,7 +230,7 @@ def selection(
     return compiled(testbed, make, context, "features", counts)
 
 
-@checked(no_editors, count_options("every"), _check)
+@checked(no_editors, _check)
 def selection_retrained(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -230,19 +241,19 @@ def selection_retrained(
     impute: bool = False,
     damping: float = 0.0,
     start: Start = "fresh",
-    every: int = 1,
+    counts: tuple[int, ...] = (),
 ) -> Method:
     """FS & Retrain: a student on the kept features, distilled from the original; no editors.
 
     Args:
       ranking, measure, impute, damping: see `selection_fn`;  start: `selection_retrained_fn`.
-      every: at every so many numbers of features, from the most on, and at 0.
+      counts: see `counts_of`.
     """
 
     def edit_fn_in(template: Template) -> EditFn:
         plain = selection_fn(template, ranking, measure, impute, damping)
         return selection_retrained_fn(template, plain, retrain, start)
 
-    counts = counts_of(testbed.data.n_features, every)
+    kept = counts_of(testbed.data.n_features, counts)
     context = knowledge(testbed, ranking, measure)
-    return compiled(testbed, edit_fn_in, context, "features", counts, testbed.by_depth())
+    return compiled(testbed, edit_fn_in, context, "features", kept, testbed.by_depth())
