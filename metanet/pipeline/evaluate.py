@@ -3,6 +3,7 @@
 import functools
 import logging
 import pathlib
+import time
 from collections.abc import Callable, Sequence
 
 from metanet.core import Stopped, match_settings, read_json, require, slug, write_json
@@ -38,9 +39,10 @@ def evaluate_methods(
     names = (ENDS, *testbed.experiment.method_names)
 
     def measure(name: str) -> dict:
+        began = time.perf_counter()
         entry, values = _entry(testbed, editors, name)
         save_values(values_path(folder, name), values)
-        return entry
+        return entry | {"wall_seconds": round(time.perf_counter() - began, 2)}
 
     entries = stored(testbed, folder / "evaluation", names, measure, should_stop)
     return entries, {name: load_values(values_path(folder, name)) for name in names}

@@ -92,7 +92,14 @@ def _summary(results: dict[str, dict]) -> list[str]:
         "",
         *summary.against_budget(results),
         "",
+        *_core_hours(results),
     ]
+
+
+def _core_hours(results: dict[str, dict]) -> list[str]:
+    rows = summary.core_hours(results)
+    text = "Wall hours times devices, compilation included; all seeds, validation and test models."
+    return ["## Core-hours", "", text, "", *rows, ""] if rows else []
 
 
 def _claims(results: dict[str, dict]) -> list[str]:

@@ -67,3 +67,28 @@ def against_budget(results: dict[str, dict]) -> list[str]:
                 ]
                 lines.append(f"| {' | '.join([*cells, *counts, '; '.join(lost)])} |")
     return lines
+
+
+def core_hours(results: dict[str, dict]) -> list[str]:
+    """Wall hours times devices of every phase and method: a column per run TASK_DATASET.
+
+    Of runs that have stored them; what another run has made before is counted where it was made.
+    """
+    runs = {name: run for name, run in tables(results).items()
+            if all("wall_seconds" in method for method in run["methods"].values())}  # fmt: skip
+    columns: dict[str, dict[str, float]] = {}
+    for name, run in runs.items():
+        devices = int(run["device"].split()[0])
+        phases = {k: v for k, v in run["wall_seconds"].items() if k != "evaluation"}
+        parts = {f"train {k}" if k != "population" else k: v for k, v in phases.items()}
+        parts |= {f"evaluate {k}": m["wall_seconds"] for k, m in run["methods"].items()}
+        hours = {part: value * devices / 3600 for part, value in parts.items()}
+        columns[name] = {"**all**": sum(hours.values())} | hours
+    if not columns:
+        return []
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        cells = [f"{column[row]:.3f}" if row in column else "–" for column in columns.values()]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
