@@ -92,8 +92,14 @@ def _summary(results: dict[str, dict]) -> list[str]:
         "",
         *summary.against_budget(results),
         "",
+        *_repeats(results),
         *_core_hours(results),
     ]
+
+
+def _repeats(results: dict[str, dict]) -> list[str]:
+    rows = summary.repeats(results)
+    return ["## Another population and other editors", "", *rows, ""] if rows else []
 
 
 def _core_hours(results: dict[str, dict]) -> list[str]:

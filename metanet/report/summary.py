@@ -2,7 +2,7 @@
 
 from metanet.report.bounds import marked, volume_marks
 from metanet.report.caveats import caveat
-from metanet.report.comparison import LOSS, tally, volumes
+from metanet.report.comparison import LOSS, WIN, tally, volumes
 from metanet.report.levels import spread
 
 TASKS = ("dm", "fairness", "pruning")
@@ -67,6 +67,46 @@ def against_budget(results: dict[str, dict]) -> list[str]:
                 ]
                 lines.append(f"| {' | '.join([*cells, *counts, '; '.join(lost)])} |")
     return lines
+
+
+def repeats(results: dict[str, dict]) -> list[str]:
+    """A row per run with another seed: hypervolumes and verdicts beside those of the first one.
+
+    Runs repeat_DATASET-TASK. A verdict is that of an editor at a level against a method that is
+    none.
+    """
+    lines = ["| run | method | hypervolume | with another seed |", "|---|---|---|---|"]
+    counts = []
+    for name, again in results.items():
+        dataset, _, task = name.removeprefix("repeat_").partition("-")
+        first = results.get(f"{task}_{dataset}")
+        if not name.startswith("repeat_") or first is None:
+            continue
+        for method in [one for one in first["methods"] if one in again["methods"]]:
+            both = [run["methods"][method] for run in (first, again)]
+            cells = [f"{volumes(one).mean():.3f}{spread(one.get('mixture_interval'), 1, '.3f')}"
+                     for one in both]  # fmt: skip
+            lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
+        counts.append(_verdicts(name, first, again))
+    return [*lines, "", *counts] if counts else []
+
+
+def _verdicts(name: str, first: dict, again: dict) -> str:
+    """How many verdicts of two runs are the same, and how many opposite."""
+    pairs = [
+        (one["verdict"], other["verdict"])
+        for editor, others in first.get("comparison", {}).get("jsd", {}).items()
+        for method, found in others.items()
+        if "seeds" not in first["methods"][method]
+        for one, other in zip(
+            found, again["comparison"]["jsd"].get(editor, {}).get(method, []), strict=False
+        )
+        if one["verdict"] and other["verdict"]
+    ]
+    same = sum(one == other for one, other in pairs)
+    opposite = sum({WIN, LOSS} == {one, other} for one, other in pairs)
+    return (f"{name}: of {len(pairs)} verdicts of editors at levels {same} are the same and "
+            f"{opposite} opposite (a win and a loss).")  # fmt: skip
 
 
 def core_hours(results: dict[str, dict]) -> list[str]:
