@@ -8,17 +8,7 @@ from ml_collections import ConfigDict
 from configs.tasks import config_of
 
 FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
-# Which train or fit anew for every table.
-SLOW = (
-    "Per-model optimisation",
-    "Greedy & Retrain",
-    "FS & Retrain",
-    "FS & Retrain (from original)",
-    "Lottery Ticket",
-    "SNIP & Distil",
-    "OBD & Distil",
-    "Group shift",
-)
+TRAINS = {"descent", "distil", "retrain"}  # options of recipes that train every model anew
 
 
 def get_config(which: str = "adult-fairness") -> ConfigDict:
@@ -30,9 +20,7 @@ def get_config(which: str = "adult-fairness") -> ConfigDict:
         for sign, mean_shift in (("more", 1.0), ("less", -1.0))
     }
     config.methods = tuple(
-        name
-        for name in config.methods
-        if name not in SLOW and not name.endswith(" steps")  # nor refined editors
+        name for name in config.methods if not TRAINS & set(config.recipes.get(name, {}))
     )
     main = config.evaluation.main_methods
     config.evaluation.main_methods = tuple(name for name in main if name in config.methods)
