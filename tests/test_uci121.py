@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import pathlib
+import re
 import statistics
 
 import numpy as np
@@ -157,3 +159,8 @@ def test_published_files_give_the_bytes_of_the_collection(name, file, shape, pos
         pytest.skip(f"METANET_DATA has no {file}")
     raw = data.SOURCES[name]()  # which checks the SHA-256
     assert raw.x.shape == shape and raw.y.sum() == positive
+
+
+def test_the_page_about_deviations_gives_the_checksums():
+    page = pathlib.Path(__file__).parents[1] / "docs" / "deviations.md"
+    assert set(re.findall(r"`([0-9a-f]{64})`", page.read_text())) == set(uci121.SHA256.values())
