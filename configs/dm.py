@@ -17,7 +17,7 @@ RETRAIN = {"steps": 3800, "batch_size": 128, "learning_rate": 1e-3}
 RETRAIN_ORIGINAL = {"steps": 760, "batch_size": 128, "learning_rate": 1e-3}
 # Numbers of features at which methods are compared, and retraining ones run.
 COUNTS = (0, 1, 2, 3, 4, 5, 6, 8, 10)
-FEATURES = {"adult": 14, "bank": 16}
+FEATURES = {"adult": 14, "adult_uci121": 14, "bank": 16, "bank_uci121": 16}
 
 
 def get_config(dataset: str = "adult") -> ConfigDict:

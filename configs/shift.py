@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from configs.tasks import config_of
 
 FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
+FEATURES |= {f"{name}_uci121": FEATURES[name] for name in ("adult", "bank")}
 TRAINS = {"descent", "distil", "retrain"}  # options of recipes that train every model anew
 
 

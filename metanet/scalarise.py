@@ -37,6 +37,7 @@ def epo_weights(
       balanced: the non-uniformity (nats) up to which products are even.
 
     Two objectives are solved in closed form, more by scipy's HiGHS outside the compiled program.
+    Weights are NaN where a loss or a product is not finite, so that training ends as diverged.
     """
     m = len(losses)
     weighted = preference * losses  # [m]
@@ -60,10 +61,16 @@ def epo_weights(
     rows = jnp.concatenate([gram, toward[None]])  # [m + 1, m]
     last = jnp.where(descend, jnp.minimum(0.0, toward.max()) - rounding, -jnp.inf)
     bounds = jnp.append(jnp.where(descend, 0.0, bound), last)  # [m + 1]; -inf: no bound
+    # A loss that is not finite is in `toward` too. The solver refuses such a program by raising,
+    # which would end the process from within the compiled step.
+    finite = jnp.isfinite(rows).all() & jnp.isfinite(value).all()
+    program = [jnp.where(finite, each, 0.0) for each in (value, rows, bounds)]
     if m == 2:
-        return _best_of_two(value, rows, bounds)
-    shape = jax.ShapeDtypeStruct((m,), losses.dtype)
-    return jax.pure_callback(_best_of_many, shape, value, rows, bounds)
+        weights = _best_of_two(*program)
+    else:
+        shape = jax.ShapeDtypeStruct((m,), losses.dtype)
+        weights = jax.pure_callback(_best_of_many, shape, *program)
+    return jnp.where(finite, weights, jnp.nan)
 
 
 def _best_of_two(value: jax.Array, rows: jax.Array, bounds: jax.Array) -> jax.Array:

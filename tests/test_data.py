@@ -224,7 +224,7 @@ def test_table_is_a_pytree():
 
 
 def test_unknown_names_are_user_errors():
-    fails(lambda: data.load("iris", None, 0), "dataset", "'iris'", "adult, bank, synthetic")
+    fails(lambda: data.load("iris", None, 0), "dataset", "'iris'", ", ".join(data.SOURCES))
     fails(lambda: data.load("synthetic", "sex", 0), "group", "'sex'", "synthetic has group")
     fails(lambda: data.load("synthetic", None, -1), "seed", "-1")
 

@@ -119,3 +119,17 @@ def test_no_loss_rises_where_products_are_even():
         gram = gradients @ gradients.T
         weights = epo_weights(jnp.array([0.5, 0.25]), gram, jnp.array([1.0, 2.0]))
         assert (np.asarray(gram @ weights) > -1e-5).all()
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_gives_no_direction(m, bad):
+    gradients = np.random.default_rng(6).normal(size=(m, 5))
+    losses, gram = np.full(m, 0.3), gradients @ gradients.T
+    weights_of = jax.jit(epo_weights)
+    assert np.isfinite(weights_of(losses, gram, np.ones(m))).all()
+    for index in range(m):
+        lost, steep = losses.copy(), gram.copy()
+        lost[index] = steep[index, index] = bad
+        assert np.isnan(weights_of(lost, gram, np.ones(m))).all()
+        assert np.isnan(weights_of(losses, steep, np.ones(m))).all()

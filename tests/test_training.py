@@ -515,6 +515,16 @@ def test_exact_pareto_search_leads_to_the_preferred_ratio(ratio, models, tmp_pat
     assert last["requirement"] < 0.6 * rows["requirement"][0]
 
 
+def test_exact_pareto_search_for_two_requirements_names_a_model_that_is_not_finite(
+    models, table, tmp_path
+):
+    two = REQUIREMENT, "metanet.objectives.fairness.demographic_parity"
+    config = dataclasses.replace(EPO, lambda_range=((0.1, 0.2),) * 2)
+    bad = poisoned(models, 1, np.nan)
+    with pytest.raises(Diverged, match=r"at step \d, models \[1\]"):
+        loop.train_editor(tmp_path, EDITOR, config, two, bad, IDS, table, 0, {})
+
+
 def test_the_learning_rate_warms_up_linearly_and_ends_a_cosine():
     config = TrainingConfig(steps=1000, learning_rate=2e-3, final_learning_rate=0.1, warmup=100)
     rates, _ = schedules(config)

@@ -1,9 +1,9 @@
-"""Datasets: Adult and Bank Marketing of the UCI repository, and a synthetic one."""
+"""Datasets: Adult and Bank Marketing of UCI, coded in two ways, and a synthetic one."""
 
 from collections.abc import Callable
 
 from metanet.core import SettingError, UserError, raised, require
-from metanet.data import synthetic, tabular, uci
+from metanet.data import synthetic, tabular, uci, uci121
 from metanet.data.tabular import Raw, Table, TabularData
 from metanet.dotted import resolve_function
 
@@ -13,6 +13,8 @@ __all__ = ["Raw", "Table", "TabularData", "load"]
 SOURCES: dict[str, Callable[[], Raw]] = {
     "adult": uci.adult,
     "bank": uci.bank,
+    "adult_uci121": uci121.adult,
+    "bank_uci121": uci121.bank,
     "synthetic": synthetic.synthetic,
 }
 

@@ -13,6 +13,7 @@ import pathlib
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,14 @@ SHA256 = {
     "adult/adult.data": "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
     "adult/adult.test": "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
     "bank/bank-full.csv": "d1513ec63b385506f7cfce9f2c5caa9fe99e7ba4e8c3fa264b3aaf0f849ed32d",
+    "bank/bank.csv": "dc8d576e9bda0f41ee891251bd84bab9a39ce576cba715aac08adc2374a01fde",
 }
 # The path of a file in its dataset's archive; bank's is in an archive within the archive.
 MEMBERS = {
     "adult/adult.data": ("adult.data",),
     "adult/adult.test": ("adult.test",),
     "bank/bank-full.csv": ("bank.zip", "bank-full.csv"),
+    "bank/bank.csv": ("bank.zip", "bank.csv"),
 }
 TIMEOUT_SECONDS = 30
 REMEDY = "place the published file there or set METANET_DATA to a folder which has it"
@@ -58,6 +61,9 @@ ADULT_COLUMNS = (
     "income",
 )
 
+# The numbers [rows, features] of a frame's columns, and how many rows each published part has.
+Encode = Callable[[pd.DataFrame, Sequence[int]], np.ndarray]
+
 
 def adult() -> Raw:
     """Adult: 48,842 people (both published parts), 14 features, class 1 earns above 50K.
@@ -67,7 +73,7 @@ def adult() -> Raw:
     Raises:
       UserError: a file is neither on disk nor to be downloaded, or is not the published one.
     """
-    data, test = _files("adult", "adult/adult.data", "adult/adult.test")
+    data, test = files("adult", "adult/adult.data", "adult/adult.test")
     return parse_adult(data, test)
 
 
@@ -79,31 +85,39 @@ def bank() -> Raw:
     Raises:
       UserError: the file is neither on disk nor to be downloaded, or is not the published one.
     """
-    (data,) = _files("bank", "bank/bank-full.csv")
+    (data,) = files("bank", "bank/bank-full.csv")
     return parse_bank(data)
 
 
-def parse_adult(data: bytes, test: bytes) -> Raw:
+def ranks(frame: pd.DataFrame, sizes: Sequence[int]) -> np.ndarray:
+    """Numeric columns as they are; of any other, the ranks of its categories in sorted order."""
+    return np.stack([_codes(frame[column]) for column in frame], axis=1).astype(np.float64)
+
+
+def parse_adult(data: bytes, test: bytes, name: str = "adult", encode: Encode = ranks) -> Raw:
     """Adult from the bytes of adult.data and adult.test, in this order."""
-    frame = pd.concat([_adult_part(data), _adult_part(test)], ignore_index=True)
+    parts = [_adult_part(data), _adult_part(test)]
+    frame = pd.concat(parts, ignore_index=True)
     income = frame.pop("income").str.rstrip(".")
     groups = {
         "sex": _codes(frame["sex"]),
         "white": (frame["race"] == "White").to_numpy(np.int64),
         "race": _codes(frame["race"]),
     }
-    return _raw("adult", frame, income == ">50K", groups, ("<=50K", ">50K"))
+    x = encode(frame, [len(part) for part in parts])
+    return _raw(name, frame, x, income == ">50K", groups, ("<=50K", ">50K"))
 
 
-def parse_bank(data: bytes) -> Raw:
-    """Bank Marketing from the bytes of bank-full.csv."""
+def parse_bank(data: bytes, name: str = "bank", encode: Encode = ranks) -> Raw:
+    """Bank Marketing from the bytes of bank-full.csv, or of bank.csv, a tenth of it."""
     frame = pd.read_csv(io.BytesIO(data), sep=";", keep_default_na=False)
     deposit = frame.pop("y")
     groups = {
         "age_25_59": frame["age"].between(25, 60, inclusive="left").to_numpy(np.int64),
         "marital": _codes(frame["marital"]),
     }
-    return _raw("bank", frame, deposit == "yes", groups, ("no", "yes"))
+    x = encode(frame, [len(frame)])
+    return _raw(name, frame, x, deposit == "yes", groups, ("no", "yes"))
 
 
 def _adult_part(data: bytes) -> pd.DataFrame:
@@ -119,29 +133,27 @@ def _adult_part(data: bytes) -> pd.DataFrame:
 def _raw(
     name: str,
     frame: pd.DataFrame,
+    x: np.ndarray,
     positive: pd.Series,
     groups: dict[str, np.ndarray],
     classes: tuple[str, str],
 ) -> Raw:
-    return Raw(
-        name=name,
-        x=np.stack([_codes(frame[column]) for column in frame], axis=1).astype(np.float64),
-        y=positive.to_numpy(np.int64),
-        groups=groups,
-        features=tuple(map(str, frame.columns)),
-        classes=classes,
-    )
+    y, features = positive.to_numpy(np.int64), tuple(map(str, frame.columns))
+    return Raw(name=name, x=x, y=y, groups=groups, features=features, classes=classes)
 
 
 def _codes(column: pd.Series) -> np.ndarray:
-    """A numeric column as it is; of any other, the ranks of its categories in sorted order."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy()
     return np.unique(column.to_numpy(str), return_inverse=True)[1]
 
 
-def _files(dataset: str, *names: str) -> list[bytes]:
-    """The verified bytes of the named files, after a download of those that are absent."""
+def files(dataset: str, *names: str) -> list[bytes]:
+    """The verified bytes of the named files, after a download of those that are absent.
+
+    Raises:
+      UserError: a file is neither on disk nor to be downloaded, or is not the published one.
+    """
     # An empty METANET_DATA counts as unset.
     root = pathlib.Path(os.environ.get("METANET_DATA") or "~/.cache/metanet").expanduser()
     absent = [name for name in names if not os.path.lexists(root / name)]
