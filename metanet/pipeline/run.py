@@ -74,6 +74,14 @@ def finished(folder: pathlib.Path, settings: dict) -> dict | None:
     return stored if stored.pop("config", None) == settings else None
 
 
+def _studies(experiment: ExperimentConfig, name: str) -> dict[str, list[str]]:
+    """The ids of the searches that a method's settings are from, if there are any."""
+    recipe = experiment.recipe(name)
+    found = [recipe.study, *(experiment.editors[editor].study for editor in recipe.editors)]
+    ids = [one for one in found if one is not None]
+    return {"studies": ids} if ids else {}
+
+
 def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
     """The content of results.json, except for the command and the machine."""
     experiment, ids = testbed.experiment, testbed.split("test")[0]
@@ -96,7 +104,7 @@ def results(testbed: Testbed, entries: dict[str, dict]) -> dict:
         "reference_point": list(evaluation.reference_point),
         "report_levels": list(evaluation.report_levels),
         "main_methods": list(evaluation.main_methods or names[:MAIN_CURVES]),
-        "methods": entries,
+        "methods": {name: entry | _studies(experiment, name) for name, entry in entries.items()},
         "models_evaluated": len(kept),
         "samples_evaluated": len(testbed.data.test.y),
         **extra,
