@@ -6,6 +6,8 @@ import json
 import math
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +21,10 @@ import pytest
 from configs import dm, fairness, presets, pruning, quickstart
 from configs.spaces import SPACES
 from experiments import settings
-from metanet.core import Stopped, UserError
+from metanet.core import Stopped, UserError, read_json
 from metanet.evaluation.pareto import mixed_hypervolume
 from metanet.pipeline import search, study
+from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.spaces import Choice, Log, Uniform, check, space_of, with_values
 from metanet.pipeline.testbed import Testbed, never
 from metanet.report import searches
@@ -30,6 +33,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SPACE = {"rate": Log(1e-4, 1.0), "share": Uniform(0.0, 1.0), "size": Choice((8, 16, 32))}
 OWN = {"rate": 3e-3, "share": 0.5, "size": 16}
 SLOW = "SNIP & Distil"
+PROGRESS = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
 def height(values):
@@ -372,10 +376,9 @@ def test_the_lines_put_the_values_and_the_study_into_the_config(found, folder):
     assert experiment.recipes[SLOW].study == found["study"]
     # The study goes on with them: they are among what was tried.
     assert search.prepare(experiment, SLOW, ONE).own == best
-    again = search.run(
-        experiment, folder, SLOW, ONE, trials=2, about={"command": "x", "versions": {}}
-    )
-    assert again == found | {"versions": again["versions"]} and again["command"] != "x"
+    later = about_this_process() | {"command": "later"}
+    again = search.run(experiment, folder, SLOW, ONE, trials=2, about=later)
+    assert again == found  # the command that did the work
 
 
 def test_the_objective_is_of_validation_models_and_no_test_data_is_looked_at(
@@ -451,3 +454,162 @@ def test_kept_searches_are_a_table(found, tmp_path):
     (tmp_path / "c.json").write_text("{}")
     with pytest.raises(UserError, match=r"c.json: found schema None, expected a search"):
         searches.write(tmp_path)
+
+
+# The command.
+
+TINY = """\
+from configs import presets, quickstart
+
+
+def get_config():
+    config = quickstart.get_config()
+    presets.smoke(config)
+    config.population.norms = ("none",)
+    config.num_cpu_devices = 1
+    config.recipes["SNIP & Distil"].distil.batch_size = 32
+    return config
+"""
+RANGES = """\
+from metanet.pipeline.spaces import Log
+
+RANGES = {"learning_rate": Log(1e-3, 1e-1)}
+WRONG = {"learning_rate": (1e-3, 1e-1)}
+"""
+# Runs commands, a JSON list of flags, in forks of one process; prints (status, stderr) of each.
+DRIVER = """\
+import json, os, sys, tempfile
+from experiments import launch, search
+
+found = []
+for flags in json.load(sys.stdin):
+    with tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(err.fileno(), 2)
+            sys.argv = ["search.py", *flags]
+            status = 1
+            try:
+                status = launch.status(search._main, sys.argv)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        err.seek(0)
+        found.append((status, err.read()))
+json.dump(found, sys.stdout)
+"""
+METHOD = f"--method={SLOW}"
+UNUSABLE = {
+    "no method": ([], "--method: found nothing, expected one of GMN - Prune & Edit, "),
+    "an unknown method": (["--method=SNIPE"], "--method: found 'SNIPE', expected one of GMN - "),
+    "a method without a space": (["--method=Magnitude"], "--spaces: found no range for Magnitude"),
+    "no trials": ([METHOD, "--trials=0"], "--trials: found 0, expected 1 to"),
+    "no processes": ([METHOD, "--processes=0"], "--processes: found 0, expected 1 to"),
+    "other settings": ([METHOD, "--config.evaluation.n_lambdas=7"], "n_lambdas = 2, expected 7"),
+    "another space": ([METHOD, "--spaces=configs.spaces.SPACES"], "found space.distil."),
+    "no spaces": ([METHOD, "--spaces=configs.absent"], "found 'configs.absent' (AttributeError"),
+    "spaces that are none": ([METHOD, "--spaces=ranges.WRONG"], "found learning_rate = (0.001"),
+    "a timing run": (["--config=configs/timing.py", METHOD], "--config: found a timing run"),
+    "a database that is none": ([METHOD, "--workdir=damaged"], "study.sqlite3: found "),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(found, folder):
+    """A folder with the user's files; the study of `found` is in work/, damaged in damaged/."""
+    (folder / "tiny.py").write_text(TINY)
+    (folder / "ranges.py").write_text(RANGES)
+    for name in ("work", "damaged"):
+        for part in ("population", "search"):
+            shutil.copytree(folder / part, folder / name / part)
+    (folder / "damaged" / "search" / "snip-distil" / study.DATABASE).write_text("damaged")
+    return folder
+
+
+def flags_of(home, *flags, trials=2, workdir="work"):
+    """The flags of a search in `home`, of which later ones count."""
+    given = [f"--config={home / 'tiny.py'}", f"--workdir={home / workdir}", f"--trials={trials}",
+             "--spaces=ranges.RANGES"]  # fmt: skip
+    return [*given, *(flag.replace("=damaged", f"={home / 'damaged'}") for flag in flags)]
+
+
+@pytest.fixture(scope="module")
+def failures(home):
+    """(status, stderr) of every unusable command."""
+    commands = [flags_of(home, *flags) for flags, _ in UNUSABLE.values()]
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(commands), cwd=ROOT,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return dict(zip(UNUSABLE, json.loads(ended.stdout), strict=True))
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
+    status, err = failures[name]
+    assert status == 2, err
+    (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
+    assert UNUSABLE[name][1] in line and len(line) < 900
+
+
+def command(home, *flags, **options):
+    """The running command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.search", METHOD, *flags_of(home, *flags, **options)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    return out, err
+
+
+def outcome(home, workdir):
+    """The values and hypervolumes of a command's trials."""
+    stored = read_json(home / workdir / "search" / "snip-distil.json")
+    return [
+        (one["values"], pytest.approx(one["hypervolume"], abs=1e-6)) for one in stored["trials"]
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_or_stopped_search_goes_on_to_the_same_trials(home):
+    out, _ = finish(command(home, trials=4, workdir="whole"))
+    assert "config.recipes[" in out and out.splitlines()[1].split()[:2] == ["trial", "hypervolume"]
+    for sent in (signal.SIGKILL, signal.SIGTERM):
+        process = command(home, trials=4, workdir=sent.name)
+        locks = home / sent.name / "search" / "snip-distil" / "running"
+        wait_for(lambda locks=locks: (locks / "1").exists())
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == (-sent if sent == signal.SIGKILL else 0)
+        assert sent == signal.SIGKILL or "the same command continues" in err.splitlines()[-1]
+        finish(command(home, trials=4, workdir=sent.name))
+        assert outcome(home, sent.name) == outcome(home, "whole")
+
+
+@pytest.mark.slow
+def test_several_processes_and_commands_work_on_one_study(home):
+    kept = home / "kept"
+    commands = [
+        command(home, "--processes=2", f"--results={kept}", trials=6, workdir="together"),
+        command(home, trials=6, workdir="together"),
+    ]
+    for one in commands:
+        finish(one)
+    stored = read_json(home / "together" / "search" / "snip-distil.json")
+    assert [one["number"] for one in stored["trials"]] == list(range(6))
+    assert stored["trials"][0]["values"] == {"distil.learning_rate": 3e-3}
+    assert (kept / f"{stored['study']}.json").exists()
+    assert stored["study"] in (kept / "README.md").read_text()
+    # A process that is stopped stops those that it started.
+    process = command(home, "--processes=2", trials=100, workdir="together")
+    running = home / "together" / "search" / "snip-distil" / "running"
+    wait_for(lambda: len(list(running.iterdir())) == 2)
+    process.terminate()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and err.count("the same command continues") == 2
