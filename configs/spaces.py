@@ -19,7 +19,7 @@ SPACES: dict[str, Range] = {
     "editor.batch_size": Choice((8, 16, 32)),
     "editor.node_width": Choice((16, 32, 64)),
     "editor.learning_rate": Log(5e-4, 1e-2),
-    "editor.dropout": Choice((0.0, 0.1, 0.2)),
+    "editor.dropout": Uniform(0.0, 0.3),
     "editor.weight_decay": Choice((0.0, 1e-4, 1e-3, 1e-2)),
     "editor.layers": Choice((2, 3, 4)),
     # Everything that descends: distilling, retraining, refinement, per-model optimisation.

@@ -207,16 +207,14 @@ def _plain(space: dict[str, Range]) -> dict:
 
 def _identity(search: Search, testbed: Testbed) -> dict:
     """All settings that trials depend on, flat, for JSON: what is searched by its range."""
-    searched = set()
+    settings = settings_of(testbed, search.method)
     for path in search.space:
         section, _, key = path.rpartition(".")
+        names = {f"recipe.options.{path}"}
         if section == EDITOR:
             count = range(len(search.experiment.recipe(search.method).editors))
-            searched |= {f"{EDITOR}.{n}.{part}.{key}" for n in count for part in _PARTS}
-        else:
-            searched.add(f"recipe.options.{path}")
-    settings = settings_of(testbed, search.method)
-    settings = {key: value for key, value in settings.items() if key not in searched}
+            names = {f"{EDITOR}.{n}.{part}.{key}" for n in count for part in _PARTS} & set(settings)
+        settings |= dict.fromkeys(names, "searched")
     return settings | flat(_plain(search.space), "space")
 
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from metanet.core import UserError, require
+from metanet.core import UserError, keys_below, require
 from metanet.pipeline.config import EditorPlan, ExperimentConfig, RecipeConfig
 from metanet.pipeline.recipes import bound
 
@@ -203,7 +203,8 @@ def _searched(
             one = spaces[max(names, key=len)]
             if one.unless is not None and values.get(one.unless[0]) == one.unless[1]:
                 continue
-            space[path], own[path] = one.including(value), value
+            with keys_below(path):
+                space[path], own[path] = one.including(value), value
     return space, own
 
 
