@@ -15,6 +15,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "benchmarks/README.md",
     "results/README.md",
+    "results/search/README.md",
 )
 
 

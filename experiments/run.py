@@ -10,7 +10,7 @@ import sys
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments import launch
 from metanet import report
@@ -28,19 +28,29 @@ def _default_workdir(config) -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which or config.dataset}"
 
 
-def main(argv: list[str]) -> None:
+def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
+    """The config, the number of host devices (0 is one per core) and the workdir that flags name.
+
+    Raises:
+      UserError: a flag is unusable.
+    """
     launch.parse_flags(argv)
     config = _CONFIG.value
     if config is None:
         raise UserError("--config: found nothing, expected a config file, for example "
                         "configs/quickstart.py")  # fmt: skip
-    start = launch.parsed(config)
+    require(isinstance(config, ConfigDict), "config", repr(config), "a ConfigDict from get_config")
     devices = config.get("num_cpu_devices", 0)
     ok = type(devices) is int and 0 <= devices <= DEVICES
     require(ok, "num_cpu_devices", repr(devices), f"0 for one per core, or at most {DEVICES}")
+    return config, devices, pathlib.Path(_WORKDIR.value or _default_workdir(config))
+
+
+def main(argv: list[str]) -> None:
+    config, devices, workdir = parsed(argv)
+    start = launch.parsed(config)
     launch.setup_jax(devices)
     should_stop = launch.on_sigterm()
-    workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else _default_workdir(config)
     launch.writable(workdir)
     results = start(workdir, about=launch.about("experiments.run"), should_stop=should_stop)
     if jax.process_index():

@@ -29,7 +29,7 @@ _PARTS = (EditorConfig, TrainingConfig, EditorPlan)
 _NESTED = ("editor", "training")  # of EditorPlan
 _LAUNCH = ("num_cpu_devices",)  # of the command, not of the experiment
 _TIMED = ("seed", "dataset", "group", "population")  # of all experiments of a timing run
-_RECIPE = ("recipe", "editors", "seeds")
+_RECIPE = ("recipe", "editors", "seeds", "study")
 
 
 def defaults(dataset: str) -> ConfigDict:

@@ -35,6 +35,7 @@ class EditorPlan:
       rows: the first rows of the `edit` data that it sees; 0 is all.
       datasets: names of the datasets whose models it sees in turns; () is the experiment's own.
       checkpoint_every: steps between checkpoints.
+      study: the id of the search that its settings are from, if there was one.
     """
 
     editor: EditorConfig = EditorConfig()
@@ -47,6 +48,7 @@ class EditorPlan:
     rows: int = 0
     datasets: tuple[str, ...] = ()
     checkpoint_every: int = 500
+    study: str | None = None
 
     def __post_init__(self):
         require(1 <= self.seeds <= 1000, "editor.seeds", self.seeds, "1 to 1000")
@@ -77,12 +79,14 @@ class RecipeConfig:
       recipe: path of a function (testbed, editors, **options) -> Method.
       editors: names of the editors that it is given, in their order.
       seeds: of how many of their seeds at most; None is all.
+      study: the id of the search that its options are from, if there was one.
       options: the rest, converted by the annotations of the recipe's parameters.
     """
 
     recipe: str
     editors: tuple[str, ...] = ()
     seeds: int | None = None
+    study: str | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

@@ -134,10 +134,12 @@ def settings_of(testbed: Testbed, name: str) -> dict:
     settings = testbed.identity | flat(recipe, "recipe") | flat(experiment.evaluation, "evaluation")
     for key in ("report_levels", "main_methods"):  # of the report
         del settings[f"evaluation.{key}"]
+    del settings["recipe.study"]  # as of editors, where settings are from
     for index, editor in enumerate(recipe.editors):
         plan = experiment.editors[editor]
         settings |= flat(plan, f"editor.{index}")
         settings[f"editor.{index}.requirement"] = experiment.requirement_of(plan)
+        del settings[f"editor.{index}.study"]
     settings |= flat(experiment.shifts, "shifts")
     shared = ("requirement", "lambda_range", "levels", "seed")
     return settings | {key: getattr(experiment, key) for key in shared}

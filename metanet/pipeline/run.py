@@ -78,6 +78,14 @@ def finished(folder: pathlib.Path, settings: dict) -> dict | None:
     return stored if stored.pop("config", None) == settings else None
 
 
+def _studies(experiment: ExperimentConfig, name: str) -> dict[str, list[str]]:
+    """The ids of the searches that a method's settings are from, if there are any."""
+    recipe = experiment.recipe(name)
+    found = [recipe.study, *(experiment.editors[editor].study for editor in recipe.editors)]
+    ids = [one for one in found if one is not None]
+    return {"studies": ids} if ids else {}
+
+
 def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values]) -> dict:
     """The content of results.json, except for the command and the machine.
 
@@ -110,7 +118,7 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
         "costs": list(evaluation.costs),
         "main_methods": list(evaluation.main_methods or names[:MAIN_CURVES]),
         "ends": entries[ENDS]["front"],
-        "methods": {name: entries[name] for name in names},
+        "methods": {name: entries[name] | _studies(experiment, name) for name in names},
         "models_evaluated": len(kept),
         "models_validated": len(testbed.split("validation")[0]),
         "samples_evaluated": len(testbed.data.test.y),
