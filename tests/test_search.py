@@ -395,12 +395,15 @@ def test_the_objective_is_of_validation_models_and_no_test_data_is_looked_at(
     assert "validation" in (testbed.population.table["split"].unique())
     recipe = asked.experiment.recipes[SLOW]
     method = search.make_method(testbed, recipe, "", ())
-    value = search.validation_hypervolume(testbed, method)
+    ends = search.ends_of(testbed)
+    value = search.validation_hypervolume(testbed, method, ends)
     assert value == pytest.approx(found["trials"][0]["hypervolume"], abs=1e-6)
     ids, table = split(testbed, "validation")
     assert set(ids) <= set(testbed.population.ids("validation")) and table is testbed.data.select
     sweep = method.sweep(ids, table, np.arange(len(method.settings)))
-    assert value == mixed_hypervolume(sweep.points, (1.0, 0.1))
+    both = ends.sweep(ids, table, np.arange(2))
+    points = np.concatenate([sweep.points(), both.points()])
+    assert value == pytest.approx(mixed_hypervolume(points, (1.0, 0.1)))
 
 
 def test_a_study_of_other_settings_or_spaces_is_refused(found, folder):
@@ -421,8 +424,10 @@ def test_a_value_that_cannot_be_used_is_a_trial_without_a_result(found, folder):
     measure = functools.partial(search._measured, asked, testbed, folder)
     value, failed = measure({"distil.learning_rate": -1.0})
     assert value == 0 and "learning_rate: found -1.0" in failed
+    ends = search.ends_of(testbed).sweep(*testbed.split("validation"), np.arange(2))
     value, failed = measure({"distil.learning_rate": 1e30})
-    assert value == 0 and failed == "no setting has a point in the reference box"
+    # Not finite at any setting: constant outputs and no edit are all that is left.
+    assert value == pytest.approx(mixed_hypervolume(ends.points(), (1.0, 0.1))) and failed is None
     with pytest.raises(UserError, match=r"learning_rate: found -1\.0"):  # the config's own
         own = {"distil.learning_rate": -1.0}
         search._measured(dataclasses.replace(asked, own=own), testbed, folder, own)
