@@ -1,4 +1,4 @@
-"""Stored results of schema 1 as schema 2."""
+"""Stored results of schema 2 become schema 3, and keep their numbers."""
 
 import copy
 import json
@@ -10,175 +10,111 @@ import numpy as np
 import pytest
 
 from experiments.convert import convert, converted
+from metanet import report
 from metanet.core import UserError, write_json
-from metanet.evaluation.pareto import mixed_hypervolume
-from metanet.report import comparison, overview
+from metanet.report import overview
 
 ROOT = pathlib.Path(__file__).parents[1]
 ABOUT = {"command": "python -m it", "device": "1 x cpu", "versions": {"jax": "0.10.2"}}
+VOLUMES = {"hypervolume": 0.4, "mixture_hypervolume": 0.5}
 
-MET = {"requirement": 0.28, "jsd": 0.01, "meet": 0.9}
 
-
-def a_point(requirement, jsd, kinds=("wide", "deep")):
-    numbers = {key: 0.1 for key in ("requirement_std", "jsd_std", "jsd_label", "accuracy")}
+def a_point(requirement, jsd):
     part = {"requirement": requirement, "jsd": jsd}
+    numbers = dict.fromkeys(("requirement_std", "jsd_std", "jsd_label"), 0.1)
     return part | numbers | {
-        "accuracy_original": 0.9, "infeasible": 0,
+        "accuracy": 0.8, "accuracy_original": 0.9, "infeasible": 0,
         "by_stage": {stage: part for stage in ("early", "middle", "last")},
-        "by_kind": {kind: part for kind in kinds}, "setting": {"lambda": 0.1},
+        "setting": {"lambda": 0.1},
     }  # fmt: skip
 
 
-def an_entry(*points, seeds=0, kinds=("wide", "deep")):
-    front = [a_point(x, y, kinds) for x, y in points]
-    entry = {"front": front, "hypervolume": 0.5, "seconds_per_model": 0.01, "points_evaluated": 2,
-             "infeasible_on_validation": []}  # fmt: skip
-    short = [{"requirement": x, "jsd": y} for x, y in points]
-    return entry | ({"seeds": seeds * [{"hypervolume": 0.4, "front": short}]} if seeds else {})
+def an_entry(*points, seeds=()):
+    """A method's entry; of an editor, if it has `seeds`, the points of each."""
+    entry = VOLUMES | {"front": [a_point(x, y) for x, y in points], "seconds_per_model": 0.01,
+                       "points_evaluated": 2, "infeasible_on_validation": []}  # fmt: skip
+    short = [VOLUMES | {"front": [{"requirement": x, "jsd": y} for x, y in one]} for one in seeds]
+    return entry | ({"seeds": short} if seeds else {})
 
 
 @pytest.fixture
 def old():
-    """A run of data minimisation in schema 1."""
+    """A run of data minimisation in schema 2."""
+    first, second = ((0.2, 0.03), (0.6, 0.01)), ((0.2, 0.05), (0.6, 0.03))
     methods = {
-        "GMN, 10% of the models": an_entry((0.2, 0.03), (0.6, 0.01), seeds=2),
-        "GMN, 100% of the models": an_entry((0.2, 0.03), seeds=1),
-        "FS (GMN)": an_entry((0.2, 0.04)),
-        "GMN, 5% of the models": an_entry((0.3, 0.03), seeds=1),
-        "Per-model optimum": an_entry((0.1, 0.03), (0.5, 0.01)),
+        "GMN": an_entry(*first, seeds=[first, second]),
+        "FS & Retrain": an_entry((0.3, 0.04), (0.5, 0.0002)),
+        "nothing": an_entry(),
     }
-    methods["GMN, 10% of the models"]["targets"] = [{"target": 0.3, "family": MET, "model": MET}]
-    methods["FS (GMN)"]["shifted"] = {"older": {"front": [a_point(0.3, 0.02)], "hypervolume": 0.3}}
     return {
-        "schema": 1, "task": "dm", "dataset": "adult", "seed": 0, "reference_point": [1.0, 0.1],
-        "methods": methods, "models_evaluated": 100, "samples_evaluated": 9769,
-        "comparison": {}, "by_budget": {"Per-model optimum": {}},
-        "wall_seconds": {"population": 4.99, "GMN, 5% of the models": 130.0, "evaluation": 20.0},
+        "schema": 2, "kind": "fronts", "task": "dm", "dataset": "adult", "seed": 0,
+        "requirements": ["metanet.objectives.data_minimisation.inputs_kept"],
+        "requirement_labels": ["input features kept"], "reference_point": [1.0, 0.1],
+        "report_levels": [0.1, 0.25, 0.4, 0.9], "main_methods": [], "methods": methods,
+        "models_evaluated": 100, "samples_evaluated": 9769, "comparison": {"GMN": {}},
+        "by_budget": {"FS & Retrain": {}}, "commit": None, "dirty": None, "published_in": "abc",
+        "wall_seconds": {"population": None, "evaluation": 20.0},
     } | ABOUT  # fmt: skip
 
 
-def test_a_run_has_the_keys_of_schema_2(old):
-    new = converted("dm_adult", old, "abc")
-    assert (new["schema"], new["kind"], new["task"], new["seed"]) == (2, "fronts", "dm", 0)
-    assert new["requirements"] == ["metanet.objectives.data_minimisation.inputs_kept"]
-    assert new["requirement_labels"] == ["input features kept (fraction of all features)"]
-    assert new["report_levels"] == [0.15, 0.3, 0.45, 0.6, 0.75, 0.9]
-    assert new["main_methods"] == []  # fewer than two of the paper's methods
-    assert (new["commit"], new["dirty"], new["published_in"]) == (None, None, "abc")
-    assert {key: new[key] for key in ABOUT} == ABOUT
-
-
-def test_numbers_stay_and_hypervolumes_of_mixtures_are_those_of_the_stored_fronts(old):
+def test_numbers_stay_and_comparisons_by_other_rules_go(old):
     before = copy.deepcopy(old)
-    new = converted("dm_adult", old, None)
+    new = converted(old)
     assert old == before
+    assert new["schema"] == 3 and new["costs"] == ["jsd"] and new["ends"] == []
+    assert not {"comparison", "by_budget", "draws"} & new.keys()
+    changed = {"schema", "methods", "comparison", "by_budget"}
+    assert {key: new[key] for key in old.keys() - changed} == {
+        key: old[key] for key in old.keys() - changed
+    }
+    assert list(new["methods"]) == list(old["methods"])
     for name, method in old["methods"].items():
-        entry = new["methods"][name.replace("optimum", "optimisation")]
-        for key in ("hypervolume", "seconds_per_model", "points_evaluated"):
-            assert entry[key] == method[key]
-        points = np.array([[p["requirement"], p["jsd"]] for p in method["front"]])
-        assert entry["mixture_hypervolume"] == mixed_hypervolume(points, (1.0, 0.1))
-        for one in entry.get("seeds", []):
-            assert one["mixture_hypervolume"] == mixed_hypervolume(points, (1.0, 0.1))
-        for point, was in zip(entry["front"], method["front"], strict=True):
-            assert point == {key: value for key, value in was.items() if key != "by_kind"}
-    shifted = new["methods"]["FS (GMN)"]["shifted"]["older"]
-    assert shifted["hypervolume"] == 0.3 and 0 < shifted["mixture_hypervolume"] < 1
-    assert "by_kind" not in json.dumps(new)
+        assert {key: new["methods"][name][key] for key in method} == method
 
 
-def test_rows_are_in_order_by_number_and_under_their_present_names(old):
-    new = converted("sample_efficiency_adult", old, None)
-    assert list(new["methods"]) == [
-        "GMN, 5% of the models",
-        "GMN, 10% of the models",
-        "FS (GMN)",
-        "GMN, 100% of the models",
-        "Per-model optimisation",
-    ]
-    assert list(new["by_budget"]) == ["Per-model optimisation"]
-    assert new["comparison"] == comparison.compare(new["methods"])
-    assert new["methods"]["GMN, 10% of the models"]["levels"] == [
-        {"level": 0.3, "family": MET, "model": MET}
-    ]
-    # What uses an editor has seeds; this one was made with the first.
-    assert len(new["methods"]["FS (GMN)"]["seeds"]) == 1
+def test_costs_at_levels_are_read_off_the_fronts_of_all_seeds_without_intervals(old):
+    methods = converted(old)["methods"]
+    found = methods["GMN"]["at_levels"]["jsd"]
+    assert found[0] is None  # no setting has so little
+    costs = [one["cost"] for one in found[1:]]
+    np.testing.assert_allclose(costs, [0.0375, 0.03, 0.02])  # above the last, what that one needs
+    assert all((one["low"], one["high"]) == (None, None) for one in found[1:])
+    # Between settings whose costs differ by a factor a line is an upper bound.
+    coarse = [one and one["coarse"] for one in methods["FS & Retrain"]["at_levels"]["jsd"]]
+    assert coarse == [None, None, True, True]
+    assert "at_levels" not in methods["nothing"]
 
 
-def test_seconds_of_phases_that_only_loaded_are_left_out(old):
-    seconds = converted("dm_adult", old, None)["wall_seconds"]
-    assert seconds == {"population": None, "GMN, 5% of the models": 130.0, "evaluation": 20.0}
-    del old["seed"]
-    overlaid = converted("online", old | {"wall_seconds": {"offline": 1090.0}}, None)
-    assert overlaid["wall_seconds"] == {"offline": None}
+def test_runs_without_levels_get_some_in_the_box(old):
+    new = converted(old | {"report_levels": [], "reference_point": [0.5, 0.1]})
+    np.testing.assert_allclose(new["report_levels"], [0.05, 0.15, 0.25, 0.35, 0.45])
+    assert len(new["methods"]["GMN"]["at_levels"]["jsd"]) == 5
 
 
-def test_subsets_of_models_stay_where_the_study_reports_them(old):
-    points = converted("transfer_adult", old, None)["methods"]["FS (GMN)"]["front"]
-    assert points[0]["by_subset"].keys() == {"wide", "deep"}
+def test_several_requirements_timing_and_scaling_keep_their_numbers(old):
+    several = old | {"requirements": ["a", "b"], "reference_point": [1.0, 1.0, 0.1]}
+    new = converted(several)
+    assert new["methods"] == several["methods"] and new["ends"] == [] and new["schema"] == 3
+    for kind in ("timing", "scaling"):
+        other = {"schema": 2, "kind": kind, "methods": {"dm: FS": {"one_model": 1.0}}} | ABOUT
+        assert converted(other) == other | {"schema": 3}
 
 
-def test_fairness_has_its_floors(old):
-    fair = old | {"task": "fairness", "one_hot_floor": 0.06, "degenerate_models": 1}
-    new = converted("fairness_bank", fair | {"dataset": "bank"}, None)
-    assert (new["constant_models"], new["one_hot_floor"], new["level_floor"]) == (1, 0.06, 0.034)
-    assert min(new["report_levels"]) > new["level_floor"]
-
-
-def test_several_requirements_have_a_path_and_a_label_each(old):
-    for entry in old["methods"].values():
-        entry.pop("shifted", None)
-        for one in (entry, *entry.get("seeds", [])):
-            for point in one["front"]:
-                point["requirement"] = [0.1, 0.2]
-    several = {"task": "compose", "requirements": ["inputs_kept", "weights_kept"]}
-    new = converted("compose_adult", old | several | {"reference_point": [1.0, 1.0, 0.1]}, None)
-    assert [path.rpartition(".")[2] for path in new["requirements"]] == several["requirements"]
-    assert len(new["requirement_labels"]) == 2 and new["report_levels"] == []
-    assert "comparison" not in new and "by_budget" not in new
-    assert {m["mixture_hypervolume"] for m in new["methods"].values()} == {None}
-
-
-def test_timing_and_scaling_keep_their_numbers():
-    times = {"schema": 1, "task": "timing", "dataset": "adult", "seed": 0,
-             "methods": {"dm: Per-model optimum": {"one_model": 1.0}}} | ABOUT  # fmt: skip
-    new = converted("timing_adult", times, None)
-    assert new["kind"] == "timing"
-    assert new["methods"] == {"dm: Per-model optimisation": {"one_model": 1.0}}
-    rates = {"population": {"weak": {"1": 2.0}}, "editor": {}, "bytes_summed": {"editor": 3}}
-    new = converted("scaling", {"task": "scaling"} | rates | ABOUT, None)
-    assert (new["schema"], new["kind"]) == (2, "scaling")
-    assert {key: new[key] for key in rates} == rates
-
-
-def git(folder, *arguments):
-    who = ("-c", "user.name=x", "-c", "user.email=x@x")
-    done = subprocess.run(["git", "-C", folder, *who, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_converting_twice_changes_nothing_and_the_commit_is_that_of_the_file(old, tmp_path):
+def test_converting_twice_changes_nothing(old, tmp_path):
     path = tmp_path / "dm_adult" / "results.json"
     write_json(path, old)
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "dm_adult")
-    git(tmp_path, "commit", "-qm", "results")
-    head = git(tmp_path, "rev-parse", "HEAD")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "later")
     assert convert(tmp_path) == 1
     text = path.read_text()
-    assert json.loads(text)["published_in"] == head
+    assert json.loads(text) == json.loads(json.dumps(converted(old)))
     assert convert(tmp_path) == 0 and path.read_text() == text
 
 
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"schema": 3}, "found schema 3"),
+        ({"schema": 1}, "found schema 1"),
+        ({"schema": 4}, "found schema 4"),
         ({"schema": None}, "found schema None"),
-        ({"task": "my own"}, "no 'my own'"),
         ({"methods": None}, "NoneType"),
     ],
 )
@@ -187,10 +123,25 @@ def test_anything_else_is_refused_and_nothing_is_written(old, change, found, tmp
     write_json(tmp_path / "b" / "results.json", old | change)
     with pytest.raises(UserError, match=found) as error:
         convert(tmp_path)
-    assert "expected results of schema 1 or 2" in str(error.value) and "\n" not in str(error.value)
+    assert "expected results of schema 2 or 3" in str(error.value) and "\n" not in str(error.value)
+    assert "b/results.json" in str(error.value)
     assert json.loads((tmp_path / "a" / "results.json").read_text()) == old
     with pytest.raises(UserError, match="expected a folder of runs"):
         convert(tmp_path / "a")
+
+
+@pytest.mark.parametrize("content", [[], "text", None])
+def test_a_file_of_another_kind_is_refused(content, tmp_path):
+    write_json(tmp_path / "a" / "results.json", content)
+    with pytest.raises(UserError, match="expected results of schema 2 or 3"):
+        convert(tmp_path)
+
+
+def test_a_missing_key_is_named(old, tmp_path):
+    del old["reference_point"]
+    write_json(tmp_path / "a" / "results.json", old)
+    with pytest.raises(UserError, match="found no 'reference_point'"):
+        convert(tmp_path)
 
 
 def test_the_command_draws_writes_the_readme_and_ends_with_status_2_on_errors(old, tmp_path):
@@ -199,20 +150,29 @@ def test_the_command_draws_writes_the_readme_and_ends_with_status_2_on_errors(ol
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
     write_json(tmp_path / "dm_adult" / "results.json", old)
+    stale = tmp_path / "dm_adult" / "labels.png"
+    stale.write_bytes(b"")
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "converted: 1 files" in done.stdout
-    for name in ("front.png", "front_all.png", "stages.png", "front.csv"):
-        assert (tmp_path / "dm_adult" / name).stat().st_size > 0
+    assert {path.name for path in (tmp_path / "dm_adult").glob("*.png")} == {
+        "front.png",
+        "front_all.png",
+        "stages.png",
+    }
+    assert (tmp_path / "dm_adult" / "front.csv").stat().st_size > 0
     assert "## dm_adult" in (tmp_path / "README.md").read_text()
-    for arguments in ((tmp_path, tmp_path), ("--nonsense", tmp_path)):
-        done = run(*arguments)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    done = run(tmp_path, tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "found 2 folders, expected RESULTS_DIR" in done.stderr
 
 
-def test_pictures_are_drawn_anew_and_old_ones_go(old, tmp_path):
-    write_json(tmp_path / "dm_adult" / "results.json", converted("dm_adult", old, None))
-    stale = tmp_path / "dm_adult" / "labels.png"
-    stale.write_bytes(b"")
+def test_a_converted_run_is_drawn_and_its_table_has_no_intervals(old, tmp_path):
+    write_json(tmp_path / "dm_adult" / "results.json", converted(old))
     overview.redraw(tmp_path)
-    assert not stale.exists() and (tmp_path / "dm_adult" / "front.png").stat().st_size > 0
+    assert (tmp_path / "dm_adult" / "front.png").stat().st_size > 0
+    lines = report.table(converted(old)).splitlines()
+    rows = {line.split("  ")[0]: line.split()[-5:-1] for line in lines[-3:]}
+    assert rows == {"GMN": ["-", "37.5", "<30", "<20"], "FS & Retrain": ["-", "-", "<20.1", "<0.2"],
+                    "nothing": ["-"] * 4}  # fmt: skip
+    assert "±" not in "\n".join(lines[1:])

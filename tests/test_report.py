@@ -4,8 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+import runs as by_hand
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from runs import a_method, a_run
 
 from metanet import report
 from metanet.core import UserError, write_json
@@ -14,57 +17,50 @@ from metanet.report import (
     claims,
     comparison,
     front,
-    judges,
     overview,
     stored,
     studies,
     style,
     summary,
+    verdicts,
 )
 
 SETTINGS = {"one": {"lambda": 0.1}, "none": {}, "two": {"search": "pinned", "bound": 0.05}}
-STAGES = ("early", "middle", "last")
-WEIGHTS = {
-    "requirements": ["metanet.objectives.pruning.weights_kept"],
-    "requirement_labels": ["weights kept (fraction of all weights)"],
-    "report_levels": [],
-    "main_methods": [],
-}
+THREE = ((0.1, 0.02), (0.2, 0.01), (0.3, 0.02 / 3))
 PNG = b"\x89PNG"
 
 
-def a_point(setting, number):
-    values = {"requirement": 0.1 * number, "jsd": 0.02 / number, "accuracy": 0.8}
-    spreads = {"requirement_std": 0.01, "jsd_std": 0.001, "accuracy_original": 0.85}
-    stage = {"requirement": 0.1 * number, "jsd": 0.01}
-    nothing = {"requirement": None, "jsd": None}
-    by_stage = dict(zip(STAGES, (nothing, stage, stage), strict=True))
-    return values | spreads | {"jsd_label": 0.01, "by_stage": by_stage, "setting": setting}
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Intervals of these tests are of fewer draws than those of results."""
+    monkeypatch.setattr(comparison, "DRAWS", 100)
+    monkeypatch.setattr(comparison, "VOLUME_DRAWS", 20)
+
+
+def run_of(**changed):
+    """A method for each kind of setting, with one point or three, and one that has no result."""
+    methods = {
+        "one": a_method(THREE, seeds=2, spread=1.0),
+        "none": a_method(THREE[:1]),
+        "two": a_method(THREE),
+        "empty": a_method(()),
+    }
+    for name, setting in SETTINGS.items():
+        for point in methods[name][0]["front"]:
+            point["setting"] = setting
+            point["by_stage"] = point["by_stage"] | {"early": {"requirement": None, "jsd": None}}
+    return a_run(methods, **{"one_hot_floor": 0.04} | changed)[0]
 
 
 @pytest.fixture
 def results():
-    """A method for each kind of setting, with one point or three, and one that has no result."""
-    methods = {
-        name: {
-            "front": [a_point(setting, number) for number in range(1, 2 + 2 * bool(setting))],
-            "hypervolume": 0.4,
-            "mixture_hypervolume": 0.5,
-            "seconds_per_model": 0.01,
-        }
-        for name, setting in SETTINGS.items()
-    }
-    methods["empty"] = {"front": [], "hypervolume": 0.0, "mixture_hypervolume": 0.0,
-                        "seconds_per_model": None}  # fmt: skip
-    worse = [point | {"jsd": 2 * point["jsd"]} for point in methods["one"]["front"]]
-    methods["one"]["seeds"] = [
-        {"hypervolume": 0.4, "mixture_hypervolume": 0.5, "front": methods["one"]["front"]},
-        {"hypervolume": 0.1, "mixture_hypervolume": 0.25, "front": worse},
-    ]
-    shared = {"schema": 2, "kind": "fronts", "task": "any name", "dataset": "synthetic"}
-    shared |= WEIGHTS | {"reference_point": [0.3, 0.05], "one_hot_floor": 0.04}
-    shared |= {"models_evaluated": 6, "samples_evaluated": 1200}
-    return shared | {"methods": methods, "comparison": comparison.compare(methods)}
+    return run_of()
+
+
+def a_point(setting, number):
+    """A point of several requirements, which its user gives it."""
+    values = {"jsd": 0.02 / number, "accuracy": 0.8, "jsd_std": 0.001, "accuracy_original": 0.85}
+    return values | {"jsd_label": 0.01, "setting": setting}
 
 
 def many(results, count):
@@ -84,45 +80,168 @@ def test_front_csv_has_a_row_for_every_point_and_says_its_setting(results, tmp_p
     with open(tmp_path / "front.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["one"] * 3 + ["none"] + ["two"] * 3
-    assert [float(row["jsd"]) for row in rows[:3]] == [0.02, 0.01, 0.02 / 3]
+    found = [float(row["jsd"]) for row in rows[:3]]
+    np.testing.assert_allclose(found, [0.02, 0.01, 0.02 / 3], rtol=1e-6)
+    for row in rows:
+        assert float(row["jsd_low"]) < float(row["jsd"]) < float(row["jsd_high"])
     assert float(rows[0]["setting"]) == 0.1
     assert rows[3]["setting"] == ""
     for part in ("search", "pinned", "bound", "0.05"):
         assert part in rows[4]["setting"]
+    # A run without values of single models has no intervals.
+    for point in results["methods"]["none"]["front"]:
+        del point["jsd_low"], point["jsd_high"], point["constant"]
+    front.write_csv(results, tmp_path / "front.csv")
+    with open(tmp_path / "front.csv", newline="") as file:
+        row = list(csv.DictReader(file))[3]
+    assert (row["jsd_low"], row["jsd_high"], row["constant"]) == ("", "", "")
+
+
+def rows_of(text, results):
+    """The cells of each printed table, by method, and its head: [(head, {method: cells})]."""
+    lines, width, tables = text.splitlines(), max(map(len, results["methods"])), []
+    for place, line in enumerate(lines):
+        if line.startswith("method "):
+            body = lines[place + 1 : place + 1 + len(results["methods"])]
+            assert [row[:width].rstrip() for row in body] == list(results["methods"])
+            assert {len(row) for row in (line, *body)} == {len(line)}  # columns end alike
+            tables.append(
+                (line.split(), {row[:width].rstrip(): row[width:].split() for row in body})
+            )
+    return tables
 
 
 def test_the_table_has_every_method_in_the_order_of_the_results(results):
-    lines = report.table(results).splitlines()
-    names = list(results["methods"])
-    rows = lines[-len(names) :]
-    assert [row.split()[0] for row in rows] == names
-    assert rows[0].split()[1:3] == ["0.375", "3"]  # stored mixture hypervolumes, .5 and .25
-    assert "hypervolume of mixtures in the box 0.3x0.05" in report.table(results)
-    assert "weights kept" in report.table(results)
+    text = report.table(results)
+    ((head, rows),) = rows_of(text, results)
+    assert head == ["method", "HV", "points", "@0.1", "@0.3", "@0.5", "@0.7", "s/model"]
+    low, high = results["methods"]["one"]["mixture_interval"]
+    mean = comparison.volumes(results["methods"]["one"]).mean()
+    assert rows["one"][:2] == [f"{mean:.3f}±{(high - low) / 2:.3f}", "3"]
+    cost = results["methods"]["one"]["at_levels"]["jsd"][1]
+    assert cost["cost"] == pytest.approx(0.01, rel=1e-3)
+    assert rows["one"][3] == f"10.0±{500 * (cost['high'] - cost['low']):.1f}"
+    assert rows["empty"] == ["-", "0", *["-"] * 5]
+    # One setting of three.
+    assert rows["none"][0].startswith(">") and bounds.LOWER in text
+    assert "hypervolume of mixtures in the box 1x0.1" in text
+    assert "JSD of outputs, 10^-3 nats, at weights kept" in text
 
 
-def test_the_table_has_the_levels_of_the_results_or_shares_of_the_box(results):
-    def levels(run):
-        head = next(line for line in report.table(run).splitlines() if line.startswith("method"))
-        return [float(cell[1:]) for cell in head.split() if cell.startswith("@")]
+def test_columns_stand_below_one_another_for_long_names_and_large_numbers():
+    long = "GMN + probe, 300 steps of its own (searched)"
+    methods = {long: a_method([(0.1, 60.0), (0.9, 1e-7)], seeds=3, seconds=1234.5),
+               "x": a_method([(0.3, 0.01)], seconds=1e-5)}  # fmt: skip
+    run, _ = a_run(methods, costs=list(by_hand.COSTS))
+    tables = rows_of(report.table(run), run)
+    assert len(tables) == 3
+    assert all(len(rows[long]) == len(head) - 1 for head, rows in tables[:1])
+    assert tables[0][1][long][-1] == "1234.50000"
 
-    assert levels(results | {"report_levels": [0.15, 0.2]}) == [0.15, 0.2]
-    np.testing.assert_allclose(levels(results), [0.03, 0.09, 0.15, 0.21, 0.27])
+
+def test_every_further_cost_has_a_table_of_its_own_with_its_own_settings():
+    run = run_of(costs=list(by_hand.COSTS))
+    run["methods"]["two"]["fronts"]["error"] = run["methods"]["two"]["front"][:2]
+    tables = rows_of(report.table(run), run)
+    assert [rows["two"][-6] for _, rows in tables] == ["3", "3", "2"]
+    text = report.table(run)
+    for words in ("JSD of outputs, 10^-3", "JSD of decisions, 10^-3", "wrong decisions, %"):
+        assert text.count(words) == 1
+    error = run["methods"]["two"]["at_levels"]["error"][0]["cost"]
+    assert tables[2][1]["two"][-5].startswith(f"{100 * error:.1f}±")
+    assert all("HV" not in head for head, _ in tables[1:])
+
+
+def test_the_table_of_a_run_without_intervals_has_none(results):
+    for method in results["methods"].values():
+        method.pop("mixture_interval")
+        for one in method.get("at_levels", {}).get("jsd", ()):
+            one |= {"low": None, "high": None}
+    results["methods"]["none"]["at_levels"]["jsd"][0] = None  # below its reach
+    ((_, rows),) = rows_of(report.table(results), results)
+    assert "±" not in "".join(cell for row in rows.values() for cell in row)
+    assert rows["none"][2] == "-" and rows["one"][2] == "30"
 
 
 def test_pictures_do_not_depend_on_the_name_of_the_task(results, tmp_path):
-    for task in ("timing", "compose", "my own"):
+    for task in ("timing", "my own"):
         report.write(results | {"task": task}, tmp_path / task)
-        for name in ("front", "front_all", "stages", "labels"):
+        for name in ("front", "front_all", "stages"):
             assert (tmp_path / task / f"{name}.png").read_bytes().startswith(PNG)
-    del results["one_hot_floor"]
-    report.write(results | {"task": "fairness"}, tmp_path / "none")
-    assert not (tmp_path / "none" / "labels.png").exists()
+    assert not (tmp_path / "timing" / "costs.png").exists()
+    report.write(run_of(costs=["jsd", "error"], task="fairness"), tmp_path / "more")
+    assert (tmp_path / "more" / "costs.png").read_bytes().startswith(PNG)
 
 
-def test_axes_say_the_label_of_the_objective_and_not_that_of_the_task(results):
-    labelled = results | {"task": "dm", "requirement_labels": ["price paid (dollars)"]}
-    figures = (front.figure, front.figure_of_stages, front.figure_of_labels)
+def test_every_further_cost_has_a_panel_with_unedited_models():
+    run = run_of(costs=list(by_hand.COSTS), level_floor=0.05)
+    figure = front.figure_of_costs(run)
+    assert len(figure.axes) == 2
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[:3] == ["one", "none", "two"] and "unedited models" in names
+    (x,), (y,) = lines_of(figure)["unedited models"].get_data()
+    assert (x, y) == (1.0, 0.0)
+    error = next(line for line in figure.axes[1].get_lines() if line.get_label() == "two")
+    np.testing.assert_allclose(error.get_ydata()[0], 20 + 100 * 0.02, rtol=1e-5)
+
+
+def hollow(axes):
+    """The lines of hollow marks, except for that of the legend."""
+    lines = [line for line in axes.get_lines() if len(line.get_xdata())]
+    return [line for line in lines if line.get_markerfacecolor() == "white"]
+
+
+def test_settings_at_which_most_models_decide_for_one_class_are_hollow_and_explained():
+    run = run_of(costs=["jsd", "error"])
+    figures = front.figure(run), front.figure_of_costs(run)
+    assert not any(hollow(axes) for figure in figures for axes in figure.axes)
+    method = run["methods"]["two"]
+    for point in (*method["front"][:2], *method["fronts"]["error"][:2]):
+        point["constant"] = 0.6
+    for draw in (front.figure, front.figure_of_costs):
+        figure = draw(run)
+        for axes in figure.axes:
+            (line,) = hollow(axes)
+            assert len(line.get_xdata()) == 2
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "hollow: most models constant" in texts
+
+
+def test_intervals_are_bands_along_the_lines_behind_all_curves(results):
+    axes = front.figure(results).axes[0]
+    bands = [one for one in axes.collections if isinstance(one, PolyCollection)]
+    bars = [one for one in axes.collections if isinstance(one, LineCollection)]
+    widths = [np.ptp(one.get_paths()[0].vertices[:, 0]) for one in bands if one.get_paths()]
+    np.testing.assert_allclose(widths, [0.2, 0.2])  # of both lines of three points
+    assert sum(len(one.get_segments()) for one in bars) == 1  # a single setting has a bar
+    highest = max(one.get_zorder() for one in axes.collections)
+    assert highest < min(line.get_zorder() for line in axes.get_lines())
+    assert not front.figure(results, everything=True).axes[0].collections
+
+
+def test_a_dominated_setting_has_a_bar_and_does_not_bend_the_band():
+    points = [*THREE, (0.25, 0.05)]
+    axes = front.figure(a_run({"one": a_method(points)})[0]).axes[0]
+    band, bars = axes.collections
+    assert band.get_paths()[0].vertices[:, 0].max() == pytest.approx(0.3)
+    assert 0.25 not in np.round(band.get_paths()[0].vertices[:, 0], 6)
+    (segment,) = bars.get_segments()
+    np.testing.assert_allclose(segment[:, 0], 0.25)
+    assert segment[0, 1] < 0.05 < segment[1, 1]
+
+
+def test_a_run_without_intervals_has_no_bands(results):
+    for method in results["methods"].values():
+        for point in method["front"]:
+            point.pop("jsd_low"), point.pop("jsd_high")
+    figure = front.figure(results | {"ends": []})
+    assert not figure.axes[0].collections and "bands" not in figure.get_suptitle()
+    assert "bands" in front.figure(results).get_suptitle()
+
+
+def test_axes_say_the_label_of_the_objective_and_not_that_of_the_task():
+    labelled = run_of(costs=["jsd", "error"], requirement_labels=["price paid (dollars)"])
+    figures = (front.figure, front.figure_of_stages, front.figure_of_costs)
     for axes in (axes for draw in figures for axes in draw(labelled).axes):
         assert " ".join(axes.get_xlabel().split()) == "price paid (dollars)"
     assert "price paid (dollars)" in report.table(labelled)
@@ -148,13 +267,14 @@ def test_no_two_of_a_hundred_methods_look_alike():
     assert len({(look["marker"], str(look["linestyle"])) for look in looks[:44]}) == 44
 
 
-def test_a_method_has_one_look_in_all_figures_of_a_run(results):
-    run = many(results, 16) | {"main_methods": ["method 12", "method 3"]}
+def test_a_method_has_one_look_in_all_figures_of_a_run():
+    run = many(run_of(costs=["jsd", "error"]), 16) | {"main_methods": ["method 12", "method 3"]}
     main, every = lines_of(front.figure(run)), lines_of(front.figure(run, everything=True))
     assert set(main) == {"method 3", "method 12"} and len(every) == 16
     assert len({line.get_color() for line in every.values()}) == 16
-    for figure in (front.figure(run), front.figure_of_stages(run), front.figure_of_labels(run)):
-        for name, line in lines_of(figure).items():
+    for figure in (front.figure(run), front.figure_of_stages(run), front.figure_of_costs(run)):
+        for name in every.keys() & lines_of(figure).keys():
+            line = lines_of(figure)[name]
             same = every[name]
             assert line.get_color() == same.get_color() and line.get_marker() == same.get_marker()
 
@@ -188,7 +308,7 @@ def test_a_legend_is_below_the_panels(results):
 def several(count, methods):
     names = [f"requirement {number} (0 to 1)" for number in range(count)]
     return {
-        "schema": 2, "kind": "fronts", "task": "any", "dataset": "synthetic", "main_methods": [],
+        "schema": 3, "kind": "fronts", "task": "any", "dataset": "synthetic", "main_methods": [],
         "models_evaluated": 6, "samples_evaluated": 9, "requirements": names,
         "requirement_labels": names, "reference_point": [1.0] * count + [0.1], "methods": methods,
     }  # fmt: skip
@@ -232,89 +352,20 @@ def test_two_requirements_have_the_least_divergence_within_pairs_of_levels(tmp_p
     })  # fmt: skip
     rows = report.table(run).splitlines()[-2:]
     assert rows[0].split()[1:3] == ["0.250", "4"] and rows[0].split()[-2] == "0.0100"
-    assert rows[1].split()[1] == "-"  # on the edge of the box
+    assert rows[1].split()[1] == ">0.000"  # on the edge of the box, and one setting of four
     report.write(run, tmp_path)
     assert (tmp_path / "front.png").read_bytes().startswith(PNG)
     assert len(report.figure(run).axes) == 4
 
 
-def line(*points, **more):
-    return {"front": [{"requirement": x, "jsd": y} for x, y in points]} | more
-
-
-def test_an_editor_is_compared_at_the_points_of_the_others_within_its_reach():
-    ours = line((0.2, 0.08), (0.4, 0.02))
-    methods = {
-        "editor": ours | {"seeds": [ours, line((0.2, 0.06), (0.4, 0.04))]},  # mean .07, .03
-        "other": line((0.1, 0.5), (0.2, 0.071), (0.3, 0.049), (0.4, 0.03), (0.9, 0.029)),
-        "nothing": line(),
-    }
-    found = comparison.compare(methods)
-    assert found.keys() == {"editor"} and found["editor"].keys() == {"other"}
-    against = found["editor"]["other"]
-    assert (against["points"], against["below"]) == (4, 1)
-    assert [p["requirement"] for p in against["lost"]] == [0.3, 0.4, 0.9]
-    ours_there = [p["editor_jsd"] for p in against["lost"]]
-    # Beyond its last point the editor needs no more divergence than there.
-    np.testing.assert_allclose(ours_there, [0.05, 0.03, 0.03])
-    # Below a floor of the requirement values are noise.
-    assert comparison.compare(methods, 0.25)["editor"]["other"]["points"] == 3
-    # Where they are equal the editor is not below.
-    equal = comparison.compare({"editor": ours | {"seeds": [ours]}, "same": ours})
-    assert equal["editor"]["same"]["below"] == 0
-
-
-def test_a_method_is_compared_with_the_slowest_editor_that_takes_no_longer():
-    def editor(seconds, *points):
-        return line(*points, seeds=[line(*points)], seconds_per_model=seconds)
-
-    methods = {
-        "fast": editor(0.1, (0.2, 0.05), (0.4, 0.03)),
-        "slow": editor(1.0, (0.3, 0.02), (0.4, 0.01)),
-        "faster": line((0.2, 0.01), seconds_per_model=0.01),
-        "between": line((0.1, 0.9), (0.2, 0.04), (0.4, 0.035), seconds_per_model=0.5),
-        "slower": line((0.2, 0.04), (0.4, 0.02), seconds_per_model=2.0),
-        "nothing": line(seconds_per_model=None),
-    }
-    found = comparison.by_budget(methods)
-    counts = {name: (f["editor"], f["points"], f["below"]) for name, f in found.items()}
-    assert counts == {
-        "faster": (None, 0, 0),
-        "between": ("fast", 2, 1),
-        "slower": ("slow", 1, 1),  # at .2 only the fast one is there: it was not chosen for that
-    }
-    lost = {"requirement": 0.2, "jsd": 0.04, "editor_jsd": 0.05}
-    assert found["between"]["lost"] == [lost]
-
-
-def test_levels_below_the_reach_of_a_front_are_missing():
-    found = comparison.at_levels(line((0.2, 0.4), (0.4, 0.2)), np.array([0.1, 0.3, 0.5]))
-    np.testing.assert_allclose(found, [[np.nan, 0.3, 0.2]])
-    assert np.isnan(comparison.at_levels(line(), np.array([0.1]))).all()
-
-
-def test_divergences_between_points_far_apart_are_upper_bounds():
-    levels = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    far, near = line((0.2, 0.1), (0.4, 0.001)), line((0.2, 0.1), (0.3, 0.09), (0.4, 0.08))
-    assert comparison.coarse(far, levels).tolist() == [False, False, True, False, True]
-    assert comparison.coarse(near, levels).tolist() == [False, False, False, False, True]
-    assert comparison.coarse({"front": [], "seeds": [near, far]}, levels)[2]
-    assert not comparison.coarse(line(), levels).any()
-
-
-def test_hypervolumes_that_cannot_be_compared_are_marked():
-    fronts = {
-        "editor": line((0.0, 0.05), (0.2, 0.02), (0.4, 0.01), (0.6, 0.0)),
-        "same grid": line((0.04, 0.05), (0.2, 0.03), (0.4, 0.02), (0.6, 0.01)),
-        "begins late": line((0.1, 0.05), (0.2, 0.02), (0.4, 0.01), (0.6, 0.0)),
-        "few settings": line((0.0, 0.05)),
-        "above the box": line((0.1, 0.2), (0.2, 0.15), (0.3, 0.12)),
-        "nothing": line(),
-    }
-    marks = bounds.volume_marks({n: m["front"] for n, m in fronts.items()}, {"editor"}, (1.0, 0.1))
-    assert marks == {"editor": "", "same grid": "", "begins late": ">", "few settings": ">",
-                     "above the box": "-", "nothing": "-"}  # fmt: skip
+def test_hypervolumes_of_few_settings_are_marked():
+    counts = {"longest": 9, "half": 5, "fewer": 4, "one": 1, "nothing": 0}
+    methods = {name: {"front": [{}] * count} for name, count in counts.items()}
+    assert bounds.volume_marks(methods) == {
+        "longest": "", "half": "", "fewer": ">", "one": ">", "nothing": "-"
+    }  # fmt: skip
     assert bounds.marked(">", 0.5) == ">0.500" and bounds.marked("-", 0.5) == "-"
+    assert bounds.volume_marks({}) == {}
 
 
 def test_the_table_of_times_has_every_method():
@@ -325,59 +376,57 @@ def test_the_table_of_times_has_every_method():
     assert [row.split()[-4:] for row in rows[1:]] == 2 * [["2.00", "0.00100", "0.00050", "64"]]
 
 
+KEPT = {"requirements": ["metanet.objectives.data_minimisation.inputs_kept"],
+        "requirement_labels": ["input features kept"]}  # fmt: skip
+
+
 @pytest.fixture
 def runs():
-    """Two runs as results.json files: in the first an editor loses once to a slower method."""
+    """Three runs as results.json files; an editor loses at one level to a slower method."""
+    own = [(0.1, 0.04), (0.3, 0.02), (0.5, 0.01), (0.7, 0.005)]
 
-    def method(front, seconds, **more):
-        points = [{"requirement": x, "jsd": y} for x, y in front]
-        volumes = {"hypervolume": 0.5, "mixture_hypervolume": 0.7}
-        return {"front": points, "seconds_per_model": seconds} | volumes | more
+    def times(*factors):
+        return [(x, y * factor) for (x, y), factor in zip(own, factors, strict=True)]
 
-    editor = method([(0.2, 0.02), (0.8, 0.001)], 0.01)
-    editor["seeds"] = [
-        {"hypervolume": 0.5, "mixture_hypervolume": v, "front": editor["front"]} for v in (0.7, 0.9)
-    ]
-    once = editor | {"seeds": editor["seeds"][:1]}
     methods = {
-        "GMN": editor,
-        "GMN + probe": once,
-        "FS": method([(0.2, 0.03), (0.5, 0.02)], 0.001),
-        "Greedy & Retrain": method([(0.1, 0.03), (0.2, 0.015), (0.5, 0.02)], 2.0),
-        "FS & Retrain": method([(0.3, 0.03)], 2.0),
-        "Per-model optimisation": method([(0.1, 0.03), (0.5, 0.02)], 2.0),
+        "GMN": a_method(own, seeds=2, spread=0.1, seconds=0.01),
+        "GMN + probe": a_method(times(0.9, 0.9, 0.9, 0.9), seeds=1, seconds=0.02),
+        "FS": a_method(times(2, 2, 2, 2), seconds=0.001),
+        "FS & Retrain": a_method(times(0.5, 1.5, 1.5, 1.2), seconds=2.0),
+        "nothing": a_method([]),
     }
-    kept = {"requirements": ["metanet.objectives.data_minimisation.inputs_kept"],
-            "requirement_labels": ["input features kept"]}  # fmt: skip
-    run = {"schema": 2, "kind": "fronts", "task": "dm", "dataset": "adult", "methods": methods}
-    run |= WEIGHTS | kept | {"reference_point": [1.0, 0.1]}
-    run |= {"comparison": comparison.compare(methods), "by_budget": comparison.by_budget(methods)}
-    run |= {"command": "the command", "device": "a device", "commit": "c" * 40, "dirty": True,
-            "wall_seconds": {"population": None, "GMN": 12.0}}  # fmt: skip
-    bank = run | {"dataset": "bank", "methods": {"GMN": once}, "by_budget": {}, "commit": None,
-                  "published_in": "d" * 40}  # fmt: skip
-    pruning = run | WEIGHTS | {"task": "pruning"}
+    run, _ = a_run(methods, task="dm", dataset="adult", dirty=True, **KEPT)
+    none = {"commit": None, "published_in": "d" * 40}
+    bank, _ = a_run({"GMN": methods["GMN"]}, task="dm", dataset="bank", **none | KEPT)
+    pruning, _ = a_run(methods, task="pruning", dataset="adult")
     return {"dm_adult": run, "dm_bank": bank, "pruning_adult": pruning}
 
 
-def test_the_summary_has_stored_volumes_and_their_standard_deviation_over_seeds(runs):
+def test_the_summary_has_stored_volumes_and_half_of_their_intervals(runs):
     found = summary.hypervolumes(runs | {"whole_front_adult-dm": runs["dm_adult"]})
     assert found[0] == "| | dm_adult | dm_bank | pruning_adult |"
-    spread = np.std([0.7, 0.9], ddof=1)
-    assert f"| GMN | 0.800 ± {spread:.3f}, 2 points, 0.01 s | 0.700, 2 points, 0.01 s |" in found[2]
-    assert "±" not in found[3]  # one seed
-    # Retraining baselines keep a feature or more, and so have less hypervolume by their grids.
-    assert not [row for row in found if "best" in row or "Retrain" in row]
-    assert found[-1] == "| Per-model optimisation | – | – | 0.700, 2 points, 2 s |"
+    method = runs["dm_adult"]["methods"]["GMN"]
+    low, high = method["mixture_interval"]
+    cell = f"{comparison.volumes(method).mean():.3f}±{(high - low) / 2:.3f}, 4 points, 0.01 s"
+    assert found[2].startswith(f"| GMN | {cell} | {cell} |")
+    assert found[3].count("–") == 1  # of bank
+    assert "| nothing | -, 0 points | – | -, 0 points |" in found
+    del method["mixture_interval"]  # of a converted run
+    assert "±" not in summary.hypervolumes({"dm_adult": runs["dm_adult"]})[2]
 
 
-def test_losses_are_to_methods_that_take_as_long_or_longer_and_were_run_in_full(runs):
-    lines = summary.losses(runs | {"shift_adult-dm": runs["dm_adult"]})[2:]
-    assert [row for row in lines if row.startswith("| dm_adult")] == [
-        "| dm_adult | Greedy & Retrain | 2 | GMN | 1 of 2 | 0.2: 0.015, 0.02 |",
+def test_methods_are_tallied_against_the_slowest_editor_of_their_budget(runs):
+    lines = summary.against_budget(runs | {"shift_adult-dm": runs["dm_adult"]})[2:]
+    ours = [line for line in lines if line.startswith("| dm_adult |")]
+    found = runs["dm_adult"]["comparison"]["jsd"]["GMN + probe"]["FS & Retrain"]
+    assert [one["verdict"] for one in found] == ["loss", "win", "win", "win"]
+    loss = f"0.1: 1.80 ({found[0]['low']:.2f} to {found[0]['high']:.2f})"
+    assert ours == [
+        "| dm_adult | jsd | FS | 0.001 | none as fast | – | – | – |  |",
+        f"| dm_adult | jsd | FS & Retrain | 2 | GMN + probe | 3 | 0 | 1 | {loss} |",
     ]
     assert not [row for row in lines if row.startswith("| shift")]
-    assert [row for row in lines if row.startswith("| pruning_adult | Per-model optimisation")]
+    assert [row for row in lines if row.startswith("| pruning_adult | jsd | FS & Retrain")]
 
 
 def test_studies_report_levels_asked_for_shifted_data_and_subsets_of_models(runs):
@@ -388,13 +437,19 @@ def test_studies_report_levels_asked_for_shifted_data_and_subsets_of_models(runs
     method["shifted"] = {"older": {"front": half, "hypervolume": 0.2, "mixture_hypervolume": 0.25}}
     reached = {"requirement": 0.28, "jsd": 0.01, "meet": 0.9}
     method["levels"] = [{"level": 0.3, "family": {"lambda": 0.1} | reached, "model": reached}]
+    nothing = {"requirement": None, "jsd": None}
     for entry in run["methods"].values():
         for point in entry["front"]:
-            point["by_subset"] = {"wide": half[0], "deep": {"requirement": None, "jsd": None}}
+            point["by_subset"] = {"wide": half[0], "deep": nothing}
+    for end, (x, y) in zip(run["ends"], ((0.0, 0.1), (1.0, 0.0)), strict=True):
+        end["by_subset"] = {"wide": {"requirement": x, "jsd": y}, "deep": nothing}
     lines = studies.tables(run)
     assert "| FS | 0.3 | 0.280, 0.0100, 90% | 0.280, 0.0100, 90% |" in lines
-    assert "| FS | 0.700 | 0.250 |" in lines  # stored
-    assert "| GMN | 0.700 | 0.425 | - |" in lines  # half of .85: no volume of subsets is stored
+    volume = f"{method['mixture_hypervolume']:.3f}"
+    assert f"| FS | {volume} | 0.250 |" in lines
+    # No volume of subsets is stored: the ends (0, .1) and (1, 0) with (.15, .05) make this area.
+    area = 1 - (0.15 * (1 + 0.5) / 2 + 0.85 * 0.5 / 2)
+    assert f"| FS | {volume} | {area:.3f} | - |" in lines
     assert sum("Hypervolumes of mixtures" in text for text in lines) == 2
 
 
@@ -408,29 +463,56 @@ def test_seconds_stand_beside_those_of_the_paper():
     ]
 
 
+ALL = {"command": "all", "versions": {"jax": "1"}}
+
+
 def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):
     for name, run in runs.items():
         write_json(tmp_path / name / "results.json", run)
-    overview.write(tmp_path, {"command": "all", "versions": {"jax": "1"}})
+    overview.write(tmp_path, ALL)
     text = (tmp_path / "README.md").read_text()
     assert "`all` (jax 1)" in text
     for claim in claims.CLAIMS:
         assert claim.text in text
-    assert "| GMN dominates FS | **holds** | points with lower JSD: FS 2 of 2 |" in text
-    # A weaker form of a baseline neither wins nor loses.
-    assert f"| GMN dominates FS & Retrain | **{judges.OPEN}** |" in text
+    assert "| GMN dominates FS | **holds** | wins/ties/losses against FS 4/0/0 |" in text
+    row = (
+        "| GMN dominates FS & Retrain | **holds partly** | wins/ties/losses against FS & Retrain 3"
+    )
+    assert row in text
     assert "needs timing_adult" in text
     assert "## dm_bank (figure 6 of the paper)" in text and "GMN: 12 s" in text
     assert "population: not recorded" in text
     assert "Commit cccccccccccc with local changes" in text
     assert "Commit not recorded, published in dddddddddddd" in text
-    assert "neither the commit of the code that made them nor their config" in text
-    assert "* Baselines keep one feature or more" in text
+    assert "schema 2" not in text
+
+
+def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their_costs(
+    runs, tmp_path
+):
+    write_json(tmp_path / "pruning_adult" / "results.json", runs["pruning_adult"])
+    old = runs["dm_adult"] | {"ends": []}
+    del old["comparison"], old["by_budget"], old["draws"]
+    for method in old["methods"].values():
+        method.pop("mixture_interval")
+        for one in method.get("at_levels", {}).get("jsd", ()):
+            one |= {"low": None, "high": None}
+    write_json(tmp_path / "dm_adult" / "results.json", old)
+    overview.write(tmp_path, ALL)
+    text = (tmp_path / "README.md").read_text()
+    assert "Runs of schema 2 stored neither values of single models" in text
+    assert (
+        f"| GMN dominates FS | **{verdicts.OPEN}** | no values of single models are stored" in text
+    )
+    first, second = text.split("\n## dm_adult")[1].split("\n## pruning_adult")
+    assert "* A run of schema 2" in first and "±" not in first.split("```")[1].split("\n", 2)[2]
+    assert "* A run of schema 2" not in second and "±" in second.split("```")[1].split("\n", 2)[2]
+    assert "| dm_adult | jsd |" not in text and "| pruning_adult | jsd |" in text
 
 
 def test_results_of_another_schema_are_refused(runs, tmp_path):
-    write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 1})
-    with pytest.raises(UserError, match=r"found schema 1, expected 2.*experiments\.convert"):
-        overview.write(tmp_path, {"command": "all", "versions": {}})
+    write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 2})
+    with pytest.raises(UserError, match=r"found schema 2, expected 3.*experiments\.convert"):
+        overview.write(tmp_path, ALL)
     with pytest.raises(UserError, match=r"none\.json: found No such file"):
         stored.read(tmp_path / "none.json")

@@ -54,7 +54,8 @@ def at_levels(
     share of the models at each of them costs (an upper bound of what a setting between them costs),
     and linear in the logarithm of the cost, an estimate that is never higher. Left of the first
     setting and right of the last, both are mixtures with the ends; and neither is above a mixture
-    of the ends alone, which needs no method.
+    of the ends alone, which needs no method. Below all settings and ends there is the cost of the
+    least, which does not comply.
 
     Args:
       fronts: of the method's seeds; every draw but the first draws as many of them, too.
@@ -71,29 +72,41 @@ def at_levels(
 
 def _readings(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """`at_levels` of one seed."""
-    x, y = weight @ front.requirement.T, weight @ front.cost.T  # [draws, S]
-    order = np.argsort(x, axis=1, kind="stable")
-    x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
+    x, y = _sorted(weight @ front.requirement.T, weight @ front.cost.T)  # [draws, S]
     end_x, end_y = weight @ ends.requirement.T, weight @ ends.cost.T  # [draws, 2]
-    found = np.empty((len(weight), len(levels), 2))
-    for row in range(len(weight)):
-        left, right = (end_x[row, 0], end_y[row, 0]), (end_x[row, 1], end_y[row, 1])
-        found[row, :, LINE] = _interpolated(x[row], y[row], left, right, levels)
-        logs = np.log(np.maximum(y[row], LEAST))
-        curve = np.exp(np.interp(levels, x[row], logs))
-        inside = (levels >= x[row, 0]) & (levels <= x[row, -1])
-        found[row, :, CURVE] = np.where(inside, curve, found[row, :, LINE])
-        mixture = np.interp(levels, end_x[row], end_y[row])
-        found[row] = np.minimum(found[row], mixture[:, None])
-    return found
+    # An end beyond the settings always counts, one among them where that is lower: unedited
+    # models may comply with a level that some settings do not. Without it, its place is taken by
+    # the first setting, once more.
+    beyond = (end_x < x[:, :1]) | (end_x > x[:, -1:])
+    outer_x, outer_y = np.where(beyond, end_x, x[:, :1]), np.where(beyond, end_y, y[:, :1])
+    lines = [
+        _interpolated(*_sorted(np.append(x, more_x, 1), np.append(y, more_y, 1)), levels)
+        for more_x, more_y in ((end_x, end_y), (outer_x, outer_y))
+    ]
+    mixture = _interpolated(*_sorted(end_x, end_y), levels)
+    mixture = np.where(levels < end_x.min(1, keepdims=True), np.inf, mixture)
+    line = np.minimum.reduce([*lines, mixture])  # [draws, levels]
+    curve = np.exp(_interpolated(x, np.log(np.maximum(y, LEAST)), levels))
+    inside = (levels >= x[:, :1]) & (levels <= x[:, -1:])
+    return np.stack([line, np.where(inside, np.minimum(curve, line), line)], -1)
 
 
-def _interpolated(x, y, left, right, levels):
-    """Linear in the points and those ends that lie beyond them; constant further out."""
-    before = [left] if left[0] < x[0] else []
-    after = [right] if right[0] > x[-1] else []
-    points = np.array([*before, *zip(x, y, strict=True), *after])
-    return np.interp(levels, *points.T)
+def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every draw's points [draws, S] by rising x."""
+    order = np.argsort(x, axis=1, kind="stable")
+    return np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
+
+
+def _interpolated(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """`np.interp` of every draw's points [draws, S], sorted by x: [draws, levels]."""
+    x, y = np.append(x[:, :1], x, 1), np.append(y[:, :1], y, 1)  # one point is a line, too
+    after = (x[:, :, None] <= levels).sum(1).clip(1, x.shape[1] - 1)  # [draws, levels]
+    (x0, x1), (y0, y1) = (
+        [np.take_along_axis(values, after - back, 1) for back in (1, 0)] for values in (x, y)
+    )
+    wide = np.where(x1 > x0, x1 - x0, 1.0)
+    share = np.where(x1 > x0, (levels - x0) / wide, levels >= x1).clip(0, 1)
+    return y0 + share * (y1 - y0)
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from metanet.evaluation.bootstrap import Front
 from metanet.evaluation.sweep import Sweep
 
 _FIELDS = ("requirement", "jsd", "jsd_label", "error", "constant")
+# What reading a damaged .npz raises, besides OSError: one of another kind of file, of another
+# compression or encrypted, as its bytes say, too.
+_DAMAGED = (ValueError, LookupError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile,
+            zlib.error)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,7 @@ def load_values(path: pathlib.Path) -> Values:
         return Values(arrays["model"], arrays["experiment"], seeds)
     except OSError as error:
         raise UserError(f"{path}: found {error.strerror or error}, expected {expected}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path}: found a damaged file, expected {expected}") from error
 
 

@@ -1,5 +1,6 @@
 """Methods whose stored results are weaker than the method itself, and why nobody is compared."""
 
+CONSTANT = 0.5  # share of edited models that decide for one class, from which a setting is apart
 _UNSEARCHED = "distilled at one learning rate, which was not searched"
 _UNNORMALISED = "its fresh students have no batch normalisation where their model has it"
 _REASONS = {
@@ -40,7 +41,8 @@ def notes(run: dict) -> list[str]:
     if not run.get("ends"):
         found.append(
             "A run of schema 2: it stored no values of single models, so there are no intervals "
-            "and nothing is judged; its hypervolumes are without the ends that all methods share."
+            "and no costs are compared; its hypervolumes are without the ends that all methods "
+            "share."
         )
     if "one_hot_floor" in run and any("seeds" not in method for method in methods.values()):
         found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
@@ -50,9 +52,11 @@ def notes(run: dict) -> list[str]:
                      "class.")  # fmt: skip
     if run.get("level_floor"):
         found.append(f"A fair classifier measures {run['level_floor']:.3f} on these test rows on "
-                     "average: lower levels are noise (grey in the figures), and not compared. "
-                     "Hollow marks are settings at which most edited models decide for one "
-                     "class.")  # fmt: skip
+                     "average: lower levels are noise (grey in the figures), and not "
+                     "compared.")  # fmt: skip
+    shares = [point.get("constant", 0.0) for one in methods.values() for point in one["front"]]
+    if max(shares, default=0.0) >= CONSTANT:
+        found.append("Hollow marks are settings at which most edited models decide for one class.")
     infeasible = {
         name: max((point.get("infeasible", 0) for point in method["front"]), default=0)
         for name, method in methods.items()

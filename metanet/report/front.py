@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from metanet.core import atomic_path
 from metanet.evaluation.pareto import pareto_mask
+from metanet.report.caveats import CONSTANT
 from metanet.report.comparison import points
-from metanet.report.judges import CONSTANT
 from metanet.report.style import FONT, WIDTH, legend, save, styles
 
 MAIN_CURVES = 6
@@ -69,7 +69,7 @@ def figure(results: dict, everything: bool = False) -> Figure:
       results: the content of results.json, of one requirement.
       everything: all methods, not only the main ones; looks are the same in both.
     """
-    picture, (front, accuracy) = _panels(results, 2)
+    picture, (front, accuracy) = _panels(results, 2, intervals=not everything)
     looks = styles(results["methods"])
     for name, method in drawn(results, everything).items():
         for other in method.get("seeds", [])[1:]:
@@ -77,7 +77,8 @@ def figure(results: dict, everything: bool = False) -> Figure:
             _draw(front, points(other["front"]), thin)
         xy, apart = points(method["front"]), _constant(method["front"])
         _draw(front, xy, looks[name], name, apart=apart)
-        _draw_band(front, method["front"], looks[name]["color"])
+        if not everything:  # of so many they would hide the curves
+            _draw_intervals(front, method["front"], looks[name]["color"])
         percent = _values(method["front"], "accuracy") * (1, 100)
         _draw(accuracy, percent, looks[name], joined=pareto_mask(xy), apart=apart)
     original = [m["front"][0]["accuracy_original"] for m in results["methods"].values()
@@ -86,6 +87,7 @@ def figure(results: dict, everything: bool = False) -> Figure:
     if original:
         _horizontal(accuracy, 100 * float(np.mean(original)), "unedited", "-")
     _draw_floors(results, front, (front, accuracy))
+    _explain_hollow(front, [m["front"] for m in drawn(results, everything).values()])
     _logarithmic(front)
     front.set_ylabel(_JSD)
     accuracy.set_ylabel("mean accuracy of the edited models (%)")
@@ -98,7 +100,7 @@ def figure_of_costs(results: dict) -> Figure:
     others = results["costs"][1:]
     picture, panels = _panels(results, len(others))
     looks = styles(results["methods"])
-    for axes, cost in zip(np.atleast_1d(panels), others, strict=True):
+    for axes, cost in zip(panels, others, strict=True):
         for name, method in drawn(results, everything=True).items():
             front = method["fronts"][cost]
             values = [[p["requirement"], _cost(p, cost)] for p in front]
@@ -106,11 +108,13 @@ def figure_of_costs(results: dict) -> Figure:
             _draw(axes, xy, looks[name], name, apart=_constant(front))
         if results.get("ends"):
             unedited = results["ends"][1]
-            axes.plot(unedited["requirement"], _cost(unedited, cost), "kx", label="unedited")
+            axes.plot(unedited["requirement"], _cost(unedited, cost), "kx", label="unedited models")
         axes.set_ylabel(_COSTS[cost])
         axes.margins(y=0.08)
-    _draw_floors(results, None, np.atleast_1d(panels))
-    legend(picture, *np.atleast_1d(panels)[0].get_legend_handles_labels())
+    methods = drawn(results, everything=True).values()
+    _explain_hollow(panels[0], [method["fronts"][cost] for method in methods for cost in others])
+    _draw_floors(results, None, panels)
+    legend(picture, *panels[0].get_legend_handles_labels())
     return picture
 
 
@@ -150,16 +154,18 @@ def save_fronts(results: dict, draw: Callable[..., Figure], folder: pathlib.Path
     save(draw(results, True), folder / "front_all.png")
 
 
-def _panels(results: dict, count: int):
+def _panels(results: dict, count: int, intervals: bool = False):
     """A figure and its axes, with the requirement's label below each."""
     picture = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    marks = "marks are settings chosen on validation; lines join those that no other dominates"
+    if intervals and results.get("ends"):  # with which values of single models are stored
+        marks += ", bands are 95% intervals of the mean"
     picture.suptitle(
         f"{results['task']}, {results['dataset']}: {results['models_evaluated']} test models, "
-        f"{results['samples_evaluated']} test samples\nmarks are settings chosen on validation; "
-        "lines join those that no other dominates, bands are 95% intervals of the mean",
+        f"{results['samples_evaluated']} test samples\n{marks}",
         fontsize=FONT + 1,
     )
-    panels = picture.subplots(1, count, sharex=True, sharey=count == 3)
+    panels = picture.subplots(1, count, sharex=True, sharey=count == 3, squeeze=False)[0]
     (label,) = results["requirement_labels"]
     wrapped = label.replace(" (", "\n(") if count == 3 else label
     for axes in panels:
@@ -184,16 +190,24 @@ def _constant(front: list[dict]) -> np.ndarray:
     return np.array([point.get("constant", 0.0) >= CONSTANT for point in front], bool)
 
 
-def _draw_band(axes, front: list[dict], colour) -> None:
-    """The 95% intervals of a front's JSD, where they are stored."""
+def _explain_hollow(axes, fronts: list[list[dict]]) -> None:
+    """Names hollow marks in the legend of `axes`, where there are any."""
+    if any(_constant(front).any() for front in fronts):
+        axes.plot([], [], "o", color="0.4", markerfacecolor="white", markersize=4.5,
+                  label="hollow: most models constant")  # fmt: skip
+
+
+def _draw_intervals(axes, front: list[dict], colour) -> None:
+    """The 95% intervals of a front's JSD, where they are stored: bands along lines, else bars."""
     rows = np.array([[p["requirement"], p["jsd_low"], p["jsd_high"]]
                      for p in front if "jsd_low" in p])  # fmt: skip
-    if len(rows) > 1:
-        x, low, high = rows[np.argsort(rows[:, 0])].T
-        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    elif len(rows):
-        x, low, high = rows[0]
-        axes.plot([x, x], [low, high], color=colour, linewidth=1.0)
+    if not len(rows):
+        return
+    joined = pareto_mask(points(front))
+    band = joined if joined.sum() > 1 else np.zeros_like(joined)
+    along = rows[band]
+    axes.fill_between(*along[np.argsort(along[:, 0])].T, color=colour, alpha=0.18, linewidth=0)
+    axes.vlines(*rows[~band].T, color=colour, linewidth=1.0, alpha=0.6, zorder=1)
 
 
 def _draw(

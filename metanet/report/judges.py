@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metanet.report.caveats import caveat
+from metanet.report.caveats import CONSTANT, caveat
 from metanet.report.comparison import points, tally, volumes
 from metanet.report.verdicts import (
     ABSENT,
@@ -26,7 +26,6 @@ from metanet.report.verdicts import (
 )
 
 Judge = Callable[[dict], tuple[str, str]]
-CONSTANT = 0.5  # share of edited models that decide for one class, from which a point is apart
 
 
 def _set_aside(results: dict, name: str) -> str | None:

@@ -23,9 +23,10 @@ def table(results: dict) -> str:
 def _head(results: dict) -> list[str]:
     box = "x".join(f"{value:g}" for value in results["reference_point"])
     marks = volume_marks(results["methods"]).values()
+    intervals = " ± half of the 95% interval" if results.get("ends") else ""
     return [
         f"{results['task']} on {results['dataset']}, test models; means over models and editor "
-        "seeds ± half of the 95% interval",
+        f"seeds{intervals}",
         f"HV: hypervolume of mixtures in the box {box}",
         *[LOWER] * (">" in marks),
     ]
@@ -44,13 +45,13 @@ def _rows(results: dict, cost: str, first: bool) -> list[str]:
     lines = [
         f"@x: {text}, at {results['requirement_labels'][0]} x; settings chosen by it",
         *["<: an upper bound, between settings far apart"] * bounded,
-        f"{'method':<{width}}{'HV':>13}{'points':>8}{''.join(f'{one:>{room}}' for one in head)}"
-        f"{'s/model':>10}",
+        f"{'method':<{width}}{'HV' * first:>13}{'points':>8}"
+        f"{''.join(f'{one:>{room}}' for one in head)}{'s/model':>12}",
     ]
     for name, method in methods.items():
         row = "".join(f"{one:>{room}}" for one in cells.get(name, ["-"] * len(head)))
         seconds = method["seconds_per_model"]
-        last = f"{'-':>10}" if seconds is None else f"{seconds:>10.5f}"
+        last = f"{'-':>12}" if seconds is None else f"{seconds:>12.5f}"
         front = method["front"] if first else method["fronts"][cost]
         volume = _volume(method, marks[name]) if first else ""
         lines.append(f"{name:<{width}}{volume:>13}{len(front):>8}{row}{last}")
@@ -67,7 +68,8 @@ def _cell(found: dict | None, unit: float) -> str:
     value = unit * found["cost"]
     if found["low"] is None:
         return "<" * found["coarse"] + f"{value:.3g}"
-    digits = ".2f" if value < 9.995 else ".1f"
+    half = unit * (found["high"] - found["low"]) / 2
+    digits = ".1f" if half >= 0.95 else ".2f" if half >= 0.0095 else ".3f"
     interval = spread((found["low"], found["high"]), unit, digits)
     return "<" * found["coarse"] + f"{value:{digits}}{interval}"
 

@@ -63,9 +63,11 @@ def _head(about: dict, results: dict[str, dict]) -> list[str]:
     ]
     if any(not run.get("ends") for run in results.values() if run["kind"] == "fronts"):
         lines += [
-            "Runs of schema 2 stored no values of single models: they have no intervals, and no "
-            "claim is judged by them. Those that give a commit of publication recorded neither "
-            "the commit of the code that made them nor their config.",
+            "Runs of schema 2 stored neither values of single models nor constant outputs and "
+            "unedited models: they have no intervals, their hypervolumes are of a method's own "
+            "settings, and no claim is judged by the costs of their methods. Those that give a "
+            "commit of publication recorded neither the commit of the code that made them nor "
+            "their config.",
             "",
         ]
     return lines

@@ -18,7 +18,8 @@ def _cells(run: dict) -> dict[str, str]:
         volume = marked(marks[name], volumes(method).mean())
         volume += spread(method.get("mixture_interval"), 1, ".3f")
         row = name.replace("GMN - Prune & Edit", "GMN")
-        cells[row] = f"{volume}, {len(method['front'])} points{time}"
+        count = len(method["front"])
+        cells[row] = f"{volume}, {count} point{'s' * (count != 1)}{time}"
     return cells
 
 
@@ -44,6 +45,8 @@ def against_budget(results: dict[str, dict]) -> list[str]:
 
     Of runs TASK_DATASET. Methods that are faster than all editors are in the table without one.
     """
+    if not any("comparison" in run for run in tables(results).values()):
+        return ["No run has values of single models to compare methods by."]
     lines = [
         "| run | cost | method | s/model | editor | wins | ties | losses | lost at: ratio |",
         "|---|---|---|---|---|---|---|---|---|",
