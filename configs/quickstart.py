@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
         "Magnitude (layer-normalised)",
         "SNIP & Distil",
     )
+    config.recipes["SNIP & Distil"].distil.learning_rate = 0.032
+    config.recipes["SNIP & Distil"].study = "snip-distil-9680087ff0e6"
     config.editor.seeds = 1
     config.editor.steps = 500
     config.evaluation.n_lambdas = 10

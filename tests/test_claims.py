@@ -1,7 +1,7 @@
 """Judges of the paper's claims: each says yes, says that noise decides, and says no."""
 
 import pytest
-from runs import a_method, a_run
+from made_runs import a_method, a_run
 
 from metanet.report import caveats, claims, judges, verdicts
 from metanet.report.comparison import verdict as verdict_of

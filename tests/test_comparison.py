@@ -4,10 +4,10 @@ import dataclasses
 import itertools
 import json
 
+import made_runs as runs
 import numpy as np
 import pytest
-import runs
-from runs import BOX, EXPERIMENT, a_method, a_run, write_run
+from made_runs import BOX, EXPERIMENT, a_method, a_run, write_run
 
 from metanet.core import UserError
 from metanet.evaluation import bootstrap

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from runs import a_method, a_run, write_run
+from made_runs import a_method, a_run, write_run
 
 from metanet.core import UserError, write_json
 from metanet.evaluation.values import Values

@@ -2,13 +2,13 @@
 
 import csv
 
+import made_runs as by_hand
 import numpy as np
 import pytest
-import runs as by_hand
+from made_runs import a_method, a_run
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from runs import a_method, a_run
 
 from metanet import report
 from metanet.core import UserError, write_json
