@@ -148,7 +148,7 @@ def test_every_further_cost_has_a_table_of_its_own_with_its_own_settings():
     for words in ("JSD of outputs, 10^-3", "JSD of decisions, 10^-3", "wrong decisions, %"):
         assert text.count(words) == 1
     error = run["methods"]["two"]["at_levels"]["error"][0]["cost"]
-    assert tables[2][1]["two"][-5].startswith(f"{100 * error:.1f}±")
+    assert tables[2][1]["two"][-5].startswith(f"{100 * error:.2f}±")
     assert all("HV" not in head for head, _ in tables[1:])
 
 
@@ -212,7 +212,7 @@ def test_intervals_are_bands_along_the_lines_behind_all_curves(results):
     bands = [one for one in axes.collections if isinstance(one, PolyCollection)]
     bars = [one for one in axes.collections if isinstance(one, LineCollection)]
     widths = [np.ptp(one.get_paths()[0].vertices[:, 0]) for one in bands if one.get_paths()]
-    np.testing.assert_allclose(widths, [0.2, 0.2])  # of both lines of three points
+    np.testing.assert_allclose(widths, [0.2, 0.2], rtol=1e-6)  # of both lines of three points
     assert sum(len(one.get_segments()) for one in bars) == 1  # a single setting has a bar
     highest = max(one.get_zorder() for one in axes.collections)
     assert highest < min(line.get_zorder() for line in axes.get_lines())

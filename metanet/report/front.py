@@ -199,7 +199,7 @@ def _explain_hollow(axes, fronts: list[list[dict]]) -> None:
 
 def _draw_intervals(axes, front: list[dict], colour) -> None:
     """The 95% intervals of a front's JSD, where they are stored: bands along lines, else bars."""
-    rows = np.array([[p["requirement"], p["jsd_low"], p["jsd_high"]]
+    rows = np.array([[p["requirement"], max(p["jsd_low"], _LEAST), max(p["jsd_high"], _LEAST)]
                      for p in front if "jsd_low" in p])  # fmt: skip
     if not len(rows):
         return
