@@ -351,7 +351,7 @@ def tiny():
     config = quickstart.get_config()
     presets.smoke(config)
     config.population.norms = ("none",)
-    config.recipes[SLOW].distil.batch_size = 32
+    config.recipes[SLOW].distil = {"steps": 4, "batch_size": 32, "learning_rate": 3e-3}
     return config
 
 
@@ -499,7 +499,8 @@ def get_config():
     presets.smoke(config)
     config.population.norms = ("none",)
     config.num_cpu_devices = 1
-    config.recipes["SNIP & Distil"].distil.batch_size = 32
+    distil = {"steps": 4, "batch_size": 32, "learning_rate": 3e-3}
+    config.recipes["SNIP & Distil"].distil = distil
     return config
 """
 RANGES = """\
