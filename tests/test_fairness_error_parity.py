@@ -139,9 +139,7 @@ def test_unprocessing_any_scores_that_rank_groups_alike_have_the_same_front():
     bent = np.where(fit.group == 0, fit.probability**3, 1 - (1 - fit.probability) ** 2)
     other = Scores(bent, fit.y, fit.group)
     for tolerance in (0.0, 0.1, 1.0):
-        one, two = (
-            error(error_parity(s, s, {"tolerance": tolerance}), s) for s in (fit, other)
-        )
+        one, two = (error(error_parity(s, s, {"tolerance": tolerance}), s) for s in (fit, other))
         assert one == pytest.approx(two, abs=1e-5)
 
 

@@ -94,8 +94,8 @@ def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     """Equalised odds difference of the label distributions `labels` [m, 2] (paper eq. 9).
 
     The largest difference of two groups in expected true or false positive rate. A group without
-    samples of a class is left out there (fairlearn gives it the rate 0); a class with fewer than two
-    groups left contributes 0. So the value is in [0, 1], never NaN.
+    samples of a class is left out there (fairlearn gives it the rate 0); a class with fewer than
+    two groups left contributes 0. So the value is in [0, 1], never NaN.
 
     Args:
       y, group: [m] int.

@@ -34,11 +34,11 @@ def error_parity(
 
         minimise sum_a sum_k w_ak cost_ak   so that   q_c <= sum_k w_ak rate_ack <= q_c + tolerance
 
-    over a distribution w_a on the thresholds of every group a and a free q_c for each class c, whose
-    positive rate (FPR, TPR) is rate_ack: points in the hulls of the groups' ROC curves, no two
-    further apart than the tolerance in either coordinate. Any number of groups. The distribution is
-    the classifier: its points inside of a hull are mixtures of thresholds, constant ones included.
-    Setting: tolerance, 0 is equalised odds.
+    over a distribution w_a on the thresholds of every group a and a free q_c for each class c,
+    whose positive rate (FPR, TPR) is rate_ack: points in the hulls of the groups' ROC curves, no
+    two further apart than the tolerance in either coordinate. Any number of groups. The
+    distribution is the classifier: points inside of a hull are mixtures of thresholds, constant
+    ones included. Setting: tolerance; 0 is equalised odds.
 
     Args:
       target: what is to be least. "error", of labels, is the published method, whose output is its
@@ -46,7 +46,8 @@ def error_parity(
         "decisions", the share of decisions that change; "outputs", the mean JSD (nats) of outputs,
         which are those of the model with the logits shifted so that a threshold becomes 1/2.
       false_positive_cost, false_negative_cost: of errors.
-      ticks: thresholds per group at most, evenly over its ranked scores, as in the authors' package.
+      ticks: thresholds per group at most, evenly over its ranked scores, as in the authors'
+        package.
 
     Raises:
       Infeasible: see `known_groups`; or the programme has no solution.
@@ -57,17 +58,22 @@ def error_parity(
     thresholds, rates, costs = [], [], []
     for g in groups:
         rows = fit.group == g
-        one = Scores(fit.probability[rows], fit.y[rows], fit.group[rows], weight[rows])
-        thresholds.append(_thresholds(one.probability, ticks))
-        mass = _positive(one, thresholds[-1])  # [2, thresholds], of each class
-        total = np.array([[one.weight[one.y == c].sum()] for c in (0, 1)])  # [2, 1]
-        rates.append(mass / total)
+        p, own = fit.probability[rows], weight[rows]
+        of_class = [np.where(fit.y[rows] == c, own, 0.0) for c in (0, 1)]
+        threshold = _thresholds(p, ticks)
+        positive = np.stack([_above(p, one, threshold) for one in of_class])  # [2, thresholds]
+        mass = np.array([[one.sum()] for one in of_class])  # [2, 1]
+        changed = np.abs(positive.sum(0) - _above(p, own, np.array([0.5])))
         if target == "outputs":
-            costs.append(shift_jsd(one.probability, one.weight, _shift(thresholds[-1])))
-            continue
-        changed = _changed(one, thresholds[-1])
-        errors = false_positive_cost * mass[0] + false_negative_cost * (total[1] - mass[1])
-        costs.append(changed if target == "decisions" else errors + TIE * changed)
+            cost = shift_jsd(p, own, _shift(threshold))
+        elif target == "decisions":
+            cost = changed
+        else:
+            wrong = false_positive_cost * positive[0] + false_negative_cost * (mass - positive)[1]
+            cost = wrong + TIE * changed
+        thresholds.append(threshold)
+        rates.append(positive / mass)
+        costs.append(cost)
     mixtures = _solve(rates, costs, setting["tolerance"])
     outcome = _outputs if target == "outputs" else _labels
     return outcome(test, groups, thresholds, mixtures)
@@ -88,21 +94,11 @@ def _thresholds(probability: np.ndarray, ticks: int) -> np.ndarray:
     return between[np.union1d(kept, own)]
 
 
-def _positive(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """The weight of the samples of each class above each threshold: [2, thresholds]."""
-    order = np.argsort(scores.probability)
-    place = np.searchsorted(scores.probability[order], thresholds, side="right")
-    above = []
-    for c in (0, 1):
-        weight = np.where(scores.y == c, scores.weight, 0.0)[order]
-        above.append(np.append(np.cumsum(weight[::-1])[::-1], 0.0)[place])
-    return np.stack(above)
-
-
-def _changed(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """The weight of the samples that a threshold decides otherwise than 1/2 does: [thresholds]."""
-    above = _positive(scores, np.append(thresholds, 0.5)).sum(0)
-    return np.abs(above[:-1] - above[-1])
+def _above(probability: np.ndarray, weight: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The weight of the samples [n] above each threshold: [thresholds]."""
+    order = np.argsort(probability)
+    place = np.searchsorted(probability[order], thresholds, side="right")
+    return np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)[place]
 
 
 def _shift(threshold: np.ndarray) -> np.ndarray:
@@ -110,9 +106,7 @@ def _shift(threshold: np.ndarray) -> np.ndarray:
     return 0.0 - logit(np.clip(threshold, 0, 1))
 
 
-def _solve(
-    rates: list[np.ndarray], costs: list[np.ndarray], tolerance: float
-) -> list[np.ndarray]:
+def _solve(rates: list[np.ndarray], costs: list[np.ndarray], tolerance: float) -> list[np.ndarray]:
     """Every group's distribution over its thresholds: [thresholds] each, of least total cost.
 
     Args:
