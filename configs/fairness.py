@@ -19,7 +19,7 @@ METHODS = {
     "Group shift": "metanet.methods.fairness.group_shift.group_shift",
     "Error parity": "metanet.methods.fairness.error_parity.error_parity",
 }
-# The published method has the fewest errors; of the same programme, the least divergence.
+# The published programme has the fewest errors; with another cost, the least divergence.
 ERROR_PARITY = {
     "Error parity, decisions": {"target": "decisions"},
     "Error parity, outputs": {"target": "outputs", "ticks": 300},

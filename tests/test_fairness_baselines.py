@@ -19,6 +19,7 @@ from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
 from metanet.methods.fairness.error_parity import error_parity
 from metanet.methods.fairness.fair_cls import CRITERIA, NOISE, fair_cls
 from metanet.methods.fairness.group_shift import group_shift
+from metanet.methods.fairness.postprocessed import _with_options
 from metanet.methods.fairness.reject_option import GRIDS, reject_option
 from metanet.methods.fairness.threshold_opt import threshold_opt
 
@@ -527,3 +528,28 @@ def test_no_grid_point_within_the_bound_is_infeasible(pair):
         reject_option(fit, test, {"search": "default", "bound": -1})
     with pytest.raises(Infeasible, match="within -1"):
         group_shift(fit, test, {"bound": -1})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tick": 3}, "config key recipe.options.tick: found a key that nothing reads"),
+        ({"ticks": "many"}, "config key recipe.options.ticks: found 'many', expected a whole"),
+        ({"target": "logits"}, "config key recipe.options.target: found 'logits', expected one of"),
+    ],
+)
+def test_a_bad_option_of_a_method_is_one_line(options, said):
+    with pytest.raises(UserError, match=said):
+        _with_options(error_parity, options, "recipe")
+
+
+def test_options_of_a_method_reach_it_in_another_process(pair):
+    import pickle
+
+    fit, test = pair
+    method = pickle.loads(
+        pickle.dumps(_with_options(error_parity, {"target": "outputs"}, "recipe"))
+    )
+    setting = {"tolerance": 0.05}
+    expected = error_parity(fit, test, setting, target="outputs")
+    np.testing.assert_array_equal(method(fit, test, setting).labels, expected.labels)

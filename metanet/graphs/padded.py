@@ -52,15 +52,17 @@ def apply_padded(
       batch_norm: [] bool, whether hidden layers are normalised by their statistics over `x`, as
         batch normalisation in training does; None is never.
     """
-    first = template.depth * tiles(template.width) * TILE
-    logits = slice(first, first + template.n_out)
-    return source_values(template, mlp, x) @ mlp.weight[:, logits] + mlp.bias[None, logits]
+    logits = slice(n_hidden(template), n_hidden(template) + template.n_out)
+    sources = source_values(template, mlp, x, batch_norm)
+    return sources @ mlp.weight[:, logits] + mlp.bias[None, logits]
 
 
-def source_values(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
+def source_values(
+    template: Template, mlp: PaddedMLP, x: jax.Array, batch_norm: jax.Array | None = None
+) -> jax.Array:
     """What the weights of every source read, [rows, sources]: inputs, then hidden neurons' outputs.
 
-    x is [rows, features], see `apply_padded`.
+    x is [rows, features]; see `apply_padded`.
     """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")

@@ -7,8 +7,8 @@ from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
-from metanet.graphs.padded import PaddedMLP
-from metanet.graphs.topology import TILE, Template, tiles
+from metanet.graphs.padded import PaddedMLP, n_hidden
+from metanet.graphs.topology import Template
 from metanet.methods.fairness.settings import Target
 from metanet.objectives.base import EditView, Objective
 from metanet.objectives.preservation import mean_jsd
@@ -17,7 +17,7 @@ from metanet.pipeline.testbed import Testbed
 
 def outputs_of(template: Template) -> jax.Array:
     """The template's targets that are the logits of the two classes: [2] int."""
-    return (template.n_targets - tiles(template.n_out)) * TILE + jnp.arange(2)
+    return n_hidden(template) + jnp.arange(2)
 
 
 def with_margin(template: Template, model: PaddedMLP, weight: jax.Array, bias: jax.Array):
