@@ -16,8 +16,10 @@ from metanet import data
 from metanet.core import UserError
 from metanet.evaluation.scores import Infeasible, Outcome, Scores, eod, jsd_label, jsd_out
 from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
+from metanet.methods.fairness.error_parity import error_parity
 from metanet.methods.fairness.fair_cls import CRITERIA, NOISE, fair_cls
 from metanet.methods.fairness.group_shift import group_shift
+from metanet.methods.fairness.postprocessed import _with_options
 from metanet.methods.fairness.reject_option import GRIDS, reject_option
 from metanet.methods.fairness.threshold_opt import threshold_opt
 
@@ -79,6 +81,7 @@ METHODS = {
     "RejectOption": reject_option,
     "FairCls": fair_cls,
     "Group shift": group_shift,
+    "Error parity": error_parity,
 }
 
 # What the methods promise.
@@ -194,6 +197,25 @@ def test_unchanged_labels_cost_nothing_and_one_hot_output_pays_the_floor(pair):
     assert jsd_out(own, test.probability) == 0
 
 
+@pytest.mark.parametrize("name", ["ThresholdOpt", "FairCls", "RejectOption"])
+def test_divergences_of_random_decisions_are_means_over_draws(name, pair):
+    """What a user of a random classifier sees is a label, not its distribution."""
+    fit, test = pair
+    setting = {"ThresholdOpt": {}, "FairCls": {"criterion": CRITERIA[1], "alpha": 0.001},
+               "RejectOption": {"search": "default", "bound": 0.05}}[name]  # fmt: skip
+    outcome = METHODS[name](fit, test, setting)
+    rng = np.random.default_rng(0)
+    drawn = [np.eye(2)[(rng.random(len(test.y)) < outcome.labels[:, 1]).astype(int)]
+             for _ in range(200)]  # fmt: skip
+    jsd = np.mean([jsd_out(one_part(labels), test.probability) for labels in drawn])
+    assert jsd_out(outcome, test.probability) == pytest.approx(jsd, abs=1e-3)
+    moved = np.mean([(labels != own_labels(test)).any(1).mean() for labels in drawn])
+    found = jsd_label(outcome.labels, test.probability)
+    assert found == pytest.approx(np.log(2) * moved, abs=2e-3)
+    random = ((outcome.labels > 0.01) & (outcome.labels < 0.99)).any()
+    assert random == (name != "RejectOption")
+
+
 def test_jsd_is_that_of_the_objective(pair):
     from metanet.mlp.network import js_divergence
 
@@ -214,6 +236,30 @@ def test_eod_of_one_hot_labels_is_fairlearns(pair):
             scores.y, scores.probability > 0.5, sensitive_features=group
         )
         assert eod(own_labels(scores), scores.y, group) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_an_empty_cell_is_left_out_where_fairlearn_gives_it_the_rate_0():
+    """The one difference between the two, in both implementations of the measure."""
+    import jax.numpy as jnp
+    from fairlearn.metrics import equalized_odds_difference
+
+    from metanet.data.tabular import Table
+    from metanet.objectives.base import EditView
+    from metanet.objectives.fairness import equalised_odds
+
+    y = np.array([1, 1, 1, 0, 0, 0, 0, 0])  # group 1 has no positives
+    group = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    decision = np.array([1, 1, 1, 0, 0, 1, 0, 0])
+    labels = np.eye(2)[decision]
+    table = Table(jnp.zeros((8, 1)), jnp.array(y), jnp.array(group), jnp.ones(8), 2)
+    view = EditView(*[None] * 6, decisions=jnp.array(labels), batch=table)
+    false_positive_rates = [0 / 2, 1 / 3]
+    for ours in (eod(labels, y, group), float(equalised_odds(view))):
+        assert ours == pytest.approx(np.ptp(false_positive_rates), abs=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the empty cell
+        theirs = equalized_odds_difference(y, decision, sensitive_features=group)
+    assert theirs == 1.0 - 0.0  # the true positive rate of group 0, and that of none
 
 
 def test_eod_by_hand_and_at_the_edges():
@@ -436,13 +482,13 @@ def test_group_shift_with_bound_one_is_the_identity(pair):
 
 @pytest.mark.parametrize("groups", [2, 3])
 @pytest.mark.parametrize("bound", [0.03, 0.1])
-def test_group_shift_is_the_best_of_all_shifts(groups, bound, pair, monkeypatch):
+def test_group_shift_is_the_best_of_all_shifts(groups, bound, pair):
     fit, _ = pair
     group = fit.group if groups == 2 else np.where(np.arange(len(fit.y)) % 2, fit.group, 2)
     scores = Scores(fit.probability, fit.y, group)
     shifts = np.linspace(-2, 2, 17)
-    monkeypatch.setattr("metanet.methods.fairness.group_shift.SHIFTS", shifts)
-    found = jsd_out(group_shift(scores, scores, {"bound": bound}), scores.probability)
+    outcome = group_shift(scores, scores, {"bound": bound}, limit=2.0, count=17)
+    found = jsd_out(outcome, scores.probability)
     logit = np.log(scores.probability / (1 - scores.probability))
     best = np.inf
     for numbers in np.stack(np.meshgrid(*[shifts] * groups), -1).reshape(-1, groups):
@@ -482,3 +528,28 @@ def test_no_grid_point_within_the_bound_is_infeasible(pair):
         reject_option(fit, test, {"search": "default", "bound": -1})
     with pytest.raises(Infeasible, match="within -1"):
         group_shift(fit, test, {"bound": -1})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tick": 3}, "config key recipe.options.tick: found a key that nothing reads"),
+        ({"ticks": "many"}, "config key recipe.options.ticks: found 'many', expected a whole"),
+        ({"target": "logits"}, "config key recipe.options.target: found 'logits', expected one of"),
+    ],
+)
+def test_a_bad_option_of_a_method_is_one_line(options, said):
+    with pytest.raises(UserError, match=said):
+        _with_options(error_parity, options, "recipe")
+
+
+def test_options_of_a_method_reach_it_in_another_process(pair):
+    import pickle
+
+    fit, test = pair
+    method = pickle.loads(
+        pickle.dumps(_with_options(error_parity, {"target": "outputs"}, "recipe"))
+    )
+    setting = {"tolerance": 0.05}
+    expected = error_parity(fit, test, setting, target="outputs")
+    np.testing.assert_array_equal(method(fit, test, setting).labels, expected.labels)

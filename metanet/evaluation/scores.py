@@ -23,8 +23,8 @@ class Scores:
       probability: [n] float64 in [0, 1], P(y = 1).
       y: [n] int, 0 or 1.
       group: [n] int from 0.
-      weight: [n], the factor of a sample in means over the data; only Group shift may be fitted on
-        samples of unequal weight.
+      weight: [n], the factor of a sample in means over the data; only Group shift and error
+        parity may be fitted on samples of unequal weight.
     """
 
     probability: np.ndarray
@@ -55,8 +55,13 @@ def both_classes(positive: np.ndarray) -> np.ndarray:
 
 
 def decided(positive: np.ndarray) -> Outcome:
-    """A method whose output is its decision, P(label = 1) [m]."""
-    return Outcome(((np.ones(len(positive)), both_classes(positive)),), both_classes(positive))
+    """A method whose output is its decision, P(label = 1) [m]: one-hot, drawn where it is random.
+
+    A user sees a decision, never its distribution, so that the outputs are a mixture of both.
+    """
+    labels = both_classes(positive)
+    parts = [(labels[:, c], np.broadcast_to(np.eye(2)[c], labels.shape)) for c in (0, 1)]
+    return Outcome(tuple(parts), labels)
 
 
 def binary_jsd(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -73,8 +78,11 @@ def jsd_out(outcome: Outcome, probability: np.ndarray) -> float:
 
 
 def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
-    """Mean JSD (nats) of `labels` [m, 2] to the original's label, `probability` [m] > 1/2."""
-    return float(binary_jsd(labels, both_classes(probability > 0.5)).mean())
+    """Mean JSD (nats) of decisions to the original's, `probability` [m] > 1/2: ln 2 if they differ.
+
+    Expected over decisions that are drawn from `labels` [m, 2], as `jsd_out` is over outputs.
+    """
+    return float(np.log(2) * (labels * both_classes(probability <= 0.5)).sum(-1).mean())
 
 
 def one_hot_jsd(probability: np.ndarray) -> float:
@@ -86,8 +94,8 @@ def eod(labels: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
     """Equalised odds difference of the label distributions `labels` [m, 2] (paper eq. 9).
 
     The largest difference of two groups in expected true or false positive rate. A group without
-    samples of a class is left out there; a class with fewer than two groups left contributes 0. So
-    the value is in [0, 1], never NaN.
+    samples of a class is left out there (fairlearn gives it the rate 0); a class with fewer than
+    two groups left contributes 0. So the value is in [0, 1], never NaN.
 
     Args:
       y, group: [m] int.

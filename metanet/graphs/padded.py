@@ -52,6 +52,18 @@ def apply_padded(
       batch_norm: [] bool, whether hidden layers are normalised by their statistics over `x`, as
         batch normalisation in training does; None is never.
     """
+    logits = slice(n_hidden(template), n_hidden(template) + template.n_out)
+    sources = source_values(template, mlp, x, batch_norm)
+    return sources @ mlp.weight[:, logits] + mlp.bias[None, logits]
+
+
+def source_values(
+    template: Template, mlp: PaddedMLP, x: jax.Array, batch_norm: jax.Array | None = None
+) -> jax.Array:
+    """What the weights of every source read, [rows, sources]: inputs, then hidden neurons' outputs.
+
+    x is [rows, features]; see `apply_padded`.
+    """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
     # All sources so far, [rows, n_inputs + layer * width]: a layer may read any earlier one.
@@ -66,8 +78,7 @@ def apply_padded(
         z = jnp.where(layer_norm, _masked_layer_norm(mlp, target, z), z)
         hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
         outputs = jnp.concatenate([outputs, hidden], axis=1)
-    logits = slice(template.depth * width, template.depth * width + template.n_out)
-    return outputs @ mlp.weight[:, logits] + mlp.bias[None, logits]
+    return outputs
 
 
 def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:

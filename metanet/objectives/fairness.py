@@ -61,8 +61,10 @@ def equalised_odds(view: EditView) -> jax.Array:
     """Equalised odds difference (eq. 9): [] float32.
 
     The largest gap of true or of false positive rates: the maximum over pairs of groups and, with
-    more than two classes, over one-vs-rest classes. On hard decisions it equals
-    `fairlearn.metrics.equalized_odds_difference`.
+    more than two classes, over one-vs-rest classes. On hard decisions of two classes it equals
+    `fairlearn.metrics.equalized_odds_difference` where every group has samples of both classes. A
+    cell without samples is left out here; fairlearn gives it the rate 0, so that its difference is
+    at least the largest rate of the others.
     """
     label = jax.nn.one_hot(view.batch.y, view.decisions.shape[-1])  # [rows, classes]
     true_positive = _gap(view.decisions, label, view)

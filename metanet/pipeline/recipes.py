@@ -7,7 +7,7 @@ from dotted paths. What it cannot do it says in an attribute `check`, see `check
 
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from metanet.core import SettingError, raised, require
@@ -15,7 +15,7 @@ from metanet.dotted import resolve_function
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.pipeline.config import SETTINGS, EditorPlan, ExperimentConfig, RecipeConfig
-from metanet.settings import convert, refuse_unknown
+from metanet.settings import convert, plain, refuse_unknown
 
 
 class Recipe(Protocol):
@@ -80,22 +80,35 @@ def bound(config: RecipeConfig, key: str) -> tuple[Callable[..., Method], dict[s
     """
     expected = "a recipe: a function (testbed, editors, *, options) -> Method"
     function = resolve_function(config.recipe, f"{key}.recipe", expected, 2, True)
+    return function, keyword_options(function, config.options, key, f"{key}.recipe", expected)
+
+
+def keyword_options(
+    function: Callable, values: Mapping[str, Any], key: str, function_key: str, expected: str
+) -> dict[str, Any]:
+    """`values` converted by the annotations of the function's keyword-only parameters.
+
+    Args:
+      key: of the values in the config;  function_key: of the function;  expected: what it is to be.
+
+    Raises:
+      SettingError: an option is unknown, missing or of another type.
+    """
     parameters = inspect.signature(function).parameters.values()
     known = {one.name: one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
-    refuse_unknown(config.options, known, key)
+    refuse_unknown(values, known, key)
     try:
         annotations = typing.get_type_hints(function)
     except Exception as error:  # an annotation of a user's may not be one
-        refused = f"{config.recipe!r}, whose annotations raise {raised(error)}"
-        raise SettingError(f"{key}.recipe", refused, expected) from error
+        refused = f"{plain(function)!r}, whose annotations raise {raised(error)}"
+        raise SettingError(function_key, refused, expected) from error
     for name, parameter in known.items():
-        given = name in config.options or parameter.default is not inspect.Parameter.empty
-        require(given, f"{key}.{name}", "nothing", f"an option of {config.recipe}")
-    options = {
+        given = name in values or parameter.default is not inspect.Parameter.empty
+        require(given, f"{key}.{name}", "nothing", f"an option of {plain(function)}")
+    return {
         name: convert(annotations.get(name, Any), value, f"{key}.{name}")
-        for name, value in config.options.items()
+        for name, value in values.items()
     }
-    return function, options
 
 
 def check_recipes(experiment: ExperimentConfig) -> None:

@@ -1,5 +1,6 @@
 """The recipe of methods that post-process the scores of one model at a time."""
 
+import functools
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.postprocess import PostProcess, postprocess, postprocess_seconds
 from metanet.objectives.base import paths_of
-from metanet.pipeline.recipes import checked, no_editors
+from metanet.pipeline.recipes import checked, keyword_options, no_editors
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 from metanet.settings import plain
@@ -33,6 +34,7 @@ def _check(experiment, plans, key: str, options: dict) -> None:
     require(set(asked) <= set(able), "requirement", ", ".join(asked), expected)
     labelled = probe is None or probe.labelled
     require(labelled, f"{key}.probe.labelled", False, "True: the method is fitted on labels")
+    _with_options(method, options.get("options"), key)
     library = getattr(method, "library", None)
     if library is not None and importlib.util.find_spec(library) is None:
         raise UserError(f"config key {key}: it needs {library}, which is not installed; "
@@ -45,6 +47,7 @@ def postprocessed(
     editors: Sequence[TrainedEditor],
     *,
     method: PostProcess,
+    options: dict[str, Any] | None = None,
     probe: ProbeConfig | None = None,
 ) -> Method:
     """A post-processing method at its own settings, measured by the experiment's requirement.
@@ -52,6 +55,7 @@ def postprocessed(
     Args:
       method: a function (fit, test, setting) -> Outcome (see evaluation.scores) with the attributes
         that `settings.swept` sets.
+      options: of the method, its keyword-only arguments at all of its settings.
       probe: it is fitted on such rows of the `edit` data instead of all, with labels.
 
     Raises:
@@ -60,6 +64,7 @@ def postprocessed(
     two = testbed.data.n_classes == 2
     require(two, "dataset", f"{testbed.data.n_classes} classes", "two, for post-processing")
     offered = tuple(getattr(method, "settings", ()))
+    method = _with_options(method, options, "recipe")
     fit = testbed.data.edit if probe is None else _labelled(testbed, probe)
 
     def sweep(ids, table, indices):
@@ -75,6 +80,17 @@ def postprocessed(
         return scale * first, scale * warm
 
     return Method(offered, sweep, seconds)
+
+
+def _with_options(method: PostProcess, options: dict | None, key: str) -> PostProcess:
+    """The method with its keyword-only arguments, converted by their annotations.
+
+    Raises:
+      SettingError: see `keyword_options`.
+    """
+    expected = "a function (fit, test, setting, *, options) -> Outcome"
+    names = f"{key}.options", f"{key}.method"
+    return functools.partial(method, **keyword_options(method, options or {}, *names, expected))
 
 
 def _labelled(testbed: Testbed, probe: ProbeConfig) -> Table:

@@ -1,13 +1,18 @@
-"""Settings of post-processing methods, which a method's function carries as attributes."""
+"""Settings that fairness methods share, which a method's function carries as attributes."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-# Bounds on a difference of rates that methods are swept over.
-BOUNDS = (0.001, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
+# Bounds on a difference of rates that methods are swept over: as many as editors have lambdas.
+BOUNDS = (0.001, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08,
+          0.09, 0.1, 0.12, 0.14, 0.17, 0.2)  # fmt: skip
 # Requirements that a method may say it optimises.
 EQUALISED_ODDS = "metanet.objectives.fairness.equalised_odds"
 DEMOGRAPHIC_PARITY = "metanet.objectives.fairness.demographic_parity"
+
+# What is to be least at a bound on the requirement: the share of wrong decisions, the share of
+# decisions that change, or the mean JSD (nats) of outputs to those of the model as it is.
+Target = Literal["error", "decisions", "outputs"]
 
 F = TypeVar("F", bound=Callable)
 
