@@ -476,7 +476,7 @@ def test_editors_that_differ_in_numbers_share_a_program():
 
 
 def test_numbers_reach_the_program(models, table, program, start):
-    """Of three steps with noise on the masks, each number changes what it is there for."""
+    """Each number changes what it is there for, in the first of three steps."""
     mesh, strata = Mesh(jax.devices()[:1], ("models",)), stratify(models, IDS, 4, 1)
     scales = scales_of(models, IDS)
     config = dataclasses.replace(CONFIG, mask_path=0.5, lambda_range=(0.01, 1.0))
@@ -486,28 +486,24 @@ def test_numbers_reach_the_program(models, table, program, start):
         problem = problem_of(
             dataclasses.replace(config, **changes), models, scales, strata, table, 0
         )
-        rates, ramps = np.full(3, 0.01, np.float32), np.ones(3, np.float32)
+        rates, ramps = np.float32([0.01, 0.0, 0.0]), np.ones(3, np.float32)
         state = jax.device_put(
             start(EDITOR, config, models, scales, 0), NamedSharding(mesh, PartitionSpec())
         )
         state, metrics, _ = chunk(state, problem, rates, ramps)
-        params = np.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.params)])
+        leaves = jax.tree.leaves(state.params)
+        params = np.concatenate([leaf.reshape(-1) for leaf in leaves])
         return params, {k: np.asarray(v) for k, v in metrics.items()}
 
     plain, metrics = moved()
     assert (moved(mask_noise=0.0)[1]["requirement"][0] == 1.0) and metrics["requirement"][0] < 1.0
     decayed, _ = moved(weight_decay=0.1)
-    first = np.concatenate(
-        [
-            leaf.reshape(-1)
-            for leaf in jax.tree.leaves(start(EDITOR, config, models, None, 0).params)
-        ]
-    )
-    large = np.abs(first) > 0.3
-    np.testing.assert_allclose((decayed - plain)[large], -3 * 0.01 * 0.1 * first[large], rtol=0.3)
-    for changes in ({"mask_path": 0.0}, {"lambda_power": 0.0}):
+    fresh = jax.tree.leaves(start(EDITOR, config, models, None, 0).params)
+    first = np.concatenate([leaf.reshape(-1) for leaf in fresh])
+    np.testing.assert_allclose(decayed - plain, -0.01 * 0.1 * first, atol=1e-6)
+    for changes in ({"mask_path": 1.0}, {"lambda_power": 0.0}):
         norms = moved(**changes)[1]["gradient_norm"]
-        assert norms[0] != pytest.approx(metrics["gradient_norm"][0], rel=1e-3), changes
+        assert np.abs(norms / metrics["gradient_norm"] - 1).max() > 0.01, changes
 
 
 class Attention(nn.Module):

@@ -19,6 +19,7 @@ from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.training.descent import descend
 
+HACK = ""
 TRAINED = ("weight", "bias", "scale", "shift")
 
 
@@ -188,7 +189,22 @@ def _descended(
             if config.mask_path:
                 uniform = jax.random.uniform(path_key, (2,))
                 learns = uniform[0] < config.mask_path
+                if HACK == "a":
+                    params = {k: v if k == "mask" else jnp.where(learns, jax.lax.stop_gradient(v), v) for k, v in params.items()}
                 path = (uniform[1] * learns, learns)  # what stands for 0, and whether masks learn
+        if HACK.startswith("f"):
+            mask = jax.lax.stop_gradient((params["mask"] + noise > 0).astype(jnp.float32))
+            def at(mask, after):
+                keep = input_edges(template, before, mask)
+                one = Edit(before, before.replace(**(after | {"weight": after["weight"] * keep})), keep, mask)
+                view = view_of(template, one, batch, decide)
+                return mean_jsd(view) + factor * weight * requirement(view)
+            after = {name: params[name] for name in TRAINED}
+            frozen = jax.lax.stop_gradient(after)
+            def both(i):
+                return at(mask.at[i].set(1.0), frozen) - at(mask.at[i].set(0.0), frozen)
+            diff = jax.lax.stop_gradient(jax.lax.map(both, jnp.arange(len(mask))))
+            return at(mask, after) + (diff * jax.nn.sigmoid(params["mask"])).sum()
         view = view_of(template, edited(params, noise, *path), batch, decide)
         return mean_jsd(view) + factor * weight * requirement(view)  # [], nats
 
