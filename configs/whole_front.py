@@ -3,9 +3,9 @@
 python -m experiments.run --config=configs/whole_front.py[:DATASET-TASK], by default adult-dm
 """
 
-import numpy as np
 from ml_collections import ConfigDict
 
+from configs import common
 from configs.tasks import config_of
 
 EDITORS = 5
@@ -14,21 +14,14 @@ LEVELS = {"dm": (0.22, 0.43, 0.65), "fairness": (0.03, 0.05, 0.08), "pruning": (
 
 def get_config(which: str = "adult-dm") -> ConfigDict:
     config = config_of(which)
-    steps = {"each": config.editor.steps, "together": config.editor.steps // EDITORS}
     config.editor.seeds = 1
-    editors = {"GMN": {}} | {
-        f"GMN, lambda {index}, {cost}": {"lambda_range": (lam, lam), "steps": count}
-        for cost, count in steps.items()
-        for index, lam in enumerate(np.geomspace(*config.lambda_range, EDITORS).tolist())
-    }
     # In training, as much as one editor for each of them, or for all of them together.
-    unions = {
-        f"GMN, {EDITORS} editors, its cost {cost}": {
-            "recipe": "metanet.methods.editor.front_union",
-            "editors": tuple(f"GMN, lambda {index}, {cost}" for index in range(EDITORS)),
-        }
-        for cost in steps
-    }
+    steps = {"each": config.editor.steps, "together": config.editor.steps // EDITORS}
+    editors, unions = {"GMN": {}}, {}
+    for cost, count in steps.items():
+        name = f"GMN, {EDITORS} editors, its cost {cost}"
+        single, unions[name] = common.single_lambdas(config, f"GMN, {cost}", EDITORS, count)
+        editors |= single
     config.editors, config.recipes = editors, unions
     config.methods = (*editors, *unions)
     config.evaluation.main_methods = ("GMN", *unions)

@@ -15,10 +15,11 @@ from scipy import stats
 from configs import pruning
 from metanet.editor import layers
 from metanet.editor.api import edit_stack
-from metanet.editor.apply import as_edit, edit_graph, logistic_noise, with_template
+from metanet.editor.apply import as_edit, edit_graph, with_template
 from metanet.editor.edits import Edit, Masks
 from metanet.editor.inputs import N_KINDS, Scales, scales_of
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
+from metanet.editor.noise import Dropout, drop_change, logistic_noise
 from metanet.editor.relax import (
     bounded,
     hard_decisions,
@@ -256,7 +257,9 @@ def test_soft_decisions_become_hard_ones_as_temperature_falls():
     np.testing.assert_allclose(soft_decisions(logits, 2.0), expected, rtol=1e-5)
 
 
-noise_of = jit(logistic_noise)
+@jit
+def noise_of(graph, keys):
+    return logistic_noise(graph, *jax.vmap(jax.random.split)(keys).T)
 
 
 def test_noise_is_standard_logistic_and_never_repeats():
@@ -298,6 +301,71 @@ def test_noise_depends_on_the_graphs_key_alone(part):
     ):
         np.testing.assert_array_equal(noise_of_model(ids, numbers, (40, 90)), reference)
         assert not (noise_of_model(ids, others, (40, 90)) == reference).any()
+
+
+RATE = 77 / 256
+
+
+@jit
+def dropped_ones(graph, keys, number=2):
+    """Round `number`, which adds 1 to every state, with dropout: [V, 3] and [T, TILE, TILE, 2]."""
+    before = jnp.zeros((len(graph.nodes["slot"]), 3)), jnp.zeros((len(graph.senders), 2))
+    before = before[0], before[1].reshape(-1, TILE, TILE, 2)
+    after = jax.tree.map(lambda leaf: leaf + 1.0, before)
+    dropout = Dropout(*jax.vmap(jax.random.split)(keys).T, jnp.float32(RATE))
+    return drop_change(graph, dropout, number, before, after)
+
+
+def test_dropout_drops_a_share_of_the_change_and_scales_the_rest():
+    _, models = fresh(family_of(NORMED))
+    graph = all_models(models)
+    found = dropped_ones(graph, jax.random.split(jax.random.key(0), 10))
+    for leaf, sizes in zip(found, (graph.n_node, graph.n_edge), strict=True):
+        leaf = np.asarray(leaf).reshape(-1, leaf.shape[-1])[: -int(sizes[-1])]
+        np.testing.assert_allclose(np.unique(leaf), [0, 1 / (1 - RATE)], rtol=1e-6)
+        share, deviation = (leaf == 0).mean(), np.sqrt(RATE * (1 - RATE) / leaf.size)
+        assert abs(share - RATE) < 4 * deviation
+        assert len(np.unique(leaf, axis=0)) == 2 ** leaf.shape[1]  # features one by one
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["nodes", "edges"])
+def test_dropout_depends_on_the_graphs_key_alone(part):
+    _, models = fresh(family_of(NORMED))
+    keys = jax.random.split(jax.random.key(0), 9)
+
+    def of_model(ids, numbers, budget=None):
+        graph = gathered(models, ids, budget)
+        found = np.asarray(dropped_ones(graph, keys[np.array(numbers)])[part])
+        sizes = np.asarray((graph.n_node, graph.n_edge)[part])
+        first, number = np.cumsum(sizes) - sizes, ids.index(1)
+        rows = found.reshape(-1, found.shape[-1])
+        return rows[first[number] : first[number] + sizes[number]]
+
+    reference = of_model([1], [7])
+    for ids, numbers, others in (
+        ([1, 3, 8, 0], [7, 1, 2, 3], [1, 7, 2, 3]),
+        ([7, 4, 0, 1], [1, 2, 3, 7], [7, 7, 7, 1]),
+        ([-1, 8, 1, -1], [1, 2, 7, 3], [7, 2, 1, 7]),
+    ):
+        np.testing.assert_array_equal(of_model(ids, numbers, (40, 90)), reference)
+        assert (of_model(ids, others, (40, 90)) != reference).mean() > 0.2
+
+
+def test_every_round_drops_others_and_a_rate_of_nearly_0_nothing():
+    editor, models = loud(family_of(NORMED))
+    graph, network = all_models(models), Editor(editor.config, editor.template)
+    keys = jax.random.split(jax.random.key(0), 10)
+    first, second = (dropped_ones(graph, keys, number) for number in (0, 1))
+    assert all((np.asarray(a) != b).mean() > 0.2 for a, b in zip(first, second, strict=True))
+
+    @jit
+    def proposed(rate):
+        dropout = Dropout(*jax.vmap(jax.random.split)(keys).T, rate)
+        return network.apply({"params": editor.params}, graph, editor.scales, dropout)
+
+    plain = outcome_of(editor, graph).proposal.keep
+    assert relative_difference(proposed(jnp.float32(1e-3)).keep, plain) < 1e-3
+    assert relative_difference(proposed(jnp.float32(RATE)).keep, plain) > 0.1
 
 
 # Message passing

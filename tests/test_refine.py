@@ -14,7 +14,8 @@ from metanet.editor.relax import hard_decisions
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
-from metanet.methods.refine import RefineConfig, Sample, refine, refined_fn, unedited_fn
+from metanet.methods.per_model import RefineConfig, Sample, refine
+from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.mlp import network
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -59,7 +60,8 @@ def sample():
         weight=jnp.ones(200),
         n_groups=2,
     )
-    return Sample(table, jnp.arange(200, dtype=jnp.int32), jax.random.key(3))
+    keys = jax.random.split(jax.random.key(3), (3, 2))
+    return Sample(table, jnp.arange(200, dtype=jnp.int32), keys)
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +173,71 @@ def test_a_models_refinement_does_not_depend_on_the_others(models, graph, sample
     np.testing.assert_allclose(alone.after.weight, both.after.weight[2], atol=1e-4)
 
 
+@pytest.mark.parametrize(("path", "kept"), [(0.0, 0.0), (0.5, 1.0)])
+def test_on_a_path_a_feature_comes_back_that_gradients_at_0_keep_away(path, kept):
+    """The model reads its rare feature m x as silu(10 m x) - 7 m x: down from 0, but up at 1."""
+    spec = MLPSpec((1, 2, 2))
+    weights = np.float32([[[10.0, 1.0]]]), np.float32([[[0.0, 1.0], [0.0, -7.0]]])
+    biases = np.float32([[0.0, 10.0]]), np.float32([[0.0, 70.0]])  # silu(10 + m x) is 10 + m x
+    silu = np.full(1, network.ACTIVATIONS.index("silu"), np.int32)
+    models = pack([Stack(spec, network.MLPParams(weights, biases, (), ()), silu)])
+    x = jnp.asarray([[1.0]] * 20 + [[0.0]] * 80)
+    ints = jnp.zeros(100, jnp.int32)
+    sample = Sample(Table(x, ints, ints, jnp.ones(100), 1), jnp.arange(100),
+                    jax.random.split(jax.random.key(0), (1, 2)))  # fmt: skip
+    budget = (int(models.topologies.n_nodes[0]), int(models.topologies.n_edges[0]))
+    graph = gather(models, jnp.arange(1), jnp.zeros((1, 1)), budget)
+    whole = unedited_fn(models.template)(None, graph, KEYS[:1])(0.0)
+    edit = jax.tree.map(lambda leaf: leaf[0], whole)
+    after = edit.after.replace(weight=edit.after.weight.at[0].set(0.0))
+    keep = edit.keep.at[0].set(0.0)
+    dropped = Edit(edit.before, after, keep, jnp.zeros_like(edit.input_keep))
+    costs = [float(losses(models.template, jax.tree.map(lambda leaf: leaf[None], one), sample,
+                          inputs_kept)[0][0]) for one in (edit, dropped)]  # fmt: skip
+    assert costs[1] - costs[0] > 0.01  # what keeping saves; lambda is a tenth of it
+    config = RefineConfig(steps=150, points=100, learning_rate=1e-5, mask="inputs", mask_path=path)
+    found = refine(models.template, dropped, jnp.float32(1e-3), sample, inputs_kept, config)
+    assert found.input_keep[0] == kept
+
+
+def test_the_best_of_several_starts_is_kept(models, graph, sample):
+    template, start = models.template, unedited_fn(models.template)
+    config = dataclasses.replace(FREE, mask="inputs", steps=40, mask_learning_rate=0.3)
+
+    def objective(edit):
+        jsd, share = losses(template, edit, sample, inputs_kept)
+        return np.asarray(jsd + 0.05 * share)  # [models]
+
+    alone = [
+        run(start, template, inputs_kept, config, graph,
+            dataclasses.replace(sample, keys=sample.keys[number][None]), 0.05)
+        for number in range(3)
+    ]  # fmt: skip
+    values = np.stack([objective(edit) for edit in alone])
+    assert len(set(values.argmin(0))) > 1  # not the same start for every model
+    same = dataclasses.replace(config, starts=3, start_noise=0.0)
+    found = run(start, template, inputs_kept, same, graph, sample, 0.05)
+    for model, number in enumerate(values.argmin(0)):
+        best, mine = (
+            jax.tree.map(lambda leaf, m=model: leaf[m], edit) for edit in (alone[number], found)
+        )
+        np.testing.assert_array_equal(mine.input_keep, best.input_keep)
+        np.testing.assert_allclose(mine.after.weight, best.after.weight, atol=1e-4)
+    other = dataclasses.replace(config, starts=3, start_noise=6.0)
+    found = objective(run(start, template, inputs_kept, other, graph, sample, 0.05))
+    assert (found <= values[0] + 1e-6).all()  # the first start is the edit itself
+    assert (found < values[0] - 1e-6).any()
+
+
 @pytest.mark.parametrize(
-    ("key", "value", "said"), [("steps", -1, "0 or more"), ("mask", "some", "one of none")]
+    ("key", "value", "said"),
+    [
+        ("steps", -1, "0 or more"),
+        ("mask", "some", "one of none"),
+        ("starts", 0, "at least 1"),
+        ("mask_path", 1.5, "a fraction from 0 to 1"),
+        ("mask_limit", 3.0, "more than mask_bias, 3.0"),
+    ],
 )
 def test_bad_settings_are_refused(key, value, said):
     with pytest.raises(UserError, match=f"{key}: found {value}, expected {said}"):

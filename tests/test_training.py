@@ -427,6 +427,85 @@ def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
 
 
+DROPPED = dataclasses.replace(CONFIG, dropout=0.3, mask_path=0.5, steps=3)
+
+
+@pytest.mark.slow
+def test_dropout_and_mask_paths_are_the_same_on_one_and_two_devices(steps_on, on_one_device):
+    (_, params, history), (_, other, other_history) = (
+        steps_on(n, weights_kept, DROPPED) for n in (1, 2)
+    )
+    for step, other_step in zip(history, other_history, strict=True):
+        assert step.pop("ids") == other_step.pop("ids")
+        assert other_step == pytest.approx(step, rel=1e-3)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
+    # The same models, points and lambdas without it: another loss from the first step on.
+    assert abs(history[0]["gradient_norm"] / on_one_device[2][0]["gradient_norm"] - 1) > 0.01
+
+
+SHARED = [
+    {"mask_noise": 0.0},
+    {"ramp": 0.0, "steps": 9, "learning_rate": 0.1, "warmup": 0, "final_learning_rate": 1.0},
+    {"lambda_power": 0.0, "weight_decay": 0.1},
+    {"lambda_range": (0.2, 0.2)},
+    {"dropout": 0.1},
+    {"mask_path": 0.9},
+]
+APART = [
+    ({}, {"mask_limit": None}),
+    ({}, {"mask": "inputs"}),
+    ({"clip": None}, {}),
+    ({"dropout": 0.0}, {}),
+    ({"mask_path": 0.0}, {}),
+    ({"balanced": False, "points": 17}, {}),
+    ({"decision_temperature": 0.5}, {}),
+]
+
+
+def test_editors_that_differ_in_numbers_share_a_program():
+    mesh, full = Mesh(jax.devices()[:1], ("models",)), dataclasses.replace(DROPPED, balanced=True)
+
+    def program(training, shape):
+        config, editor = dataclasses.replace(full, **training), dataclasses.replace(EDITOR, **shape)
+        return make_chunk(editor, config, weights_kept, (40, 90), mesh)
+
+    for changes in SHARED:
+        assert program(changes, {}) is program({}, {}), changes
+    for training, shape in APART:
+        assert program(training, shape) is not program({}, {}), (training, shape)
+
+
+def test_numbers_reach_the_program(models, table, program, start):
+    """Each number changes what it is there for, in the first of three steps."""
+    mesh, strata = Mesh(jax.devices()[:1], ("models",)), stratify(models, IDS, 4, 1)
+    scales = scales_of(models, IDS)
+    config = dataclasses.replace(CONFIG, mask_path=0.5, lambda_range=(0.01, 1.0))
+    chunk = program(EDITOR, config, weights_kept, strata.budget, mesh)
+
+    def moved(**changes):
+        problem = problem_of(
+            dataclasses.replace(config, **changes), models, scales, strata, table, 0
+        )
+        rates, ramps = np.float32([0.01, 0.0, 0.0]), np.ones(3, np.float32)
+        state = jax.device_put(
+            start(EDITOR, config, models, scales, 0), NamedSharding(mesh, PartitionSpec())
+        )
+        state, metrics, _ = chunk(state, problem, rates, ramps)
+        leaves = jax.tree.leaves(state.params)
+        params = np.concatenate([leaf.reshape(-1) for leaf in leaves])
+        return params, {k: np.asarray(v) for k, v in metrics.items()}
+
+    plain, metrics = moved()
+    assert (moved(mask_noise=0.0)[1]["requirement"][0] == 1.0) and metrics["requirement"][0] < 1.0
+    decayed, _ = moved(weight_decay=0.1)
+    fresh = jax.tree.leaves(start(EDITOR, config, models, None, 0).params)
+    first = np.concatenate([leaf.reshape(-1) for leaf in fresh])
+    np.testing.assert_allclose(decayed - plain, -0.01 * 0.1 * first, atol=1e-6)
+    for changes in ({"mask_path": 1.0}, {"lambda_power": 0.0}):
+        norms = moved(**changes)[1]["gradient_norm"]
+        assert np.abs(norms / metrics["gradient_norm"] - 1).max() > 0.01, changes
+
+
 class Attention(nn.Module):
     """A round by a user: nodes read what enters them by attention, edges are updated from both."""
 
@@ -557,6 +636,7 @@ def test_short_trainings_have_finite_schedules(steps):
         ("editor.batch_size", {"batch_size": 0}),
         ("editor.points", {"points": 0}),
         ("editor.clip", {"clip": 0.0}),
+        ("editor.dropout", {"dropout": 1.0}),
         ("editor.mask_temperature", {"mask_temperature": -1.0}),
         ("editor.decision_temperature", {"decision_temperature": 0.0}),
         ("lambda_range", {"lambda_range": (0.0, 0.1)}),

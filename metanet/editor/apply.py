@@ -10,36 +10,11 @@ import numpy as np
 from metanet.editor.edits import Edit, MaskPath, Masks
 from metanet.editor.layers import at_sources, sum_at_targets, tiles_of
 from metanet.editor.model import Editor, Proposal, TrainedEditor
+from metanet.editor.noise import Dropout
 from metanet.editor.relax import keep_mask
 from metanet.graphs.batch import edge_matrix, graph_of, input_vector, to_template
 from metanet.graphs.topology import TILE, Template
 from metanet.probes.statistics import MEAN
-
-
-def logistic_noise(graph: jraph.GraphsTuple, keys: jax.Array) -> Masks:
-    """Standard logistic noise for every edge and node.
-
-    A value depends on its graph's key ([G]) and its position in that graph alone, so neither
-    padding nor the number of devices changes it.
-    """
-
-    def draw(keys, sizes, total, size):
-        """`size` values for each of `total` tiles, of which a graph has `sizes` [G + 1]."""
-        graph_index = graph_of(sizes, total)  # [total]
-        local = jnp.arange(total) - (jnp.cumsum(sizes) - sizes)[graph_index]
-        # The padding graph has no key: it takes the last one, and its values are not used.
-        tile_keys = jax.vmap(jax.random.fold_in)(
-            keys[jnp.minimum(graph_index, len(keys) - 1)], local
-        )
-        return jax.vmap(lambda key: jax.random.logistic(key, (size,)))(tile_keys).reshape(-1)
-
-    n_edges, n_nodes = len(graph.senders) // TILE**2, len(graph.nodes["slot"]) // TILE
-    # Other keys than those of edges, whose tiles have the same local numbers.
-    node_keys = jax.vmap(lambda key: jax.random.split(key)[1])(keys)
-    return Masks(
-        edges=draw(keys, graph.n_edge // TILE**2, n_edges, TILE**2),
-        inputs=draw(node_keys, graph.n_node // TILE, n_nodes, TILE),
-    )
 
 
 def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
@@ -62,6 +37,7 @@ def edit_graph(
     noise: Masks | None = None,
     temperature: float = 1.0,
     path: MaskPath | None = None,
+    dropout: Dropout | None = None,
 ) -> tuple[jraph.GraphsTuple, Masks]:
     """The edited batch, and its masks.
 
@@ -70,13 +46,16 @@ def edit_graph(
       noise: added to the masks' logits; none for a deterministic edit.
       temperature: of the masks' relaxation, which only gradients see.
       path: where masks are evaluated; by default at 0 and 1, with gradients.
+      dropout: in the editor's rounds; none by default.
 
     Returns:
       The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
       its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
     network = Editor(editor.config, editor.template)
-    proposal = cast(Proposal, network.apply({"params": editor.params}, graph, editor.scales))
+    proposal = cast(
+        Proposal, network.apply({"params": editor.params}, graph, editor.scales, dropout)
+    )
     edges = jnp.ones_like(graph.edges["weight"])  # [E]
     inputs = jnp.ones_like(graph.nodes["bias"])  # [V]
 

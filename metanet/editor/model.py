@@ -12,6 +12,7 @@ from metanet.core import SettingError, require
 from metanet.dotted import resolve
 from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Tiles, tiles_of
+from metanet.editor.noise import Dropout, drop_change
 from metanet.editor.relax import bounded
 from metanet.graphs.batch import graph_of
 from metanet.graphs.topology import TILE, Template
@@ -34,7 +35,8 @@ class EditorConfig:
       edit: whether parameters are edited; with False there is only a mask.
       mask: what is masked: "none", "edges" (weights), "inputs" (features) or "both".
       mask_bias: the mask logits' first value; positive keeps.
-      mask_limit: how large the mask logits may become, either way (see relax.bounded).
+      mask_limit: how large the mask logits may become, either way (see relax.bounded); None is no
+        limit.
       mean_replacement: whether the mean effect of a removed weight goes into the bias at its
         target; needs `probe`.
       probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
@@ -50,7 +52,7 @@ class EditorConfig:
     edit: bool = True
     mask: str = "edges"
     mask_bias: float = 3.0
-    mask_limit: float = 5.0
+    mask_limit: float | None = 5.0
     mean_replacement: bool = False
     probe: ProbeConfig | None = None
     dtype: str = "float32"
@@ -64,8 +66,9 @@ class EditorConfig:
         expected = "a positive number: a fresh editor keeps everything"
         require(ok, "editor.mask_bias", self.mask_bias, expected)
         require(self.mask in MASKS, "editor.mask", self.mask, f"one of {', '.join(MASKS)}")
-        limit = f"more than editor.mask_bias, {abs(self.mask_bias)}"
-        require(self.mask_limit > abs(self.mask_bias), "editor.mask_limit", self.mask_limit, limit)
+        largest, above = self.mask_limit, f"more than editor.mask_bias, {abs(self.mask_bias)}"
+        ok = largest is None or largest > abs(self.mask_bias)
+        require(ok, "editor.mask_limit", largest, above)
         ready = not self.mean_replacement or self.probe is not None
         require(ready, "editor.mean_replacement", True, "editor.probe, whose means it uses")
         require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
@@ -134,19 +137,23 @@ class Editor(nn.Module):
     template: Template
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple, scales: Scales) -> Proposal:
+    def __call__(
+        self, graph: jraph.GraphsTuple, scales: Scales, dropout: Dropout | None = None
+    ) -> Proposal:
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         tiles = tiles_of(graph)
         # [V, node_width] and [T, TILE, TILE, edge_width], in the compute dtype.
         nodes, edges = self._initial_states(graph, scales, tiles, dtype)
-        rounds = nn.scan(
-            layer_of(config),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=config.layers,
-        )(config.message_width, dtype, name="layers")
-        (nodes, edges), _ = rounds((nodes, edges), tiles)
+
+        def one_round(module, state, number):
+            after, _ = module(state, tiles)
+            if dropout is not None:
+                after = drop_change(graph, dropout, number, state, after)
+            return after, None
+
+        rounds = nn.scan(one_round, variable_axes={"params": 0}, split_rngs={"params": True})
+        module = layer_of(config)(config.message_width, dtype, name="layers")
+        (nodes, edges), _ = rounds(module, (nodes, edges), jnp.arange(config.layers))
         nodes = nn.LayerNorm(dtype=dtype, name="norm")(nodes)
         layer, is_input, is_output = roles(self.template, graph)  # [node tiles] each
         keep = input_keep = None

@@ -36,18 +36,22 @@ def keep_mask(
     return straight_through(value, jnp.where(learns, soft, jax.lax.stop_gradient(soft)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def bounded(logits: jax.Array, limit: float) -> jax.Array:
+def bounded(logits: jax.Array, limit: float | None) -> jax.Array:
     """Logits within +-limit; where they are beyond, only gradients that point back inside pass.
 
     Further out, noise never turns a mask over, and no gradient would ever correct it: at 5, noise
-    does in one step of 150.
+    does in one step of 150. With None there is no limit.
     """
+    return logits if limit is None else _bounded(logits, limit)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _bounded(logits: jax.Array, limit: float) -> jax.Array:
     return jnp.clip(logits, -limit, limit)
 
 
 def _bounded_forward(logits, limit):
-    return bounded(logits, limit), logits
+    return _bounded(logits, limit), logits
 
 
 def _bounded_backward(limit, logits, gradient):
@@ -55,7 +59,7 @@ def _bounded_backward(limit, logits, gradient):
     return (jnp.where(outward, 0.0, gradient),)
 
 
-bounded.defvjp(_bounded_forward, _bounded_backward)
+_bounded.defvjp(_bounded_forward, _bounded_backward)
 
 
 def soft_decisions(logits: jax.Array, temperature: float) -> jax.Array:

@@ -39,6 +39,7 @@ def selected_pruned_fn(
 
     def edit(context, graph, keys):
         table = context.table
+        keys, prune_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
         # Every student, leaves [counts, G, ...], is trained once for all fractions of weights.
         students = jax.lax.map(selected(context, graph, keys), jnp.asarray(counts, jnp.float32))
 
@@ -57,7 +58,7 @@ def selected_pruned_fn(
         def edit_at(setting):
             index = jnp.argmin(jnp.abs(jnp.asarray(counts) - setting[0]))
             student = jax.tree.map(lambda leaf: leaf[index], students)  # leaves [G, ...]
-            return each_model(lambda edit, key: prune(edit, key, setting[1]))(student, keys)
+            return each_model(lambda edit, key: prune(edit, key, setting[1]))(student, prune_keys)
 
         return edit_at
 

@@ -23,7 +23,8 @@ class TrainingConfig:
       learning_rate: the peak; linear warm-up over `warmup` steps, then cosine to
         `final_learning_rate` times the peak.
       weight_decay: decoupled.
-      clip: the gradient's largest global norm.
+      clip: the gradient's largest global norm; None is no limit.
+      dropout: the rate in the editor's rounds, rounded to 1/256 (see editor.noise.drop_change).
       ramp: the fraction of steps over which lambda rises from 0.
       mask_noise: the scale of the logistic noise on mask logits.
       mask_temperature, decision_temperature: of the relaxations.
@@ -45,7 +46,8 @@ class TrainingConfig:
     final_learning_rate: float = 0.02
     warmup: int = 50
     weight_decay: float = 0.0
-    clip: float = 1.0
+    clip: float | None = 1.0
+    dropout: float = 0.0
     ramp: float = 0.3
     mask_noise: float = 1.0
     mask_temperature: float = 1.0
@@ -61,13 +63,15 @@ class TrainingConfig:
             require(value >= 1, f"editor.{key}", value, "at least 1")
         for key in ("clip", "mask_temperature", "decision_temperature"):
             value = getattr(self, key)
-            require(value > 0, f"editor.{key}", value, "a positive number")
+            ok = value is None or value > 0
+            require(ok, f"editor.{key}", value, "a positive number")
         for key in ("learning_rate", "warmup", "weight_decay", "mask_noise", "lambda_power"):
             value = getattr(self, key)
             require(value >= 0, f"editor.{key}", value, "0 or more")
         for key in ("ramp", "final_learning_rate"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"editor.{key}", value, "a fraction from 0 to 1")
+        require(0 <= self.dropout < 1, "editor.dropout", self.dropout, "a fraction below 1")
         known = ("linear", "epo")
         name, chance = self.scalarisation, self.mask_path
         require(name in known, "editor.scalarisation", name, f"one of {', '.join(known)}")

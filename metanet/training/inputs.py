@@ -30,6 +30,19 @@ class TrainState(struct.PyTreeNode):
     members: tuple = ()
 
 
+class Numbers(struct.PyTreeNode):
+    """Settings of a TrainingConfig by the same names, as arguments of the program: float32 []."""
+
+    weight_decay: jax.Array
+    dropout: jax.Array
+    mask_noise: jax.Array
+    mask_path: jax.Array
+    lambda_power: jax.Array
+
+
+NUMBERS = tuple(field.name for field in dataclasses.fields(Numbers))
+
+
 class Problem(struct.PyTreeNode):
     """All that stays the same: arguments of the compiled program, not constants in it.
 
@@ -39,6 +52,7 @@ class Problem(struct.PyTreeNode):
       table: the data that the editor sees, weighted for the way they are sampled.
       pool: int32, the rows that points are drawn from, uniformly; a row may be in it repeatedly.
       log_lambda_range: [requirements, 2], natural logarithms of the ranges of lambda.
+      numbers: settings in which editors of one program differ.
       seed: [] int32, of all random draws.
       train: the data that online members train on; None where models are stored.
     """
@@ -51,6 +65,7 @@ class Problem(struct.PyTreeNode):
     table: Table
     pool: jax.Array
     log_lambda_range: jax.Array
+    numbers: Numbers
     seed: jax.Array
     train: Table | None = None
 
@@ -60,6 +75,7 @@ def problem_of(
 ) -> Problem:
     """The training problem as arrays."""
     table, pool = sampling_pool(table, config.balanced)
+    numbers = {name: jnp.asarray(getattr(config, name), jnp.float32) for name in NUMBERS}
     return Problem(
         models=models,
         scales=scales,
@@ -69,6 +85,7 @@ def problem_of(
         table=jax.tree.map(jnp.asarray, table),
         pool=jnp.asarray(pool, jnp.int32),
         log_lambda_range=jnp.log(jnp.asarray(lambda_pairs(config.lambda_range), jnp.float32)),
+        numbers=Numbers(**numbers),
         seed=jnp.asarray(seed, jnp.int32),
     )
 

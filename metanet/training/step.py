@@ -13,10 +13,11 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.core import stream
 from metanet.devices import each_model, over_models
-from metanet.editor.apply import as_edit, edit_graph, logistic_noise
+from metanet.editor.apply import as_edit, edit_graph
 from metanet.editor.edits import MaskPath
 from metanet.editor.inputs import Scales
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
+from metanet.editor.noise import Dropout, logistic_noise
 from metanet.editor.relax import soft_decisions
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import Models, parameter_tiles
@@ -26,17 +27,17 @@ from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.scalarise import epo_weights, linear
 from metanet.training.config import TrainingConfig, lambda_pairs
-from metanet.training.inputs import Problem, TrainState
+from metanet.training.inputs import NUMBERS, Problem, TrainState
 
 T = TypeVar("T")
 
 
-def _direction(clip: float, weight_decay: float) -> optax.GradientTransformation:
-    """The update before it is scaled by the learning rate, which is an argument of the program."""
+def _direction(clip: float | None, weight_decay: jax.Array) -> optax.GradientTransformation:
+    """The update before it is scaled by the learning rate; `init` does not read `weight_decay`."""
     # On one vector: a kernel per parameter array and moment would take a sixth of compilation.
     return optax.flatten(
         optax.chain(
-            optax.clip_by_global_norm(clip),
+            optax.identity() if clip is None else optax.clip_by_global_norm(clip),
             optax.scale_by_adam(),
             optax.add_decayed_weights(weight_decay),
         )
@@ -49,20 +50,20 @@ def init_state(
     """A fresh editor and its optimiser, strongly typed."""
     largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
     count = len(lambda_pairs(config.lambda_range))
-    static = editor, config.clip, config.weight_decay, count, largest
+    static = editor, config.clip, count, largest
     return _init(stream(seed, "editor"), models, scales, static)
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _init(key: jax.Array, models: Models, scales: Scales, static: tuple) -> TrainState:
     """`init_state`, once for all populations of the same sizes."""
-    editor, clip, weight_decay, count, largest = static
+    editor, clip, count, largest = static
     log10_lambda = jnp.zeros((1, count), jnp.float32)
     graph = gather(models, jnp.zeros(1, jnp.int32), log10_lambda, largest)
     params = Editor(editor, models.template).init(key, graph, scales)["params"]
     # A weakly typed leaf would become a strong one in the first step, and the step compile twice.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
-    moments = _direction(clip, weight_decay).init(params)
+    moments = _direction(clip, jnp.zeros(())).init(params)
     return TrainState(params, moments, jnp.zeros((), jnp.int32))
 
 
@@ -86,21 +87,25 @@ def _shard_losses(
     ids = draw(problem.strata, problem.number, problem.per_epoch, order_key, step)  # [G]
 
     batch_key = stream(problem.seed, "editor batch", step)
-    model_keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(batch_key, n)))(
+    model_keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(batch_key, n), 6))(
         problem.number
-    )  # [G, 2]: of lambda; of noise and mask path
+    )  # [G, 6]
+    # A key for each use: what is derived from one key by `split` and by `fold_in` may be the same.
+    lambda_keys, edge_keys, input_keys, path_keys, *dropout_keys = model_keys.T  # [G] each
+    numbers = problem.numbers
     low, high = problem.log_lambda_range.T  # [requirements] each
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(model_keys[:, 0])
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(lambda_keys)
     if config.scalarisation == "epo":  # one lambda for all models, whose mean is searched
         shared = jax.random.uniform(stream(problem.seed, "editor preference", step), low.shape)
         uniform = jnp.broadcast_to(shared[None], uniform.shape)
     log_weight = low[None] + uniform * (high - low)[None]  # [G, requirements]
     graph = gather(problem.models, ids, log_weight / jnp.log(10.0), budget)
-    noise = logistic_noise(graph, model_keys[:, 1])
-    noise = jax.tree.map(lambda leaf: config.mask_noise * leaf, noise)
+    noise = logistic_noise(graph, edge_keys, input_keys)
+    noise = jax.tree.map(lambda leaf: numbers.mask_noise * leaf, noise)
     editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
-    path = _draw_mask_path(config.mask_path, model_keys[:, 1]) if config.mask_path else None
-    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path)
+    path = _draw_mask_path(numbers.mask_path, path_keys) if config.mask_path else None
+    dropout = Dropout(*dropout_keys, numbers.dropout) if config.dropout else None
+    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path, dropout)
     edit = as_edit(editor, graph, edited, masks)
 
     # The same points for all models and devices: a batch is gathered once.
@@ -123,15 +128,15 @@ def _shard_losses(
         return each.sum(0), (parts, weight)
     # A loss is of the order of lambda: without a power the largest lambdas are learned best.
     relative = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()  # [G], at most 1
-    return (losses * relative**-config.lambda_power).sum()[None], (parts, weight)
+    return (losses * relative**-numbers.lambda_power).sum()[None], (parts, weight)
 
 
-def _draw_mask_path(chance: float, keys: jax.Array) -> MaskPath:
+def _draw_mask_path(chance: jax.Array, keys: jax.Array) -> MaskPath:
     """Masks learn, each model's at a random alpha, in some of the models keyed by [G].
 
     The others, whose masks are evaluated at 0 and 1, learn edits.
     """
-    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (2,)))(keys)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
     learns, alpha = uniform[:, 0] < chance, uniform[:, 1]  # [G] each
     # One entry more: the last graph of a batch is padding.
     return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), MaskPath(alpha * learns, learns))
@@ -176,9 +181,12 @@ def make_chunk(
       where there are several), and by model [K, batch] model_loss, model_id. The state's buffers
       are donated.
     """
-    # Schedules and ranges arrive as arrays: runs that differ in them share the compiled program.
+    # Schedules, ranges and numbers arrive as arrays: runs that differ in them share the compiled
+    # program. Of a mask path and of dropout it only knows whether there is any.
+    numbers = dict.fromkeys(NUMBERS, 0.0)
+    numbers |= {name: 0.5 * (getattr(config, name) > 0) for name in ("mask_path", "dropout")}
     constant = dataclasses.replace(
-        config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0,
+        config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0, **numbers,
         lambda_range=((1.0, 1.0),) * len(lambda_pairs(config.lambda_range)),
     )  # fmt: skip
     return _chunk(editor, constant, requirement, budget, mesh, population)
@@ -194,7 +202,6 @@ def _chunk(
     population: OnlinePopulation | None,
 ) -> Callable:
     """`make_chunk`, once for all editors that share a program: not even traced again."""
-    direction = _direction(config.clip, config.weight_decay)
     static = (editor, config, requirement, budget)
 
     def one_step(problem, state, scheduled):  # on one device; scheduled: [] and []
@@ -227,6 +234,7 @@ def _chunk(
             weights = epo_weights(objectives, gradients @ gradients.T, preference)
             gradients = len(weights) * weights[None] @ gradients  # [1, P]
         gradient = unravel_params(gradients[0])
+        direction = _direction(config.clip, problem.numbers.weight_decay)
         update, optimiser = direction.update(gradient, state.optimiser, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
         metrics = means | {"gradient_norm": optax.tree.norm(gradient)}

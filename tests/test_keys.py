@@ -1,0 +1,112 @@
+"""Random keys: every key is used in one place, so that no two draws are the same by accident."""
+
+import collections
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import fresh_stack, random_table
+
+from metanet.editor.inputs import scales_of
+from metanet.editor.model import EditorConfig
+from metanet.graphs.batch import gather
+from metanet.graphs.packing import pack
+from metanet.graphs.strata import stratify
+from metanet.methods.composition import selected_pruned_fn
+from metanet.methods.per_model import RefineConfig, Sample
+from metanet.methods.refine import refined_fn, unedited_fn
+from metanet.methods.retrain import RetrainConfig
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives.data_minimisation import inputs_kept
+from metanet.training import step
+from metanet.training.config import TrainingConfig
+from metanet.training.inputs import problem_of
+
+SPECS = (MLPSpec((5, 8, 2)), MLPSpec((5, 9, 2)))
+IDS = np.arange(4)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return pack([fresh_stack(spec, 2, seed) for seed, spec in enumerate(SPECS)])
+
+
+@pytest.fixture
+def uses(monkeypatch):
+    """uses[key] is the set of (function of jax.random, file, line) that the key was given to."""
+    found = collections.defaultdict(set)
+
+    def watched(name, function):
+        def call(key, *args, **kwargs):
+            frame = sys._getframe(1)
+            while "/metanet/" not in frame.f_code.co_filename:
+                frame = frame.f_back
+            place = (name, frame.f_code.co_filename.rpartition("/metanet/")[2], frame.f_lineno)
+
+            def note(words):
+                for one in np.reshape(words, (-1, 2)):
+                    found[tuple(one.tolist())].add(place)
+
+            jax.debug.callback(note, jax.random.key_data(key))
+            return function(key, *args, **kwargs)
+
+        return call
+
+    for name in ("split", "fold_in", "uniform", "normal", "logistic", "randint", "bits"):
+        monkeypatch.setattr(jax.random, name, watched(name, getattr(jax.random, name)))
+    return found
+
+
+def assert_used_once(uses, *functions):
+    jax.effects_barrier()
+    seen = {place[0] for places in uses.values() for place in places}
+    assert seen >= set(functions)  # else the watch is blind
+    twice = {tuple(sorted(places)) for places in uses.values() if len(places) > 1}
+    assert not twice
+
+
+def test_a_key_of_a_training_step_is_used_once(models, uses):
+    editor = EditorConfig(4, 4, 4, layers=1, mask="both")
+    config = TrainingConfig(batch_size=2, points=8, mask_path=0.5, dropout=0.3)
+    strata, scales = stratify(models, IDS, 2, 1), scales_of(models, IDS)
+    problem = problem_of(config, models, scales, strata, random_table(20), 0)
+    state = step.init_state(editor, config, models, scales, 0)
+    uses.clear()  # flax names its own keys
+    static = (editor, config, inputs_kept, strata.budget)
+
+    @jax.jit
+    def losses(number):
+        return step._shard_losses(state.params, problem, number, jnp.float32(1), static)
+
+    for number in (0, 1):
+        jax.block_until_ready(losses(number))
+    assert_used_once(uses, "split", "fold_in", "uniform", "logistic", "randint", "bits")
+
+
+@pytest.fixture
+def graph(models):
+    sizes = (models.topologies.n_nodes, models.topologies.n_edges)
+    budget = tuple(2 * int(np.asarray(size).sum()) for size in sizes)
+    return gather(models, jnp.asarray(IDS), jnp.zeros((len(IDS), 1)), budget)
+
+
+def test_a_key_of_a_refinement_is_used_once(models, graph, uses):
+    config = RefineConfig(steps=3, points=8, mask="inputs", mask_path=0.5, starts=2)
+    table = jax.tree.map(jnp.asarray, random_table(20))
+    keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(2, 2, 2))
+    sample = Sample(table, jnp.arange(20), keys)
+    fn = refined_fn(unedited_fn(models.template), models.template, inputs_kept, config)
+    jax.block_until_ready(fn((None, sample), graph, jnp.arange(4))(jnp.float32(0.1)))
+    assert_used_once(uses, "split", "uniform", "normal", "logistic", "randint")
+
+
+def test_a_key_of_pruning_after_selection_is_used_once(models, graph, uses):
+    config = RetrainConfig(steps=3, batch_size=8)
+    keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(4, 2))
+    table = jax.tree.map(jnp.asarray, random_table(20))
+    fn = selected_pruned_fn(models.template, config, np.array([2.0]), config)
+    edit_at = fn((jnp.arange(5.0), table), graph, keys)
+    jax.block_until_ready(edit_at(jnp.array([2.0, 0.5])))
+    assert_used_once(uses, "split", "uniform", "randint")
