@@ -20,6 +20,7 @@ from metanet.objectives.preservation import mean_jsd
 from metanet.training.descent import descend
 
 TRAINED = ("weight", "bias", "scale", "shift")
+_NO_PATH: tuple[jax.Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ def refine(
     edits = each_model(from_start)(jnp.arange(config.starts), sample.keys)  # [starts, ...] each
     # Every row counts once: the table's weights are for rows drawn from the pool.
     table = sample.table.replace(weight=jnp.ones_like(sample.table.weight))
-    logits = apply_rows(template, edit.before, table.x)  # [rows, classes]
+    logits = apply_rows(template, edit.before, jnp.asarray(table.x))  # [rows, classes]
 
     def objective(edit):
         view = view_of(template, edit, table, hard_decisions, logits)
@@ -182,7 +183,7 @@ def _descended(
         rows_key, noise_key, path_key = jax.random.split(step_key, 3)
         drawn = jax.random.randint(rows_key, (config.points,), 0, len(sample.pool))
         batch = jax.tree.map(lambda leaf: leaf[sample.pool[drawn]], sample.table)  # [points, ...]
-        noise, path = jnp.zeros(()), ()
+        noise, path = jnp.zeros(()), _NO_PATH
         if config.mask != "none":
             noise = config.mask_noise * jax.random.logistic(noise_key, params["mask"].shape)
             if config.mask_path:

@@ -91,7 +91,7 @@ def _shard_losses(
         problem.number
     )  # [G, 6]
     # A key for each use: what is derived from one key by `split` and by `fold_in` may be the same.
-    lambda_keys, edge_keys, input_keys, path_keys, *dropout_keys = model_keys.T  # [G] each
+    lambda_keys, edge_keys, input_keys, path_keys, *drop_keys = model_keys.T  # [G] each
     numbers = problem.numbers
     low, high = problem.log_lambda_range.T  # [requirements] each
     uniform = jax.vmap(lambda key: jax.random.uniform(key, low.shape))(lambda_keys)
@@ -104,7 +104,9 @@ def _shard_losses(
     noise = jax.tree.map(lambda leaf: numbers.mask_noise * leaf, noise)
     editor = TrainedEditor(params, problem.scales, editor_config, problem.models.template)
     path = _draw_mask_path(numbers.mask_path, path_keys) if config.mask_path else None
-    dropout = Dropout(*dropout_keys, numbers.dropout) if config.dropout else None
+    dropout = None
+    if config.dropout:
+        dropout = Dropout(edge_keys=drop_keys[0], node_keys=drop_keys[1], rate=numbers.dropout)
     edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path, dropout)
     edit = as_edit(editor, graph, edited, masks)
 
@@ -183,7 +185,7 @@ def make_chunk(
     """
     # Schedules, ranges and numbers arrive as arrays: runs that differ in them share the compiled
     # program. Of a mask path and of dropout it only knows whether there is any.
-    numbers = dict.fromkeys(NUMBERS, 0.0)
+    numbers: dict[str, Any] = dict.fromkeys(NUMBERS, 0.0)
     numbers |= {name: 0.5 * (getattr(config, name) > 0) for name in ("mask_path", "dropout")}
     constant = dataclasses.replace(
         config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0, **numbers,
