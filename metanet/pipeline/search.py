@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 TRIALS = 20  # of every method
 MOST = 10_000
+# Of a study's identity: trials of another objective are not comparable.
+OBJECTIVE = "hypervolume on validation models with the ends, of mixtures if of one requirement"
 _PARTS = ("editor", "training")  # of an EditorPlan
 
 
@@ -199,7 +201,7 @@ def _identity(search: Search, testbed: Testbed) -> dict:
             count = range(len(search.experiment.recipe(search.method).editors))
             names = {f"{EDITOR}.{n}.{part}.{key}" for n in count for part in _PARTS} & set(settings)
         settings |= dict.fromkeys(names, "searched")
-    return settings | flat(_plain(search.space), "space")
+    return settings | {"objective": OBJECTIVE} | flat(_plain(search.space), "space")
 
 
 def _measured(
