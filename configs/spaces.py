@@ -5,8 +5,8 @@ several, the longest counts. So a new baseline with an option `learning_rate` is
 and one with an option of its own by one more line. Budgets (steps, rounds, settings of a front) are
 not here: they are the same in every trial, as the config has them.
 
-A range is extended to the config's own value. Learning rates of editors are arguments of compiled
-programs; every other value is compiled for, so that most are choices of a few.
+A range is extended to the config's own value. Numbers of an editor's training are arguments of its
+compiled program; batch sizes and shapes are compiled for, so that they are choices of a few.
 """
 
 from metanet.pipeline.spaces import Choice, Log, Range, Uniform
@@ -28,4 +28,8 @@ SPACES: dict[str, Range] = {
     "points": Choice((64, 128, 256)),
     "mask_learning_rate": Log(1e-2, 1.0, unless=MASKED),
     "mask_temperature": Uniform(0.3, 2.0, unless=MASKED),
+    "critic_learning_rate": Log(1e-4, 1e-1),
+    # What descends on nothing.
+    "damping": Choice((0.0, 1e-4, 1e-3, 1e-2, 1e-1), unless=("impute", False)),
+    "deviation": Log(1e-2, 1.0),
 }

@@ -237,6 +237,22 @@ def test_the_space_of_a_method_is_of_those_of_its_options_that_are_named():
     assert found.space["descent.points"] == Choice((64, 128, 256, 1024))  # the config's own
 
 
+def test_settings_that_have_no_effect_are_not_searched():
+    refined = spaces_of(dm.get_config(), "GMN + probe, 100 steps")
+    assert refined.space and not any("mask" in path for path in refined.space)
+    paths = {}
+    for impute in (False, True):
+        recipe = {"recipe": "metanet.methods.data_minimisation.selection", "impute": impute}
+        config = dm.get_config()
+        config.recipes, config.methods = {"FS": recipe}, ("FS",)
+        config.evaluation.main_methods = ()
+        try:
+            paths[impute] = set(spaces_of(config, "FS").space)
+        except UserError:
+            paths[impute] = set()
+    assert paths == {False: set(), True: {"damping"}}
+
+
 @pytest.mark.parametrize("config, method", [(pruning, "GMN - Prune"), (dm, "FS (GMN)")])
 def test_the_space_of_an_editor_is_that_of_the_paper(config, method):
     space = spaces_of(config.get_config(), method).space
