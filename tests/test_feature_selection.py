@@ -112,6 +112,25 @@ def test_completion_without_full_rank_is_finite_and_sensible():
     np.testing.assert_allclose(filled[:, 2], 2.0, atol=1e-3)
 
 
+@pytest.mark.parametrize("more", ["duplicates", "a sum", "a constant"])
+def test_completion_without_damping_is_the_pseudoinverse_where_rank_is_missing(more, table):
+    """The default: columns that repeat others neither blow gains up nor cost accuracy."""
+    x = np.asarray(table.x, np.float64)
+    x = np.column_stack([x, {"duplicates": x[:, :2], "a sum": x[:, :1] + x[:, 1:2],
+                             "a constant": np.full((len(x), 1), 2.0)}[more]])  # fmt: skip
+    zeros = np.zeros(len(x), int)
+    moments = moments_of(Table(x, zeros, zeros, np.ones(len(x)), 1), x.shape[1])
+    for kept in itertools.product((0, 1), repeat=x.shape[1]):
+        there = np.array(kept) > 0
+        matrix, offset = completion(moments, jnp.float32(kept), 0.0)
+        expected, mean = x.copy(), x.mean(0)
+        block = np.cov(x.T, ddof=0)[there]  # [kept, features]
+        gain = np.linalg.pinv(block[:, there], rcond=1e-6) @ block[:, ~there]
+        expected[:, ~there] = mean[~there] + (x[:, there] - mean[there]) @ gain
+        found = x @ np.asarray(matrix, np.float64) + np.asarray(offset)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_an_imputed_model_has_the_outputs_of_the_original_on_completed_rows(
     models, stacks, graph, context
 ):

@@ -555,8 +555,12 @@ def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, ta
     counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     context = dm.Knowledge(importance, table, moments_of(table, 5))
     selection = dm.selection_fn(models.template, "global")
-    (students,) = run(dm.selection_retrained_fn(models.template, selection, CONFIG, "fresh"),
-                   context, 4.0)  # fmt: skip
+    retrained = dm.selection_retrained_fn(models.template, selection, CONFIG, "fresh")
+
+    def with_keys_of_students(context, graph, keys):  # the others are those of pruning
+        return retrained(context, graph, jax.vmap(jax.random.split)(keys)[:, 0])
+
+    (students,) = run(with_keys_of_students, context, 4.0)
     method = selected_pruned_fn(models.template, CONFIG, counts, None)
     (whole,) = run(method, context, jnp.array([4.0, 1.0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, students)
