@@ -41,6 +41,16 @@ def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
 
     x has the features of the model, which may be fewer than the template's inputs.
     """
+    first = template.depth * tiles(template.width) * TILE
+    logits = slice(first, first + template.n_out)
+    return source_values(template, mlp, x) @ mlp.weight[:, logits] + mlp.bias[None, logits]
+
+
+def source_values(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
+    """What the weights of every source read, [rows, sources]: inputs, then hidden neurons' outputs.
+
+    x is [rows, features], see `apply_padded`.
+    """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
     # All sources so far, [rows, n_inputs + layer * width]: a layer may read any earlier one.
@@ -52,8 +62,7 @@ def apply_padded(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
         z = jnp.where(layer_norm, _masked_layer_norm(mlp, target, z), z)
         hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
         outputs = jnp.concatenate([outputs, hidden], axis=1)
-    logits = slice(template.depth * width, template.depth * width + template.n_out)
-    return outputs @ mlp.weight[:, logits] + mlp.bias[None, logits]
+    return outputs
 
 
 def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
