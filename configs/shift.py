@@ -15,8 +15,13 @@ SLOW = (
     "FS & Retrain",
     "FS & Retrain (from original)",
     "Lottery Ticket",
+    "Lottery Ticket (untrained)",
     "SNIP & Distil",
+    "LAMP & Distil",
     "OBD & Distil",
+    "ExactOBS & Distil",
+    "OBS",
+    "OBS & Distil",
     "Group shift",
 )
 

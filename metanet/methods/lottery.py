@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
@@ -16,6 +15,7 @@ from metanet.methods.pruning import (
     Target,
     at_fractions,
     keep_best,
+    kept_below_1,
     one_shot_fn,
     train_kept,
     trained_fn,
@@ -39,8 +39,9 @@ def survival(
     """A score of weights by iterative magnitude pruning (Frankle and Carbin 2019).
 
     Each round trains the weights that are left, drops those of least trained magnitude, and rewinds
-    the rest to `model`; by "outputs" there is nothing to train in the first. Masks are nested, so that the round a weight is dropped in and its rank in
-    that round, together its score, give the tickets of all fractions along one path.
+    the rest to `model`; by "outputs" there is nothing to train in the first. Masks are nested, so
+    that the round a weight is dropped in and its rank in that round, together its score, give the
+    tickets of all fractions along one path.
 
     Args:
       config: of a round's training;  rounds: their number.
@@ -94,13 +95,7 @@ def lottery_ticket_fn(
     return trained_fn(ticket, template, config, target) if trained else ticket
 
 
-def _kept_below_one(experiment, plans, key, options):
-    """The check of the fraction that a round keeps."""
-    kept = options.get("kept", 0.8)
-    require(0 < kept < 1, f"{key}.kept", kept, "a fraction above 0, below 1")
-
-
-@checked(no_editors, count_options("rounds"), _kept_below_one)
+@checked(no_editors, count_options("rounds"), kept_below_1)
 def lottery_ticket(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

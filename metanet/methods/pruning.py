@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
@@ -171,6 +172,12 @@ def train_kept(
         return retrain(template, model, keep, table.x, table.y, label_loss, config, key)
     teacher = apply_rows(template, original, table.x)
     return retrain(template, model, keep, table.x, teacher, jsd_loss, config, key)
+
+
+def kept_below_1(experiment, plans, key: str, options: dict) -> None:
+    """The check of a recipe's option `kept`, the fraction of its weights that a round keeps."""
+    kept = options.get("kept", 0.5)
+    require(0 < kept < 1, f"{key}.kept", kept, "a fraction above 0, below 1")
 
 
 @checked(no_editors)
