@@ -22,7 +22,7 @@ from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.topology import Template
 from metanet.methods.data_minimisation import selection_retrained_fn
-from metanet.methods.pruning import lottery_ticket_fn
+from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.retrain import RetrainConfig
 from metanet.mlp.network import ACTIVATIONS, init
 from metanet.mlp.population import Stack
@@ -45,7 +45,9 @@ class Sizes:
     Attributes:
       rows: of the table;  per_spec: models of ours per spec, of which PyTorch edits one.
       features_kept, weights_kept: the middle of the settings that are swept.
-      student, ticket, rounds: the training in FS & Retrain, in Lottery Ticket, and its rounds.
+      student, ticket: the training in FS & Retrain, and in every round of Lottery Ticket.
+      kept, rounds: the fraction of its weights that a round keeps, and how many reach
+        `weights_kept`.
     """
 
     rows: int = 4884
@@ -54,7 +56,8 @@ class Sizes:
     weights_kept: float = 0.5
     student: RetrainConfig = RetrainConfig(**_STUDENT.retrain)
     ticket: RetrainConfig = RetrainConfig(**_TICKET.retrain)
-    rounds: int = _TICKET.rounds
+    kept: float = 0.8
+    rounds: int = 4
 
 
 def importance() -> np.ndarray:
@@ -101,12 +104,14 @@ def ours_retrain(sizes: Sizes):
 
 
 def ours_lottery(sizes: Sizes):
-    """The models of all depths in the common template, as in experiments."""
+    """As `ours_retrain`."""
 
     def recipe(template: Template):
-        return lottery_ticket_fn(template, sizes.rounds, sizes.ticket)
+        return lottery_ticket_fn(template, sizes.ticket, sizes.rounds, sizes.kept)
 
-    return edits(recipe, table(sizes.rows), sizes.weights_kept, SPECS, sizes.per_spec)
+    context, kept = table(sizes.rows), sizes.weights_kept
+    runs = [edits(recipe, context, kept, (spec,), sizes.per_spec) for spec in SPECS]
+    return lambda: sum(run() for run in runs)
 
 
 def main(sizes: Sizes = Sizes()) -> None:

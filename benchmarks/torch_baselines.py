@@ -54,20 +54,25 @@ def fresh_student(sizes: Sizes, original: MLP, x: torch.Tensor, y: torch.Tensor)
 
 
 def ticket(sizes: Sizes, original: MLP, x: torch.Tensor, y: torch.Tensor) -> None:
-    """Lottery Ticket: rounds of training, pruning by magnitude and rewinding to the original."""
+    """Lottery Ticket: rounds of training, pruning by magnitude and rewinding; then it is trained.
+
+    By the original's outputs, which it has already in the first round.
+    """
     keep = [torch.ones_like(block.weight) for block in original.blocks]
     counts = [mask.numel() for mask in keep]
+    with torch.no_grad():
+        teacher = original(x)
     for number in range(1, sizes.rounds + 1):
         model = copy.deepcopy(original)
-        train(model, keep, x, y, F.cross_entropy, sizes.ticket)
+        if number > 1:
+            train(model, keep, x, teacher, js_divergence, sizes.ticket)
         magnitude = torch.cat([block.weight.detach().abs().flatten() for block in model.blocks])
+        magnitude *= torch.cat([mask.flatten() for mask in keep])
         kept = torch.zeros_like(magnitude)
-        share = sizes.weights_kept ** (number / sizes.rounds)
+        share = max(sizes.kept**number, sizes.weights_kept)
         kept[magnitude.argsort(descending=True)[: round(share * sum(counts))]] = 1.0
         keep = [part.view_as(m) for part, m in zip(kept.split(counts), keep, strict=True)]
-    pruned = copy.deepcopy(original)
-    with torch.no_grad():
-        torch._foreach_mul_([block.weight for block in pruned.blocks], keep)
+    train(copy.deepcopy(original), keep, x, teacher, js_divergence, sizes.ticket)
 
 
 EDITS = {"FS & Retrain": fresh_student, "Lottery Ticket": ticket}

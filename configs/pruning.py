@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from configs import common
 
 ONE_SHOT = "metanet.methods.pruning.one_shot"
-DISTIL = {"steps": 100, "batch_size": 128, "learning_rate": 3e-3}
+EXACT_OBS = "metanet.methods.exact_obs.exact_obs"
+TICKET = "metanet.methods.lottery.lottery_ticket"
+DISTIL = {"steps": 100, "batch_size": 128, "learning_rate": 1e-2}
 
 
 def get_config(dataset: str = "adult") -> ConfigDict:
@@ -21,7 +23,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editors = {
         "GMN - Prune & Edit": {"edit": True},
         "GMN - Prune": {"edit": False, "seeds": 1},
-        "GMN + probe": {"probe": dict(common.PROBE), "mean_replacement": True},
+        "GMN + probe": {"probe": dict(common.PROBE)},
+        "GMN + probe & means": {"probe": dict(common.PROBE), "mean_replacement": True},
     }
     config.editor.mask = "edges"
     config.editor.steps = 16_000
@@ -30,6 +33,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "Random": "random",
         "Magnitude": "magnitude",
         "Magnitude (layer-normalised)": "layer_magnitude",
+        "LAMP": "lamp",
         "Grad Importance": "gradient",
         "SNIP": "snip",
     }
@@ -37,29 +41,43 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         name: {"recipe": ONE_SHOT, "score": f"metanet.methods.pruning.{score}"}
         for name, score in scores.items()
     }
+    surgeons = {
+        "OBD": {"recipe": "metanet.methods.brain_damage.brain_damage"},
+        "ExactOBS": {"recipe": EXACT_OBS},
+        "OBS": {"recipe": "metanet.methods.obs.obs"},
+    }
+    distilled = {
+        f"{name} & Distil": (one_shot | surgeons)[name] | {"distil": dict(DISTIL)}
+        for name in ("SNIP", "LAMP", *surgeons)
+    }
     refined = common.refinements("GMN + probe", {10: 3e-3, 100: 5e-3, 300: 5e-3})
     others = {
-        "Lottery Ticket": {
-            "recipe": "metanet.methods.pruning.lottery_ticket",
-            "retrain": {"steps": 50, "batch_size": 128, "learning_rate": 1e-3},
-            "rounds": 3,
+        # The paper's own: errors count alike in all neurons, and every layer is restored alone.
+        "ExactOBS (layer-wise)": {
+            "recipe": EXACT_OBS,
+            "output_aware": False,
+            "sequential": False,
         },
-        "SNIP & Distil": one_shot["SNIP"] | {"distil": dict(DISTIL)},
-        "OBD": {"recipe": "metanet.methods.pruning.brain_damage"},
-        "OBD & Distil": {"recipe": "metanet.methods.pruning.brain_damage", "distil": dict(DISTIL)},
+        "Lottery Ticket": {"recipe": TICKET, "retrain": dict(DISTIL)},
+        "Lottery Ticket (untrained)": {
+            "recipe": TICKET,
+            "retrain": dict(DISTIL),
+            "target": "labels",
+            "trained": False,
+        },
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
             "n_lambdas": 8,
             "descent": {"steps": 2000, "mask": "edges", "ramp": 0.3},
         },
     }
-    config.recipes = refined | one_shot | others
+    config.recipes = refined | one_shot | surgeons | distilled | others
     config.methods = (
-        "GMN - Prune & Edit",
-        "GMN - Prune",
-        "GMN + probe",
+        *config.editors,
         *refined,
         *one_shot,
+        *surgeons,
+        *distilled,
         *others,
     )
     config.evaluation.main_methods = (

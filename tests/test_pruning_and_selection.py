@@ -16,8 +16,10 @@ from metanet.graphs.padded import apply_padded
 from metanet.methods import data_minimisation as dm
 from metanet.methods import pruning, rankings
 from metanet.methods import retrain as distil
+from metanet.methods.brain_damage import brain_damage_fn
 from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.imputation import moments_of
+from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
@@ -160,6 +162,22 @@ def cross_entropy(spec, params, x, y):
 
 
 # Scores
+
+
+def test_lamp_is_a_loop_over_layers_and_weights(models, stacks, before):
+    """A layer is all that enters its neurons, skip connections too."""
+    for index in range(COUNT):
+        spec, params, _ = one_of(stacks, index)
+        model = jax.tree.map(lambda leaf, i=index: leaf[i], before)
+        found = cut(pruning.lamp(models.template, model, None, None), spec)
+        for layer in range(1, spec.n_layers + 1):
+            own = [n for n, (_, target) in enumerate(spec.blocks) if target == layer]
+            squares = np.concatenate([params.weights[n].reshape(-1) ** 2.0 for n in own])
+            scores = np.concatenate([found[n].reshape(-1) for n in own])
+            for square, score in zip(squares, scores, strict=True):
+                larger = sum(other for other in squares if other >= square)
+                np.testing.assert_allclose(score, square / larger, rtol=1e-4)
+            assert scores.max() == 1.0  # the last weight of a layer goes last of all
 
 
 @pytest.mark.parametrize("index", [0, PER_STACK])
@@ -401,7 +419,7 @@ def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, k
 
 def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, before, table, run):
     one_shot = pruning.one_shot_fn(pruning.magnitude, models.template)
-    method = pruning.distilled_fn(one_shot, models.template, CONFIG)
+    method = pruning.trained_fn(one_shot, models.template, CONFIG)
     (plain,) = run(one_shot, table, 0.5)
     (edit,) = run(method, table, 0.5)
     np.testing.assert_array_equal(edit.keep, plain.keep)
@@ -432,7 +450,7 @@ def test_brain_damage_replaces_the_least_salient_weights_by_their_mean(
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(PER_STACK * int(size.sum()) for size in sizes)
     graph = gather(probed, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
-    method = pruning.brain_damage_fn(models.template)
+    method = brain_damage_fn(models.template)
     edit = jax.jit(lambda fraction: method(None, graph, KEYS)(fraction))(0.4)
     for index in range(COUNT):
         spec, params, _ = one_of(stacks, index)
@@ -511,11 +529,12 @@ def test_losses_are_means_over_rows():
 # Lottery tickets
 
 
-def test_a_lottery_ticket_keeps_exactly_the_fraction_with_its_original_values(
+def test_an_untrained_ticket_keeps_exactly_the_fraction_with_its_original_values(
     models, stacks, before, table, run
 ):
     fractions = (0.0, 0.1, 0.37, 1.0)
-    edits = run(pruning.lottery_ticket_fn(models.template, 3, CONFIG), table, *fractions)
+    ticket = lottery_ticket_fn(models.template, CONFIG, 3, trained=False)
+    edits = run(ticket, table, *fractions)
     for fraction, edit in zip(fractions, edits, strict=True):
         for index in range(COUNT):
             spec = stacks[index // PER_STACK].spec
@@ -527,28 +546,57 @@ def test_a_lottery_ticket_keeps_exactly_the_fraction_with_its_original_values(
         for name in ("bias", "scale", "shift"):
             np.testing.assert_array_equal(getattr(edit.after, name), getattr(before, name))
         np.testing.assert_array_equal(edit.input_keep, np.ones((COUNT, 5)))
+    for more, less in zip(edits[:0:-1], edits[-2::-1], strict=True):
+        assert (less.keep <= more.keep).all()  # one path
 
 
-def test_a_lottery_ticket_drops_the_least_trained_weights_round_by_round(
-    models, stacks, table, run
+@pytest.mark.parametrize("target", ["outputs", "labels"])
+def test_a_ticket_drops_the_least_trained_weights_round_by_round(
+    target, models, stacks, before, table, run
 ):
-    fraction, rounds = 0.3, 2
-    (edit,) = run(pruning.lottery_ticket_fn(models.template, rounds, CONFIG), table, fraction)
+    """At a fraction between two rounds those that the second would have dropped last are left."""
+    rounds, kept, fraction = 3, 0.6, 0.3
+    ticket = lottery_ticket_fn(models.template, CONFIG, rounds, kept, target, trained=False)
+    (edit,) = run(ticket, table, fraction)
     for index in range(COUNT):
         spec, params, activation = one_of(stacks, index)
         keep = [np.ones_like(weight) for weight in params.weights]
-        for number, key in enumerate(jax.random.split(KEYS[index], rounds), 1):
-            trained = retrained_by_loop(
-                spec, params, activation, keep, table.x, table.y, label_loss, CONFIG, key
-            )
+        goal, loss = table.y, label_loss
+        if target == "outputs":
+            goal, loss = network.apply(spec, params, activation, table.x), jsd_loss
+        keys = jax.random.split(jax.random.fold_in(KEYS[index], 1), rounds)
+        for number, key in enumerate(keys, 1):
+            trained = params
+            if target == "labels" or number > 1:  # the whole model has its own outputs already
+                trained = retrained_by_loop(
+                    spec, params, activation, keep, table.x, goal, loss, CONFIG, key
+                )
             size = [np.abs(w) * k for w, k in zip(trained.weights, keep, strict=True)]
             flat = np.sort(np.concatenate([s.reshape(-1) for s in size]))[::-1]
-            count = round(fraction ** (number / rounds) * spec.n_weights)
+            count = round(max(kept**number, fraction) * spec.n_weights)
             keep = [np.float32(s >= flat[count - 1]) for s in size]
         for found, expected in zip(cut(edit.keep[index], spec), keep, strict=True):
             np.testing.assert_array_equal(found, expected)
     (one_shot,) = run(pruning.one_shot_fn(pruning.magnitude, models.template), table, fraction)
     assert (edit.keep != one_shot.keep).any()
+
+
+def test_a_ticket_is_trained_from_the_original_weights(models, before, table, run):
+    options = {"rounds": 2, "target": "labels"}
+    (ticket,) = run(
+        lottery_ticket_fn(models.template, CONFIG, trained=False, **options), table, 0.4
+    )
+    (trained,) = run(lottery_ticket_fn(models.template, CONFIG, **options), table, 0.4)
+    np.testing.assert_array_equal(trained.keep, ticket.keep)
+    for index in range(COUNT):
+        model, keep = (jax.tree.map(lambda l, i=index: l[i], t) for t in (before, ticket.keep))
+        expected = jax.jit(
+            lambda model, keep, key: retrain(
+                models.template, model, keep, table.x, table.y, label_loss, CONFIG, key
+            )
+        )(model, keep, KEYS[index])
+        np.testing.assert_allclose(trained.after.weight[index], expected.weight, atol=1e-5)
+        assert np.abs(expected.weight - model.weight * keep).max() > 0.01
 
 
 def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):

@@ -1,28 +1,30 @@
 """Pruning without an editor: score every weight, keep the best ones (paper section 5)."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.graphs.batch import edge_matrix, source_vector, to_template
+from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
-from metanet.graphs.topology import TILE, Template
-from metanet.methods.compiled import Group, all_models, compiled, with_probing
+from metanet.graphs.topology import TILE, Template, tiles
+from metanet.methods.compiled import Group, compiled
 from metanet.methods.retrain import RetrainConfig, jsd_loss, label_loss, retrain
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
-from metanet.probes.rows import ProbeConfig
-from metanet.probes.statistics import MEAN, SALIENCY
 
 # score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
 Score = Callable[[Template, PaddedMLP, Table, jax.Array], jax.Array]
+# What kept parameters are trained on, see `train_kept`.
+Target = Literal["outputs", "labels"]
 
 
 def random(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
@@ -52,6 +54,31 @@ def layer_magnitude(
     return jnp.abs(model.weight) / jnp.maximum(source @ rms @ target.T, 1e-12)
 
 
+def lamp(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
+    """w^2 over the sum of squares of its layer's weights that are no smaller (Lee et al. 2021).
+
+    Layer-adaptive magnitude pruning: one threshold for the whole model prunes each layer by
+    magnitude, to the relative L2 distortion that its own weights allow. A layer is all weights that
+    enter its neurons, skip connections among them.
+    """
+    scores = jnp.zeros_like(model.weight)
+    for sources, target in target_layers(template):
+        square = (model.weight[:sources, target] ** 2).reshape(-1)
+        order = jnp.argsort(square)  # ascending; entries without a weight are 0, and first
+        larger = jnp.cumsum(square[order][::-1])[::-1]  # of the squares from each on
+        score = jnp.zeros_like(square).at[order].set(square[order] / jnp.maximum(larger, 1e-30))
+        scores = scores.at[:sources, target].set(score.reshape(sources, -1))
+    return scores
+
+
+def target_layers(template: Template) -> list[tuple[int, slice]]:
+    """Of every layer with weights: the number of sources it may read, and its own targets."""
+    inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
+    first = [layer * width for layer in range(template.depth + 1)]
+    last = [*first[1:], first[-1] + tiles(template.n_out) * TILE]
+    return [(inputs + a, slice(a, b)) for a, b in zip(first, last, strict=True)]
+
+
 def gradient(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> jax.Array:
     """|g|, the gradient of the mean cross-entropy (nats) on `table` (Grad Importance)."""
     x, y = jnp.asarray(table.x), jnp.asarray(table.y)
@@ -77,7 +104,7 @@ def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Ar
     return keep.reshape(score.shape)
 
 
-def _pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:
+def pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:
     """Edits of G models that keep the weights `keep` [G, sources, targets], and all features."""
     everything = jnp.ones((keep.shape[0], template.n_in))
     return Edit(before, before.replace(weight=before.weight * keep), keep, everything)
@@ -96,50 +123,25 @@ def one_shot_fn(score: Score, template: Template) -> EditFn:
 
         def edit_at(fraction):
             keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
-            return _pruned(template, before, keep)
+            return pruned(template, before, keep)
 
         return edit_at
 
     return prune
 
 
-def brain_damage_fn(template: Template) -> EditFn:
-    """Optimal Brain Damage (LeCun, Denker and Solla 1990) with mean replacement, one shot.
-
-    Keeps the weights whose replacement by their mean effect in the bias costs most JS divergence,
-    to second order, by the batch's probe statistics. The setting is the fraction to keep.
-    """
-
-    def prune(context, graph, keys):
-        before = to_template(template, graph)
-        nodes, edges = graph.nodes["probe"], graph.edges["probe"]  # [V, features], [E, features]
-        means = source_vector(template, graph, nodes[:, MEAN])  # [G, sources], mean activations
-        scores = edge_matrix(template, graph, edges[:, SALIENCY])  # [G, sources, targets]
-
-        def edit_at(fraction):
-            keep = jax.vmap(keep_best, in_axes=(0, 0, None))(before, scores, fraction)
-            # [G, targets]: the mean of what the removed weights add to a neuron goes to its bias.
-            effect = (means[:, :, None] * before.weight * (1.0 - keep)).sum(1)
-            edit = _pruned(template, before, keep)
-            return edit.replace(after=edit.after.replace(bias=before.bias + effect))
-
-        return edit_at
-
-    return prune
-
-
-def distilled_fn(plain: EditFn, template: Template, config: RetrainConfig) -> EditFn:
-    """`plain`, then the kept parameters are distilled from the original model on the context.
-
-    By JS divergence (nats) to its outputs.
-    """
+def trained_fn(
+    plain: EditFn, template: Template, config: RetrainConfig, target: Target = "outputs"
+) -> EditFn:
+    """`plain`, then the kept parameters are trained on the context, see `train_kept`."""
 
     def prune(table, graph, keys):
         pruned = plain(table, graph, keys)
 
         def student(edit, key):  # of one model
-            teacher = apply_rows(template, edit.before, table.x)
-            return retrain(template, edit.after, edit.keep, table.x, teacher, jsd_loss, config, key)
+            return train_kept(
+                template, edit.before, edit.after, edit.keep, table, target, config, key
+            )
 
         def edit_at(fraction):
             edit = pruned(fraction)
@@ -150,38 +152,33 @@ def distilled_fn(plain: EditFn, template: Template, config: RetrainConfig) -> Ed
     return prune
 
 
-def lottery_ticket_fn(template: Template, rounds: int, config: RetrainConfig) -> EditFn:
-    """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019), few short rounds.
+def train_kept(
+    template: Template,
+    original: PaddedMLP,
+    model: PaddedMLP,
+    keep: jax.Array,
+    table: Table,
+    target: Target,
+    config: RetrainConfig,
+    key: jax.Array,
+) -> PaddedMLP:
+    """`model` with its kept weights `keep` [sources, targets], biases and norms trained on `table`.
 
-    Each round trains the kept weights on the context's labels, drops those of least trained
-    magnitude and rewinds the rest to the original model, whose weights are the ticket's.
+    Args:
+      target: "outputs": by JS divergence (nats) to the outputs of `original`, which distils it;
+        "labels": by cross-entropy (nats).
     """
+    x = jnp.asarray(table.x)
+    if target == "labels":
+        return retrain(template, model, keep, x, jnp.asarray(table.y), label_loss, config, key)
+    teacher = apply_rows(template, original, x)
+    return retrain(template, model, keep, x, teacher, jsd_loss, config, key)
 
-    def ticket(model, table, fraction, key):  # the mask [sources, targets] of one model
-        def one_round(keep, item):
-            index, round_key = item
-            trained = retrain(
-                template, model, keep, table.x, table.y, label_loss, config, round_key
-            )
-            # Of all weights, falling to `fraction` by the same factor in every round. A weight that
-            # is gone scores 0; the last product keeps it out if others do too.
-            left = fraction ** ((index + 1.0) / rounds)
-            return keep_best(model, jnp.abs(trained.weight) * keep, left) * keep, None
 
-        start = model.edge.astype(jnp.float32)
-        items = (jnp.arange(rounds), jax.random.split(key, rounds))
-        return jax.lax.scan(one_round, start, items)[0]
-
-    def prune(table, graph, keys):
-        before = to_template(template, graph)
-
-        def edit_at(fraction):
-            keep = each_model(lambda m, k: ticket(m, table, fraction, k))(before, keys)
-            return _pruned(template, before, keep)
-
-        return edit_at
-
-    return prune
+def kept_below_1(experiment, plans, key: str, options: dict) -> None:
+    """The check of a recipe's option `kept`, the fraction of its weights that a round keeps."""
+    kept = options.get("kept", 0.5)
+    require(0 < kept < 1, f"{key}.kept", kept, "a fraction above 0, below 1")
 
 
 @checked(no_editors)
@@ -197,48 +194,27 @@ def one_shot(
     Args:
       distil: what is kept is distilled from the original model on the `edit` data.
     """
-
-    def edit_fn_in(template: Template) -> EditFn:
-        return _distilled(one_shot_fn(score, template), template, distil)
-
-    return _at_fractions(testbed, edit_fn_in)
+    return at_fractions(testbed, lambda template: one_shot_fn(score, template), distil)
 
 
-@checked(no_editors)
-def brain_damage(
-    testbed: Testbed, editors: Sequence[TrainedEditor], *, distil: RetrainConfig | None = None
-) -> Method:
-    """Optimal Brain Damage on all `edit` rows, at `evaluation.fractions`; no editors."""
-    probe = ProbeConfig(points=len(testbed.data.edit.y))
-
-    def edit_fn_in(template: Template) -> EditFn:
-        return _distilled(brain_damage_fn(template), template, distil)
-
-    method = _at_fractions(testbed, edit_fn_in, [all_models(testbed.probed(probe))])
-    return with_probing(testbed, probe, method)
-
-
-@checked(no_editors, count_options("rounds"))
-def lottery_ticket(
-    testbed: Testbed,
-    editors: Sequence[TrainedEditor],
-    *,
-    retrain: RetrainConfig,
-    rounds: int = 3,
-) -> Method:
-    """Iterative magnitude pruning with rewinding, at `evaluation.fractions`; no editors."""
-    return _at_fractions(testbed, lambda t: lottery_ticket_fn(t, rounds, retrain))
-
-
-def _distilled(plain: EditFn, template: Template, distil: RetrainConfig | None) -> EditFn:
-    return plain if distil is None else distilled_fn(plain, template, distil)
-
-
-def _at_fractions(
+def at_fractions(
     testbed: Testbed,
     edit_fn_in: Callable[[Template], EditFn],
+    distil: RetrainConfig | None = None,
     groups: Sequence[Group] | None = None,
 ) -> Method:
-    """A method whose context is the `edit` table, at `evaluation.fractions`."""
+    """A method whose context is the `edit` table, at `evaluation.fractions`.
+
+    Args:
+      distil: what is kept is distilled from the original model.
+      groups: see `compiled`; by default one of all models or, to train them, one per depth.
+    """
+    if distil is not None and groups is None:
+        groups = testbed.by_depth()
+
+    def pruned_in(template: Template) -> EditFn:
+        plain = edit_fn_in(template)
+        return plain if distil is None else trained_fn(plain, template, distil)
+
     fractions = np.array(testbed.experiment.evaluation.fractions)
-    return compiled(testbed, edit_fn_in, testbed.edit_table, "fraction", fractions, groups)
+    return compiled(testbed, pruned_in, testbed.edit_table, "fraction", fractions, groups)

@@ -1,0 +1,67 @@
+"""Models linearised on rows: what their weights read, and what their neurons do to the output."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metanet.core import require
+from metanet.graphs.padded import PaddedMLP, apply_padded, source_values
+from metanet.graphs.topology import Template
+
+_TINY = 1e-12  # of denominators: probabilities that underflow have no information
+
+
+class Linearised(struct.PyTreeNode):
+    """One model on rows, with C classes; products of `values` and `bias` are weights' derivatives.
+
+    Derivatives are of C - 1 numbers per row whose squares sum to the Fisher information of the
+    softmax output, see `fisher_root`: a change of them has a JS divergence (nats) of an eighth of
+    its square, to second order.
+
+    Attributes:
+      logits: [rows, C].
+      values: [rows, sources], which the weights of a source are multiplied with.
+      bias, scale, shift: [rows, C - 1, targets], derivatives by these parameters of every neuron.
+        Where the model has no layer normalisation, those by scales and shifts are 0.
+    """
+
+    logits: jax.Array
+    values: jax.Array
+    bias: jax.Array
+    scale: jax.Array
+    shift: jax.Array
+
+
+def fisher_root(p: jax.Array) -> jax.Array:
+    """A matrix R [C - 1, C] with R' R = diag(p) - p p', for probabilities p [C].
+
+    Row i is the variance of class i against the later classes: the Cholesky factor of a multinomial
+    covariance (Tanabe and Sagae 1992), transposed.
+    """
+    later = jnp.cumsum(p[::-1])[::-1]  # [C], the sum of p from a class on
+    rest = later[1:]  # [C - 1]
+    scale = jnp.sqrt(p[:-1] * rest / jnp.maximum(later[:-1], _TINY))
+    against = jnp.triu(p[None] / jnp.maximum(rest, _TINY)[:, None], 1)
+    return scale[:, None] * (jnp.eye(len(p))[:-1] - against)
+
+
+def linearise(template: Template, model: PaddedMLP, x: jax.Array) -> Linearised:
+    """The model on x [rows, features]."""
+
+    def of_row(row):
+        def logits(bias, scale, shift):
+            changed = model.replace(bias=bias, scale=scale, shift=shift)
+            return apply_padded(template, changed, row[None])[0]  # [C]
+
+        out, pull = jax.vjp(logits, model.bias, model.scale, model.shift)
+        return out, *jax.vmap(pull)(fisher_root(jax.nn.softmax(out)))
+
+    # Rows do not mix, so that under vmap the products with the weights are still one of matrices.
+    out, bias, scale, shift = jax.vmap(of_row)(x)
+    return Linearised(out, source_values(template, model, x), bias, scale, shift)
+
+
+def damping_above_0(experiment, plans, key: str, options: dict) -> None:
+    """The check of a recipe's option `damping`, without which Hessians have no inverse."""
+    damping = options.get("damping", 1.0)
+    require(damping > 0, f"{key}.damping", damping, "a number above 0")
