@@ -21,7 +21,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.editor.gamma = 0.1
     config.editor.points = 1024
     config.editor.balanced = True
-    config.lambda_range = ((0.0005, 0.5), (0.005, 0.8), (0.0005, 0.5))
+    config.lambda_range = ((0.0005, 0.5), (0.005, 1.5), (0.0005, 0.5))
     config.methods = ("GMN",)
     config.evaluation.n_lambdas = 4  # per requirement: 64 preference vectors
     # (features, equalised odds difference, weights, JSD in nats)

@@ -71,6 +71,12 @@ def _tiny(config: ConfigDict) -> None:
         for key in ("descent", "distil", "retrain"):
             if key in recipe:
                 recipe[key].steps = 2 if key == "descent" else 4
+        if recipe.recipe.endswith("front_union"):
+            recipe.editors = recipe.editors[:2]
+        if "search" in recipe:
+            recipe.search.update({"generations": 2, "children": 2})
+        if "tune" in recipe:
+            recipe.tune.epochs = 1
         few: dict[str, Any] = {"n_lambdas": 2, "counts": (1, 3)}
         recipe.update({key: value for key, value in few.items() if key in recipe})
     config.evaluation.n_lambdas = 2

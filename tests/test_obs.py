@@ -172,7 +172,7 @@ def test_later_rounds_lower_the_divergence(packed, models, edits):
                 apply_padded(packed.template, model, TABLE.x) for model in (before, cut, after)
             ]
             lost, left = (js_divergence(logits[0], other).mean() for other in logits[1:])
-            assert left < 0.5 * lost or fraction == 1
+            assert left < 0.7 * lost or fraction == 1
     # Of one model's the norm, of the other's there is none to change.
     assert (np.abs(found[1].after.scale - models.scale).max((1,)) > 1e-4).tolist() == [
         True, True, False, False
