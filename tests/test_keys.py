@@ -15,6 +15,8 @@ from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.methods.composition import selected_pruned_fn
+from metanet.methods.data_minimisation import Knowledge
+from metanet.methods.imputation import Moments
 from metanet.methods.per_model import RefineConfig, Sample
 from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.methods.retrain import RetrainConfig
@@ -107,6 +109,7 @@ def test_a_key_of_pruning_after_selection_is_used_once(models, graph, uses):
     keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(4, 2))
     table = jax.tree.map(jnp.asarray, random_table(20))
     fn = selected_pruned_fn(models.template, config, np.array([2.0]), config)
-    edit_at = fn((jnp.arange(5.0), table), graph, keys)
+    known = Knowledge(jnp.arange(5.0), table, Moments(jnp.zeros(5), jnp.eye(5)))
+    edit_at = fn(known, graph, keys)
     jax.block_until_ready(edit_at(jnp.array([2.0, 0.5])))
     assert_used_once(uses, "split", "uniform", "randint")

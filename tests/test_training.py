@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same, fresh_stack, permuted, random_table
+from helpers import assert_same, fresh_stack, permuted, random_stack, random_table
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from configs.common import PAPER
 from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
@@ -504,6 +505,22 @@ def test_numbers_reach_the_program(models, table, program, start):
     for changes in ({"mask_path": 1.0}, {"lambda_power": 0.0}):
         norms = moved(**changes)[1]["gradient_norm"]
         assert np.abs(norms / metrics["gradient_norm"] - 1).max() > 0.01, changes
+
+
+def test_the_papers_recipe_trains_without_noise_from_masks_that_are_nearly_undecided(
+    table, tmp_path
+):
+    """At one lambda: some weights are left, at a lower loss than that of the unedited models."""
+    models = pack([random_stack(spec, PER_STACK, n) for n, spec in enumerate(SPECS)])
+    shape = {name: PAPER[name] for name in ("mask_bias", "mask_limit")}
+    training = {name: value for name, value in PAPER.items() if name not in shape}
+    editor, lam = dataclasses.replace(EDITOR, **shape), 0.03
+    config = dataclasses.replace(
+        CONFIG, steps=400, points=64, learning_rate=4e-3, lambda_range=(lam, lam), **training
+    )
+    loop.train_editor(tmp_path, editor, config, REQUIREMENT, models, IDS, table, 0, {})
+    last = pd.read_csv(tmp_path / "metrics.csv").tail(2).mean()
+    assert last["loss"] < 0.9 * lam and 0.02 < last["requirement"] < 0.9
 
 
 class Attention(nn.Module):
