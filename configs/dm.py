@@ -2,8 +2,8 @@
 
 python -m experiments.run --config=configs/dm.py[:adult|:bank|:synthetic]
 
-1,000 experiments, six editors of 16,000 steps, eight shorter ones and 18 methods on 450 test models:
-some days on four cores.
+1,000 experiments, six editors of 16,000 steps, eight shorter ones and 18 methods on 450 test
+models: some days on four cores.
 """
 
 from ml_collections import ConfigDict
