@@ -346,6 +346,21 @@ def test_intervals_contain_the_estimates_and_seeds_that_differ_widen_them():
     assert mean == pytest.approx(comparison.volumes(run["methods"]["apart"]).mean(), abs=1e-5)
 
 
+def test_hypervolumes_vary_with_the_seeds_that_are_drawn():
+    ends, weight = fixed(runs.ENDS), bootstrap.draws(EXPERIMENT, 60)  # models do not differ
+
+    def interval(factors):
+        fronts = [fixed(times(factor)) for factor in factors]
+        return bootstrap.volume_interval(fronts, ends, weight, BOX)
+
+    mean, low, high = interval((1, 1, 1))
+    assert low == pytest.approx(mean, abs=1e-12) and high == pytest.approx(mean, abs=1e-12)
+    singly = [interval((factor,))[0] for factor in (0.2, 0.5, 0.8)]
+    mean, low, high = interval((0.2, 0.5, 0.8))
+    assert mean == pytest.approx(np.mean(singly))
+    assert singly[2] <= low < mean - 0.02 < mean + 0.02 < high <= singly[0]
+
+
 # Values of single models, stored and read.
 
 
