@@ -21,7 +21,11 @@ from configs import dm, pruning
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.topology import Template
-from metanet.methods.data_minimisation import selection_retrained_fn
+from metanet.methods.data_minimisation import (
+    Knowledge,
+    selection_fn,
+    selection_retrained_fn,
+)
 from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.retrain import RetrainConfig
 from metanet.mlp.network import ACTIVATIONS, init
@@ -96,9 +100,10 @@ def ours_retrain(sizes: Sizes):
     """The models of every depth in that depth's template, as in experiments."""
 
     def recipe(template: Template):
-        return selection_retrained_fn(template, "global", sizes.student, "fresh")
+        selection = selection_fn(template, "global")
+        return selection_retrained_fn(template, selection, sizes.student, "fresh")
 
-    context, kept = (importance(), table(sizes.rows)), sizes.features_kept
+    context, kept = Knowledge(importance(), table(sizes.rows), None), sizes.features_kept
     runs = [edits(recipe, context, kept, (spec,), sizes.per_spec) for spec in SPECS]
     return lambda: sum(run() for run in runs)
 

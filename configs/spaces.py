@@ -30,6 +30,6 @@ SPACES: dict[str, Range] = {
     "mask_temperature": Uniform(0.3, 2.0, unless=MASKED),
     "critic_learning_rate": Log(1e-4, 1e-1),
     # What descends on nothing.
-    "damping": Choice((0.0, 1e-4, 1e-3, 1e-2, 1e-1), unless=("impute", False)),
+    "damping": Choice((1e-4, 1e-3, 1e-2, 1e-1), unless=("impute", False)),
     "deviation": Log(1e-2, 1.0),
 }

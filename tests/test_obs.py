@@ -1,5 +1,7 @@
 """Optimal Brain Surgeon against dense matrices in float64, and derivatives by jax."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,7 +174,7 @@ def test_later_rounds_lower_the_divergence(packed, models, edits):
                 apply_padded(packed.template, model, TABLE.x) for model in (before, cut, after)
             ]
             lost, left = (js_divergence(logits[0], other).mean() for other in logits[1:])
-            assert left < 0.7 * lost or fraction == 1
+            assert left < (0.8 if fraction < 0.5 else 0.2) * lost or fraction == 1
     # Of one model's the norm, of the other's there is none to change.
     assert (np.abs(found[1].after.scale - models.scale).max((1,)) > 1e-4).tolist() == [
         True, True, False, False
@@ -180,5 +182,5 @@ def test_later_rounds_lower_the_divergence(packed, models, edits):
     for name in ("weight", "bias", "scale", "shift"):
         same = getattr(found[0].after, name), getattr(models, name)
         np.testing.assert_allclose(*same, atol=2e-5)
-    # The first is of the second round's beginning, the second of the same: masks are nested.
-    assert (found[2].keep <= found[1].keep).all() or (found[3].keep <= found[2].keep).all()
+    for more, fewer in itertools.pairwise(found):
+        assert (fewer.keep <= more.keep).all()

@@ -151,6 +151,7 @@ def obs_fn(
     damping: float = 1e-2,
     rounds: int = 8,
     kept: float = 0.7,
+    steps: int = 2,
 ) -> EditFn:
     """Optimal Brain Surgeon in rounds; the setting is the fraction of weights to keep.
 
@@ -172,18 +173,21 @@ def obs_fn(
 
     def remove(parameters, vector, keep, x):
         """The parameters after all but the weights `keep` [size] are set to 0."""
-        loss = quadratic(template, parameters, vector, x, damping)
         free = everywhere(parameters, keep)
-        change = best_change(loss, vector, free, len(x))
-        start, step = vector * free, change * free
         teacher = apply_rows(template, parameters.model, x)
 
-        def cost(length):  # nats
-            after = parameters.with_vector(start + length * step)
-            return jsd_loss(apply_rows(template, after, x), teacher)
+        def one_step(_, vector):
+            loss = quadratic(template, parameters, vector, x, damping)
+            start, change = vector * free, best_change(loss, vector, free, len(x)) * free
 
-        lengths = jnp.array(LENGTHS)  # as far as the quadratic holds
-        return start + lengths[jnp.nanargmin(jax.lax.map(cost, lengths))] * step
+            def cost(length):  # nats
+                after = parameters.with_vector(start + length * change)
+                return jsd_loss(apply_rows(template, after, x), teacher)
+
+            lengths = jnp.array(LENGTHS)  # as far as the quadratic holds
+            return start + lengths[jnp.nanargmin(jax.lax.map(cost, lengths))] * change
+
+        return jax.lax.fori_loop(0, steps, one_step, vector)
 
     def path(model, x):
         """(parameters, saliencies) at the beginning of each round: [rounds, ...]."""
@@ -223,7 +227,7 @@ def obs_fn(
     return prune
 
 
-@checked(no_editors, count_options("rows", "rounds"), damping_above_0, kept_below_1)
+@checked(no_editors, count_options("rows", "rounds", "steps"), damping_above_0, kept_below_1)
 def obs(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -232,6 +236,7 @@ def obs(
     damping: float = 1e-2,
     rounds: int = 8,
     kept: float = 0.7,
+    steps: int = 2,
     distil: RetrainConfig | None = None,
 ) -> Method:
     """Optimal Brain Surgeon with all of the Fisher information; no editors.
@@ -244,12 +249,13 @@ def obs(
       rows: of the `edit` data, the first, for calibration.
       damping: of the Fisher information, over the mean of its diagonal.
       rounds: their number;  kept: the fraction of its weights that a round keeps.
+      steps: adjustments after each removal, the first in closed form from before it.
       distil: what is kept is distilled from the original model on the `edit` data.
     """
     specs = [stack.spec for stack in testbed.population.stacks]
 
     def edit_fn_in(template: Template) -> EditFn:
         size = max(spec.n_weights for spec in specs if spec.n_layers == template.depth + 1)
-        return obs_fn(template, size, rows, damping, rounds, kept)
+        return obs_fn(template, size, rows, damping, rounds, kept, steps)
 
     return at_fractions(testbed, edit_fn_in, distil, testbed.by_depth())
