@@ -10,7 +10,7 @@ import pytest
 from helpers import random_stack, random_table
 
 from metanet.evaluation.method import Method
-from metanet.evaluation.pareto import hypervolume, mixed_hypervolume
+from metanet.evaluation.pareto import above_mixtures, hypervolume, mixed_hypervolume
 from metanet.evaluation.program import evaluate as evaluate_fn
 from metanet.evaluation.sweep import Sweep
 from metanet.evaluation.values import load_values, save_values, values_path
@@ -76,7 +76,8 @@ ENDS = a_method(
     a_sweep(
         np.repeat([[0.0], [1.0]], 10, 1),
         np.repeat([[0.08], [0.0]], 10, 1),
-        accuracy=np.repeat([[0.75], [0.85]], 10, 1),
+        jsd_label=np.repeat([[0.6], [0.0]], 10, 1),
+        accuracy=np.repeat([[0.0], [0.85]], 10, 1),
         constant=np.repeat([[1.0], [0.0]], 10, 1),
     )
 )
@@ -109,7 +110,7 @@ def full():
     around = 1 + 0.01 * rng.normal(size=(4, 10))
     jsd = np.array([[0.04], [0.02], [0.03], [0.09]]) * around
     label = np.array([[0.3], [0.1], [0.05], [0.4]]) * around
-    accuracy = np.array([[0.5], [0.6], [0.9], [0.8]]) * around
+    accuracy = np.array([[0.6], [0.55], [0.9], [0.8]]) * around
     return a_sweep(requirement, jsd, jsd_label=label, accuracy=accuracy)
 
 
@@ -129,6 +130,32 @@ def test_every_cost_has_settings_of_its_own_chosen_on_validation(testbed, full):
     (front,) = values.fronts("error")
     np.testing.assert_allclose(front.cost, 1 - full.accuracy[[0, 3, 2]][:, TEST], rtol=1e-6)
     np.testing.assert_allclose(front.requirement[:, 0], [0.1, 0.15, 0.3], rtol=1e-6)
+
+
+def test_a_setting_that_a_mixture_with_an_end_beats_on_validation_is_not_selected(testbed, full):
+    full.jsd[0] = 0.06  # at .1; half of the models constant, half at setting 1, cost .05
+    entry, _ = evaluate(testbed, [a_method(full)], ENDS)
+    assert [point["setting"]["fraction"] for point in entry["front"]] == [0.1]
+    labels = [point["setting"]["fraction"] for point in entry["fronts"]["jsd_label"]]
+    assert labels == [0.0, 0.1, 0.2]
+
+
+def test_settings_above_mixtures_are_those_of_a_loop():
+    rng = np.random.default_rng(0)
+    ends = np.array([[0.0, 1.0], [1.0, 0.0]])
+    for _ in range(50):
+        points = rng.random((6, 2))
+        expected = []
+        for x, y in points:
+            beaten = False
+            for other_x, other_y in points:
+                for end_x, end_y in ends:
+                    if other_x != x and min(other_x, end_x) < x < max(other_x, end_x):
+                        share = (x - end_x) / (other_x - end_x)
+                        beaten |= share * other_y + (1 - share) * end_y < y
+            expected.append(beaten)
+        assert above_mixtures(points, ends).tolist() == expected
+    assert not above_mixtures(ends, ends).any()
 
 
 def test_the_ends_count_in_hypervolumes(testbed, full):
@@ -171,7 +198,7 @@ def test_a_method_without_any_result_has_an_empty_front(testbed, full):
 
 
 def test_values_of_all_seeds_are_stored_and_read_back(testbed, full, tmp_path):
-    other = a_sweep(**vars(full) | {"jsd": 2 * full.jsd})
+    other = a_sweep(**vars(full) | {"jsd": 1.2 * full.jsd})
     entry, values = evaluate(testbed, [a_method(full), a_method(other)], ENDS)
     assert len(entry["seeds"]) == 2
     path = values_path(tmp_path, "GMN + probe")
@@ -181,7 +208,7 @@ def test_values_of_all_seeds_are_stored_and_read_back(testbed, full, tmp_path):
     for one, again in zip(values.fronts("jsd"), loaded.fronts("jsd"), strict=True):
         np.testing.assert_array_equal(one.cost, again.cost)
     first, second = loaded.fronts("jsd")
-    np.testing.assert_allclose(second.cost[: len(first.cost)], 2 * first.cost, rtol=1e-6)
+    np.testing.assert_allclose(second.cost[: len(first.cost)], 1.2 * first.cost, rtol=1e-6)
     np.testing.assert_array_equal(loaded.experiment, values.experiment)
 
 

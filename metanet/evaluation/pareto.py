@@ -56,6 +56,25 @@ def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> flo
     return float(np.trapezoid(np.clip(1.0 - np.interp(breaks, x, y), 0.0, None), breaks))
 
 
+def above_mixtures(points: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether each of the points [N, 2] lies above a mixture of another one and an end: [N] bool.
+
+    Such a setting is worse than the other, used for a share of the models.
+
+    Args:
+      ends: [E, 2], what may be mixed with every point.
+    """
+    x, y = points.T
+    found = np.zeros(len(points), bool)
+    for end_x, end_y in ends:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (end_x - x[:, None]) / (end_x - x[None])  # [N, N]: of the second, at the first
+            line = share * y[None] + (1 - share) * end_y
+        # NaN, where the second is at the end, is never below.
+        found |= ((share > 0) & (share < 1) & (line < y[:, None])).any(1)
+    return found
+
+
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The second objective at `levels` [L] of the first, linear between the points [N, 2]: [L].
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from metanet.evaluation.levels import best, solve
 from metanet.evaluation.method import Method
-from metanet.evaluation.pareto import hypervolume, mixed_hypervolume
+from metanet.evaluation.pareto import above_mixtures, hypervolume, mixed_hypervolume
 from metanet.evaluation.sweep import Sweep
 from metanet.evaluation.values import SeedValues, Values, seed_values
 from metanet.mlp.population import STAGES
@@ -137,11 +137,19 @@ def _validation(
     both = ends_on(testbed, ends, "validation")
     validation = validation.filled(both.take(np.array([UNEDITED])))
     costs = testbed.experiment.evaluation.costs
-    chosen = {cost: validation.selected(cost) for cost in costs}
+    chosen = {cost: _selected(validation, both, cost) for cost in costs}
     means = np.concatenate([validation.points()[chosen[costs[0]]], both.points()])
     volumes = _volumes(testbed, means)
     mixed = volumes["mixture_hypervolume"]
     return chosen, volumes["hypervolume"] if mixed is None else mixed
+
+
+def _selected(validation: Sweep, ends: Sweep, cost: str) -> np.ndarray:
+    """The settings on the front by `cost`, [front] int; of one requirement, without those that are
+    worse than another one for a share of the models and an end for the rest."""
+    chosen = validation.selected(cost)
+    points, both = validation.points(cost)[chosen], ends.points(cost)
+    return chosen if points.shape[1] > 2 else chosen[~above_mixtures(points, both)]
 
 
 def _volumes(testbed: Testbed, means: np.ndarray) -> dict[str, Any]:

@@ -96,14 +96,13 @@ def repeats(results: dict[str, dict]) -> list[str]:
 
 def _verdicts(name: str, first: dict, again: dict) -> str:
     """How many verdicts of two runs are the same, and how many opposite."""
+    later = again.get("comparison", {}).get("jsd", {})
     pairs = [
         (one["verdict"], other["verdict"])
         for editor, others in first.get("comparison", {}).get("jsd", {}).items()
         for method, found in others.items()
         if "seeds" not in first["methods"][method]
-        for one, other in zip(
-            found, again["comparison"]["jsd"].get(editor, {}).get(method, []), strict=False
-        )
+        for one, other in zip(found, later.get(editor, {}).get(method, []), strict=False)
         if one["verdict"] and other["verdict"]
     ]
     same = sum(one == other for one, other in pairs)
@@ -122,7 +121,7 @@ def core_hours(results: dict[str, dict]) -> list[str]:
     columns: dict[str, dict[str, float]] = {}
     for name, run in runs.items():
         devices = int(run["device"].split()[0])
-        phases = {k: v for k, v in run["wall_seconds"].items() if k != "evaluation"}
+        phases = {k: v for k, v in run["wall_seconds"].items() if k != "evaluation" and v}
         parts = {f"train {k}" if k != "population" else k: v for k, v in phases.items()}
         parts |= {f"evaluate {k}": m["wall_seconds"] for k, m in run["methods"].items()}
         hours = {part: value * devices / 3600 for part, value in parts.items()}
