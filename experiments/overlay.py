@@ -13,6 +13,7 @@ from absl import flags
 from experiments import launch
 from metanet import report
 from metanet.core import UserError, write_json
+from metanet.evaluation.values import save_values, values_path
 from metanet.report.overlay import overlay, read
 
 _RUNS = flags.DEFINE_list("runs", [], "LABEL:DIR of every run.")
@@ -27,9 +28,11 @@ def _main(argv: list[str]) -> None:
         raise UserError(f"--runs: found {','.join(_RUNS.value)}, expected LABEL:DIR,LABEL:DIR,...")
     if _WORKDIR.value is None:
         raise UserError("--workdir: found nothing, expected a folder")
-    results = overlay({label: read(folder) for label, _, folder in pairs}, _METHODS.value)
+    results, values = overlay({label: read(folder) for label, _, folder in pairs}, _METHODS.value)
     workdir = launch.writable(pathlib.Path(_WORKDIR.value))
     write_json(workdir / "results.json", results | launch.about("experiments.overlay"))
+    for name, one in values.items():
+        save_values(values_path(workdir, name), one)
     report.write(results, workdir)
     print(report.table(results))
     print(f"picture: {workdir / 'front.png'}")

@@ -29,16 +29,16 @@ def run(factor=1.0, **changed):
 
 def test_methods_are_named_by_their_run_and_compared_across_runs():
     loaded = run(0.5, wall_seconds={"population": None, "GMN": 1.5}, seed=1)
-    found = overlay({"offline": run(), "online": loaded}, ["GMN"])
+    found, _ = overlay({"offline": run(), "online": loaded}, ["GMN"])
     assert list(found["methods"]) == ["GMN, offline", "GMN, online"]
     online = loaded[0]["methods"]["GMN"]
     assert found["methods"]["GMN, online"]["hypervolume"] == online["hypervolume"]
     assert found["wall_seconds"] == {"offline": 2.5, "online": None}  # not all were recorded
-    assert "seed" not in found and overlay({"a": run(), "b": run()}, [])["seed"] == 0
+    assert "seed" not in found and overlay({"a": run(), "b": run()}, [])[0]["seed"] == 0
     better = found["comparison"]["jsd"]["GMN, online"]["GMN, offline"]
     assert [one["verdict"] for one in better] == ["win"] * 4
     assert better[0]["ratio"] == pytest.approx(0.5, rel=1e-3)
-    everything = overlay({"a": run(), "b": run(0.9)}, [])
+    everything, _ = overlay({"a": run(), "b": run(0.9)}, [])
     assert len(everything["methods"]) == 4
     assert set(everything["comparison"]["jsd"]["GMN, a"]) == {"FS, a", "FS, b", "GMN, b"}
     assert everything["requirement_labels"] == ["weights kept (fraction of all weights)"]

@@ -89,7 +89,7 @@ def selection_fn(
             after = before
             if impute:
                 fill = functools.partial(imputed, template, damping=damping)
-                after = jax.vmap(lambda m, i: fill(m, context.moments, i))(before, input_keep)
+                after = each_model(lambda m, i: fill(m, context.moments, i))(before, input_keep)
             return Edit(before, after.replace(weight=after.weight * keep), keep, input_keep)
 
         return edit_at

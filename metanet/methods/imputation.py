@@ -49,7 +49,8 @@ def completion(moments: Moments, keep: jax.Array, damping: float) -> tuple[jax.A
     # The block of kept features, and the identity for the rest, which keeps it regular; a column
     # without variance among the kept ones tells nothing of the others.
     ridge = jnp.where(keep > 0, damping * jnp.diag(covariance) + 1e-6, 1.0)
-    gain = jnp.linalg.solve(covariance * both + jnp.diag(ridge), covariance * keep[:, None])
+    root = jax.scipy.linalg.cho_factor(covariance * both + jnp.diag(ridge), lower=True)
+    gain = jax.scipy.linalg.cho_solve(root, covariance * keep[:, None])
     guess = gain * (keep[:, None] * (1.0 - keep)[None])  # [kept, dropped]
     offset = (mean - mean @ guess) * (1.0 - keep)
     return jnp.diag(keep) + guess, offset

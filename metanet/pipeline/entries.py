@@ -146,10 +146,13 @@ def _validation(
 
 def _selected(validation: Sweep, ends: Sweep, cost: str) -> np.ndarray:
     """The settings on the front by `cost`, [front] int; of one requirement, without those that are
-    worse than another one for a share of the models and an end for the rest."""
+    worse than another one for a share of the models and an end for the rest, unless all are."""
     chosen = validation.selected(cost)
     points, both = validation.points(cost)[chosen], ends.points(cost)
-    return chosen if points.shape[1] > 2 else chosen[~above_mixtures(points, both)]
+    if points.shape[1] > 2:
+        return chosen
+    kept = chosen[~above_mixtures(points, both)]
+    return kept if len(kept) else chosen
 
 
 def _volumes(testbed: Testbed, means: np.ndarray) -> dict[str, Any]:

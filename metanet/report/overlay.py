@@ -25,10 +25,11 @@ def read(folder: str) -> Run:
     if results["kind"] != "fronts" or len(results["requirements"]) != 1:
         found = "several requirements" if results["kind"] == "fronts" else results["kind"]
         raise UserError(f"{path}: found {found}, expected the fronts of one requirement")
-    return results, stored.read_values(path.parent, results)
+    # Runs of schema 2 stored none.
+    return results, stored.read_values(path.parent, results) if results["ends"] else {}
 
 
-def overlay(runs: dict[str, Run], names: list[str]) -> dict:
+def overlay(runs: dict[str, Run], names: list[str]) -> Run:
     """The results of `runs` by label as one; names: of the methods to keep, [] for all.
 
     Raises:
@@ -37,11 +38,11 @@ def overlay(runs: dict[str, Run], names: list[str]) -> dict:
     (head, (first, first_values)), *rest = runs.items()
     for label, (other, _) in rest:
         for key in _SHARED:
-            if other[key] != first[key]:
-                raise UserError(f"--runs: found {key} {first[key]} in {head} and "
-                                f"{other[key]} in {label}, expected one")  # fmt: skip
+            if other.get(key) != first.get(key):
+                raise UserError(f"--runs: found {key} {first.get(key)} in {head} and "
+                                f"{other.get(key)} in {label}, expected one")  # fmt: skip
     chosen = {
-        f"{name}, {label}": (run["methods"][name], values[name])
+        f"{name}, {label}": (run["methods"][name], values.get(name))
         for label, (run, values) in runs.items()
         for name in run["methods"]
         if not names or name in names
@@ -57,8 +58,11 @@ def overlay(runs: dict[str, Run], names: list[str]) -> dict:
         "ends": first["ends"],
         "wall_seconds": {label: _total(run["wall_seconds"]) for label, (run, _) in runs.items()},
     }
-    values = {name: one for name, (_, one) in chosen.items()}
-    return analysed(content, values | {"ends": first_values["ends"]})
+    values = {name: one for name, (_, one) in chosen.items() if one is not None}
+    if len(values) < len(chosen):
+        return content, {}  # without intervals and comparisons
+    values |= {"ends": first_values["ends"]}
+    return analysed(content, values), values
 
 
 def _total(seconds: dict[str, float | None]) -> float | None:
