@@ -65,7 +65,8 @@ def group_head(
     member = jax.nn.one_hot(table.group, table.n_groups)[:, 1:]  # [rows, K - 1]
     gram = x.T @ (share * x)
     ridge = damping * jnp.trace(gram) / jnp.maximum(reads.sum(), 1.0) + 1e-12
-    weight = jnp.linalg.solve(gram + ridge * jnp.eye(len(gram)), x.T @ (share * member))
+    root = jax.scipy.linalg.cho_factor(gram + ridge * jnp.eye(len(gram)), lower=True)
+    weight = jax.scipy.linalg.cho_solve(root, x.T @ (share * member))
     spread = jnp.sqrt((share * (x @ weight) ** 2).sum(0))  # [K - 1]
     weight = weight * reads[:, None] / jnp.maximum(spread, 1e-6)[None]
     constant = jnp.zeros((len(reads), 1))
