@@ -65,7 +65,7 @@ def _volume(method: dict, mark: str) -> str:
 def _cell(found: dict | None, unit: float) -> str:
     if found is None:
         return "-"
-    value = unit * found["cost"]
+    value = max(unit * found["cost"], 0.0)  # not -0.00, of rounding
     if found["low"] is None:
         return "<" * found["coarse"] + f"{value:.3g}"
     half = unit * (found["high"] - found["low"]) / 2
