@@ -40,7 +40,7 @@ from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
-Ranking = Literal["global", "model", "greedy", "forward"]
+Ranking = Literal["global", "model", "greedy"]
 Start = Literal["fresh", "original"]
 
 
@@ -71,8 +71,8 @@ def selection_fn(
 
     Args:
       ranking: "global": one importance for all models, as in the paper; "model": each model's own
-        permutation importance; "greedy", "forward": backward elimination or forward selection for
-        each model, see `greedy_importance`.
+        permutation importance; "greedy": backward elimination for each model, see
+        `greedy_importance`.
       measure: of "model", see `permutation_importance`.
       impute: dropped features are replaced by their conditional means, see `imputation`.
       damping: of these.
@@ -152,7 +152,7 @@ def _importance(
         permute = functools.partial(permutation_importance, template, measure=measure)
         return each_model(lambda m, k: permute(m, table, k))(models, keys)
     moments = context.moments if impute else None
-    greedy = functools.partial(greedy_importance, template, forward=ranking == "forward")
+    greedy = functools.partial(greedy_importance, template)
     return each_model(lambda m: greedy(m, table, moments=moments, damping=damping))(models)
 
 
@@ -199,9 +199,8 @@ def check_counts(key: str, counts: Sequence[int]) -> None:
 
 def _check(experiment, plans, key: str, options: dict) -> None:
     ranking, measure = options.get("ranking", "global"), options.get("measure", "accuracy")
-    greedy = ranking in ("greedy", "forward")
     expected = "no measure: greedy rankings go by divergence"
-    require(not greedy or measure == "accuracy", f"{key}.measure", measure, expected)
+    require(ranking != "greedy" or measure == "accuracy", f"{key}.measure", measure, expected)
     damping, impute = options.get("damping", 0.0), options.get("impute", False)
     require(damping >= 0, f"{key}.damping", damping, "0 or more")
     require(impute or not damping, f"{key}.damping", damping, f"{key}.impute, which it belongs to")

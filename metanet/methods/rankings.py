@@ -61,16 +61,14 @@ def greedy_importance(
     model: PaddedMLP,
     table: Table,
     *,
-    forward: bool = False,
     moments: Moments | None = None,
     damping: float = 0.0,
     rows: int = 1024,
 ) -> jax.Array:
-    """Greedy selection (Kohavi and John 1997) by JS divergence: [features] float32, higher is kept.
+    """Backward elimination (Kohavi and John 1997): [features] float32, turns of removal from 0.
 
-    The feature goes first whose removal, besides those removed before it, moves the outputs least;
-    or with `forward` that one comes first which, added to those there, moves them least. On the
-    first `rows` rows of the table: features^2 forward passes.
+    The feature whose removal, besides those removed before it, moves the outputs least by JS
+    divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
 
     Args:
       moments, damping: removed features are replaced by their conditional means, see `imputation`;
@@ -88,16 +86,15 @@ def greedy_importance(
             seen = x @ matrix + offset[None]
         return js_divergence(logits, apply_rows(template, model, seen)).mean()
 
-    def turn(kept, _):  # kept [features]; one more is moved, to 1 if `forward`, else to 0
+    def remove(kept, _):  # kept [features], 1 for those not removed yet
         here = jnp.arange(template.n_in)
-        moved = jax.lax.map(lambda one: cost(jnp.where(here == one, float(forward), kept)), here)
-        best = jnp.where(kept == float(forward), jnp.inf, moved).argmin()  # not once more
-        return kept.at[best].set(float(forward)), best
+        costs = jax.lax.map(lambda one: cost(jnp.where(here == one, 0.0, kept)), here)
+        # Those removed before cost nothing more: they are not to be removed again.
+        worst = jnp.where(kept > 0, costs, jnp.inf).argmin()
+        return kept.at[worst].set(0.0), worst
 
-    start = jnp.full(template.n_in, 1.0 - float(forward))
-    _, order = jax.lax.scan(turn, start, None, length=template.n_in)
-    turns = jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
-    return -turns if forward else turns
+    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), None, length=template.n_in)
+    return jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
 
 
 def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:
