@@ -61,7 +61,7 @@ def measure(
     method = make_method(testbed, recipe, f"recipes.{name}", editors)
     sweep = method.sweep(*testbed.split("validation"), np.arange(len(method.settings)))
     reference = experiment.evaluation.reference_point
-    return seconds, hypervolume(sweep.points[sweep.selected], reference)
+    return seconds, hypervolume(sweep.points()[sweep.selected()], reference)
 
 
 def main(

@@ -62,9 +62,11 @@ def _tiny(config: ConfigDict) -> None:
         for key, value in {"steps": 50, "seeds": 1}.items():
             if key in settings:
                 settings[key] = value
-    # One refined editor is enough.
-    refined = [name for name in config.methods if name.endswith(" steps")]
-    config.methods = tuple(name for name in config.methods if name not in refined[1:])
+    # One method of each kind is enough.
+    kinds: dict[Any, str] = {}
+    for name in config.methods:
+        kinds.setdefault(_kind(config.recipes.get(name), name), name)
+    config.methods = tuple(kinds.values())
     main = config.evaluation.main_methods
     config.evaluation.main_methods = tuple(name for name in main if name in config.methods)
     for recipe in config.recipes.values():
@@ -81,6 +83,13 @@ def _tiny(config: ConfigDict) -> None:
         recipe.update({key: value for key, value in few.items() if key in recipe})
     config.evaluation.n_lambdas = 2
     config.evaluation.fractions = (0.2, 0.6)
+
+
+def _kind(recipe: ConfigDict | None, name: str):
+    """What methods have in common that differ in values of options only; `name` for editors."""
+    if recipe is None or (recipe.get("editors") and "descent" not in recipe):
+        return name
+    return "distil" if "distil" in recipe else (recipe.recipe, recipe.get("method"))
 
 
 def small(config: ConfigDict) -> None:

@@ -9,7 +9,13 @@ from configs.tasks import config_of
 
 FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
 FEATURES |= {f"{name}_uci121": FEATURES[name] for name in ("adult", "bank")}
-TRAINS = {"descent", "distil", "retrain"}  # options of recipes that train every model anew
+TRAINS = {
+    "descent",
+    "distil",
+    "retrain",
+    "search",
+    "tune",
+}  # options of recipes that train every model anew
 
 
 def get_config(which: str = "adult-fairness") -> ConfigDict:
