@@ -18,7 +18,7 @@ EDITORS = 8
 
 def get_config(which: str = "adult-dm") -> ConfigDict:
     config = config_of(which)
-    editor, probed = config.editor, config.editors["GMN + probe"].to_dict()
+    editor = config.editor
     without = {"ramp": {"ramp": 0.0}, "power": {"lambda_power": 0.0}}
     if editor.mask != "none":
         without |= {"noise": {"mask_noise": 0.0}, "bounds": {"mask_limit": None}}
@@ -31,9 +31,8 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
     single, alone = common.single_lambdas(config, apart, EDITORS, editor.steps // EDITORS)
     paper, united = common.paper_editors(config, EDITORS)
     methods = (*editors, apart, "GMN (paper)")
-    if probed.get("mean_replacement"):
-        unreplaced = "GMN + probe without mean replacement"
-        pair = {"GMN + probe": probed, unreplaced: probed | {"mean_replacement": False}}
+    if "GMN + probe & means" in config.editors:  # mean replacement needs probes
+        pair = {name: config.editors[name] for name in ("GMN + probe", "GMN + probe & means")}
         editors, methods = editors | pair, (*methods, *pair)
     config.editors = editors | single | paper
     config.recipes = {apart: alone, "GMN (paper)": united}

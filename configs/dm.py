@@ -46,7 +46,6 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "Greedy, impute & Retrain": _from_original("greedy", impute=True),
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
-            "n_lambdas": 8,
             "descent": {"steps": 2000, "mask": "inputs", "ramp": 0.3, "starts": 3},
         },
     }

@@ -29,12 +29,10 @@ EDITED = {
     "Random perturbation": {"recipe": "metanet.methods.fairness.perturbation.perturbed"},
     "Layer-wise search": {
         "recipe": "metanet.methods.fairness.layerwise.layerwise",
-        "n_lambdas": 8,
         "search": {},
     },
     "Adversarial tuning": {
         "recipe": "metanet.methods.fairness.adversarial.adversarial",
-        "n_lambdas": 8,
         "tune": {},
     },
 }
@@ -63,7 +61,6 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     others |= EDITED
     others["Per-model optimisation"] = {
         "recipe": "metanet.methods.refine.optimised",
-        "n_lambdas": 8,
         "descent": {"steps": 2000, "points": 256, "balanced": True, "ramp": 0.3, "starts": 3},
     }
     config.recipes = refined | others

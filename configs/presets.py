@@ -110,8 +110,6 @@ def small(config: ConfigDict) -> None:
     for recipe in config.recipes.values():
         if "seeds" in recipe:
             recipe.seeds = 1
-        elif "descent" in recipe:
-            recipe.n_lambdas = 20
     fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     config.evaluation.fractions = fine + coarse
 

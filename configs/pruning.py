@@ -69,7 +69,6 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         },
         "Per-model optimisation": {
             "recipe": "metanet.methods.refine.optimised",
-            "n_lambdas": 8,
             "descent": {"steps": 2000, "mask": "edges", "ramp": 0.3, "starts": 3},
         },
     }

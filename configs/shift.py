@@ -9,13 +9,8 @@ from configs.tasks import config_of
 
 FEATURES = {"adult": ("age", "hours-per-week"), "bank": ("age",), "synthetic": ("cause_a",)}
 FEATURES |= {f"{name}_uci121": FEATURES[name] for name in ("adult", "bank")}
-TRAINS = {
-    "descent",
-    "distil",
-    "retrain",
-    "search",
-    "tune",
-}  # options of recipes that train every model anew
+# Options of recipes that train every model anew.
+TRAINS = {"descent", "distil", "retrain", "search", "tune"}
 
 
 def get_config(which: str = "adult-fairness") -> ConfigDict:

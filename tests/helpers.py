@@ -6,6 +6,8 @@ import jax
 import numpy as np
 
 from metanet.data.tabular import Table
+from metanet.evaluation.program import map_models
+from metanet.graphs.batch import to_template
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
 from metanet.mlp.population import Stack
@@ -90,3 +92,13 @@ def permuted(stack, orders, incoming=True, outgoing=True):
 def assert_same(tree, other):
     """The trees have equal leaves, bit for bit."""
     jax.tree.map(np.testing.assert_array_equal, tree, other)
+
+
+def in_template(packed):
+    """All of the packed models in their template: leaves [models, ...]."""
+
+    def unedited(context, graph, keys):
+        return to_template(packed.template, graph)
+
+    count = len(packed.spec)
+    return map_models(unedited, None, packed, np.arange(count), 0, count)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import in_template, random_stack, random_table
 
 from metanet.evaluation.program import map_models
-from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded, source_values
 from metanet.methods import exact_obs
@@ -16,7 +16,6 @@ from metanet.methods.linearised import fisher_root, linearise
 from metanet.methods.pruning import target_layers
 from metanet.mlp.network import js_divergence
 from metanet.mlp.spec import MLPSpec
-from tests.helpers import random_stack, random_table
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 3, 2)))
 COUNT, ROWS, DAMPING = 2 * len(SPECS), 60, 1e-3
@@ -30,12 +29,7 @@ def packed():
 
 @pytest.fixture(scope="module")
 def models(packed):
-    """All models in their template: leaves [models, ...]."""
-
-    def unedited(context, graph, keys):
-        return to_template(packed.template, graph)
-
-    return map_models(unedited, None, packed, np.arange(COUNT), 0, COUNT)
+    return in_template(packed)
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,12 @@ from metanet.methods.fairness.layerwise import SearchConfig, layerwise_fn, searc
 from metanet.methods.fairness.merged_head import group_head, merged_head_fn
 from metanet.methods.fairness.objective import measured, outputs_of
 from metanet.methods.fairness.perturbation import drawn, perturbed_fn
+from metanet.methods.fairness.settings import EQUALISED_ODDS, two_classes
 from metanet.mlp.network import js_divergence
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.fairness import equalised_odds
+from metanet.pipeline import ExperimentConfig, RecipeConfig
+from metanet.pipeline.recipes import check_recipes_on_data
 from metanet.training.inputs import sampling_pool
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 2)))
@@ -193,23 +196,41 @@ def test_the_merged_head_has_a_number_for_every_group(models, before, run):
     assert np.mean(better) > 0.5
 
 
-def a_testbed(classes=2, groups=2):
-    data = types.SimpleNamespace(n_classes=classes, edit=types.SimpleNamespace(n_groups=groups))
-    return types.SimpleNamespace(data=data)
+def data_of(classes=2, groups=2):
+    return types.SimpleNamespace(n_classes=classes, edit=types.SimpleNamespace(n_groups=groups))
 
 
 @pytest.mark.parametrize(
-    ("testbed", "options", "said"),
+    ("data", "options", "said"),
     [
-        (a_testbed(classes=3), {}, "dataset: found 3 classes, expected two"),
-        (a_testbed(groups=1), {}, "group: found one group"),
-        (a_testbed(groups=5), {}, "count: found 25, expected an odd number from 3 to 7"),
-        (a_testbed(), {"fine": 4}, "fine: found 4, expected an odd number"),
+        (data_of(classes=3), {}, "dataset: found 3 classes, expected two"),
+        (data_of(groups=1), {}, "group: found one group"),
+        (data_of(groups=5), {}, "count: found 25, expected an odd number from 3 to 7"),
+        (data_of(), {"fine": 4}, "fine: found 4, expected an odd number"),
     ],
 )
-def test_what_the_merged_head_cannot_do_is_one_line(testbed, options, said):
+def test_what_the_merged_head_cannot_do_is_one_line(data, options, said):
     with pytest.raises(SettingError, match=said):
-        merged_head.merged_head(testbed, (), **options)
+        merged_head.merged_head.check_data(data, "recipes.one", options)
+
+
+def test_methods_of_two_classes_refuse_others_before_anything_is_trained():
+    paths = ("postprocessed.postprocessed", "merged_head.merged_head", "perturbation.perturbed",
+             "layerwise.layerwise", "adversarial.adversarial")  # fmt: skip
+    options = {"method": "metanet.methods.fairness.group_shift.group_shift"}
+    for path in paths:
+        given = options if path == paths[0] else {}
+        recipes = {"one": RecipeConfig(f"metanet.methods.fairness.{path}", options=given)}
+        experiment = ExperimentConfig(requirement=EQUALISED_ODDS, recipes=recipes)
+        check_recipes_on_data(experiment, data_of())
+        with pytest.raises(SettingError, match="dataset: found 3 classes, expected two"):
+            check_recipes_on_data(experiment, data_of(classes=3))
+
+
+def test_deviations_are_checked_before_anything_is_trained():
+    for deviations in ((), (0.1, -1.0)):
+        with pytest.raises(SettingError, match=r"recipes.one.deviations: found"):
+            perturbation.perturbed.check(None, (), "recipes.one", {"deviations": deviations})
 
 
 # Random perturbation.
@@ -382,8 +403,11 @@ def test_a_network_that_training_makes_worse_is_kept(models, before, run):
         (lambda: AdversarialConfig(learning_rate=0.0), "learning_rate: found 0.0"),
         (lambda: SearchConfig(children=0), "children: found 0, expected at least 1"),
         (lambda: SearchConfig(deviation=-1.0), "deviation: found -1.0"),
-        (lambda: perturbation.perturbed(a_testbed(), (), deviations=()), "deviations: found"),
-        (lambda: intra.intra_processing(a_testbed(3), None, None, None), "dataset: found 3"),
+        (
+            lambda: perturbation.perturbed.check(None, (), "one", {"deviations": ()}),
+            "deviations: found",
+        ),
+        (lambda: two_classes(data_of(3), "one", {}), "dataset: found 3"),
     ],
 )
 def test_bad_settings_are_one_line(make, said):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_stack
+from helpers import exact_budget, random_stack
 
 from metanet.core import SettingError
 from metanet.data.tabular import Table
@@ -42,8 +42,7 @@ def models(stacks):
 
 @pytest.fixture(scope="module")
 def graph(models):
-    sizes = (models.topologies.n_nodes, models.topologies.n_edges)
-    budget = tuple(2 * int(size.sum()) for size in sizes)
+    budget = exact_budget(models, np.arange(COUNT))
     return gather(models, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
 
 

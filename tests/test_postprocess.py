@@ -12,12 +12,11 @@ from metanet.data.tabular import Table
 from metanet.evaluation import postprocess as module
 from metanet.evaluation.postprocess import (
     one_class,
-    one_hot_floor,
     postprocess,
     postprocess_seconds,
     probabilities,
 )
-from metanet.evaluation.scores import Infeasible, Scores, eod, jsd_label, jsd_out
+from metanet.evaluation.scores import Infeasible, Scores, eod, jsd_label, jsd_out, one_hot_jsd
 from metanet.graphs.packing import pack
 from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
 from metanet.methods.fairness.fair_cls import fair_cls
@@ -239,5 +238,5 @@ def test_the_floor_is_the_divergence_of_one_hot_decisions(population, tables, kn
     both = np.stack([1 - p, p], axis=-1)
     decided = np.eye(2)[(p > 0.5).astype(int)]
     expected = jensenshannon(both, decided, axis=-1) ** 2
-    found = one_hot_floor(population[1], IDS, tables[1])
+    found = one_hot_jsd(probabilities(population[1], IDS, tables[1]))
     assert 0 < found == pytest.approx(expected.mean())

@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+from helpers import random_stack, random_table
 
 from metanet.core import UserError
 from metanet.graphs.packing import pack
@@ -19,7 +20,6 @@ from metanet.objectives.pruning import weights_kept
 from metanet.pipeline import EvaluationConfig, ExperimentConfig, RecipeConfig
 from metanet.pipeline.recipes import check_recipes
 from metanet.pipeline.testbed import Testbed
-from tests.helpers import random_stack, random_table
 
 FRACTIONS = (0.3, 0.6)
 SHORT = RetrainConfig(steps=3, batch_size=8, learning_rate=1e-3)

@@ -12,7 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import configs
-from configs import dm, fairness, joint, presets, pruning, timing
+from configs import ablation, dm, fairness, joint, presets, pruning, timing
 from configs.tasks import TASKS
 from experiments import launch, settings
 from metanet.core import UserError
@@ -395,3 +395,17 @@ def test_overrides_of_the_command_line_keep_their_types():
     config = settings.defaults("synthetic")
     config.update_from_flattened_dict({"population.experiments": 300, "editor.gamma": 1})
     assert config.population.experiments == 300 and config.editor.gamma == 1.0
+
+
+def test_the_ablation_has_every_addition_of_its_task():
+    without = {task: {name.removeprefix("GMN without ") for name in ablation.get_config(task).methods
+                      if name.startswith("GMN without ")}
+               for task in ("adult-dm", "adult-fairness", "adult-pruning")}  # fmt: skip
+    always = {"ramp", "power", "conditioning"}
+    assert without["adult-dm"] == always | {"noise", "bounds", "path"}
+    assert without["adult-fairness"] == always | {"balanced sampling"}
+    assert without["adult-pruning"] == always | {"noise", "bounds"}
+    pruned = ablation.get_config("adult-pruning")
+    means = {name: pruned.editors[name].get("mean_replacement", False) for name in pruned.methods
+             if "probe" in name}  # fmt: skip
+    assert means == {"GMN + probe": False, "GMN + probe & means": True}

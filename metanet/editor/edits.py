@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jraph
 from flax import struct
 
 from metanet.graphs.padded import PaddedMLP
+from metanet.graphs.topology import Template
 
 
 class Edit(struct.PyTreeNode):
@@ -25,6 +27,12 @@ class Edit(struct.PyTreeNode):
     after: PaddedMLP
     keep: jax.Array
     input_keep: jax.Array
+
+
+def whole_edit(template: Template, before: PaddedMLP, after: PaddedMLP) -> Edit:
+    """Edits of G models that keep all weights and features."""
+    everything = jnp.ones((len(before.activation), template.n_in))
+    return Edit(before, after, before.edge.astype(jnp.float32), everything)
 
 
 # method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`

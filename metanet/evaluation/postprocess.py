@@ -20,13 +20,12 @@ from metanet.evaluation.scores import (
     Scores,
     jsd_label,
     jsd_out,
-    one_hot_jsd,
 )
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.batch import to_template
 from metanet.graphs.packing import Models
 from metanet.graphs.padded import PaddedMLP, apply_rows
-from metanet.objectives.base import EditView, Objective
+from metanet.objectives.base import Objective, view_of_logits
 
 # method(fit, test, setting) -> Outcome; see evaluation.scores.
 PostProcess = Callable[[Scores, Scores, dict], Outcome]
@@ -67,14 +66,6 @@ def one_class(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
     return np.asarray(positive.all(1) | ~positive.any(1))
 
 
-def one_hot_floor(models: Models, ids: np.ndarray, table: Table) -> float:
-    """Mean JSD (nats) of unedited decisions, read as one-hot distributions, to probabilities.
-
-    Every method that outputs labels pays it before it changes anything.
-    """
-    return one_hot_jsd(probabilities(models, ids, table))
-
-
 def _one_model(task: Task) -> list[Result]:
     """The results of one model at every setting."""
     method, settings, fit, test = task
@@ -107,17 +98,7 @@ def _required(model, labels, before, after, table, requirement):
         that stand for the logits before and after.
     """
     logits_before, logits_after = (jnp.log(jnp.maximum(p, 1e-30)) for p in (before, after))
-    view = EditView(
-        before=model,
-        after=model,
-        keep=model.edge.astype(jnp.float32),
-        input_keep=jnp.ones(table.x.shape[1]),
-        logits_before=logits_before,
-        logits_after=logits_after,
-        decisions=labels,
-        batch=table,
-    )
-    return requirement(view)
+    return requirement(view_of_logits(model, model, logits_before, logits_after, labels, table))
 
 
 def _in_turn(

@@ -12,6 +12,7 @@ from metanet.core import UserError, atomic_path, slug
 from metanet.evaluation.bootstrap import Front
 from metanet.evaluation.sweep import Sweep
 
+ENDS = "ends"  # the name of the two settings that are on every front
 _FIELDS = ("requirement", "jsd", "jsd_label", "error", "constant")
 # What reading a damaged .npz raises, besides OSError: one of another kind of file, of another
 # compression or encrypted, as its bytes say, too.

@@ -20,7 +20,7 @@ from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.linearised import damping_above_0, fisher_root, linearise
-from metanet.methods.pruning import at_fractions, kept_below_1, pruned
+from metanet.methods.pruning import at_fractions, highest, kept_below_1, pruned
 from metanet.methods.retrain import RetrainConfig, jsd_loss
 from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
@@ -160,14 +160,6 @@ def obs_fn(
     """
     left = kept ** jnp.arange(rounds)  # of the weights, at the beginning of each round
 
-    def keep_highest(parameters, scores, fraction):
-        """[size] 0/1: the round(fraction x weights) highest scores."""
-        number = jnp.round(fraction * parameters.exists.sum()).astype(jnp.int32)
-        ranked = jnp.where(parameters.exists > 0, scores, -jnp.inf)
-        order = jnp.argsort(ranked, descending=True, stable=True)
-        chosen = (jnp.arange(size) < number).astype(jnp.float32)
-        return jnp.zeros(size).at[order].set(chosen)
-
     def everywhere(parameters, weights):  # weights [size] 0/1, and all else
         return jnp.pad(weights, (0, 3 * len(parameters.model.bias)), constant_values=1.0)
 
@@ -198,7 +190,7 @@ def obs_fn(
             free = everywhere(parameters, keep)
             loss = quadratic(template, parameters, vector, x, damping)
             scores = saliency(loss, vector, free, len(x))[:size]
-            fewer = keep_highest(parameters, scores, next_left)
+            fewer = highest(scores, parameters.exists > 0, next_left)
             return (remove(parameters, vector, fewer, x), fewer), (vector, scores)
 
         start = parameters.vector(), parameters.exists
@@ -215,7 +207,7 @@ def obs_fn(
             def of_model(model, path):
                 vector, scores = (leaf[last] for leaf in path)
                 parameters = parameters_of(model, size)
-                keep = keep_highest(parameters, scores, fraction)
+                keep = highest(scores, parameters.exists > 0, fraction)
                 after = parameters.with_vector(remove(parameters, vector, keep, x))
                 return parameters.matrix(keep), after
 

@@ -96,12 +96,16 @@ def snip(template: Template, model: PaddedMLP, table: Table, key: jax.Array) -> 
 
 def keep_best(model: PaddedMLP, score: jax.Array, fraction: jax.Array) -> jax.Array:
     """The mask [sources, targets] float32 of the round(fraction x weights) highest scores."""
-    # Entries without a weight come last in the order, so that they are never kept.
-    flat = jnp.where(model.edge, score, -jnp.inf).reshape(-1)  # [sources * targets]
-    count = jnp.round(fraction * model.edge.sum()).astype(jnp.int32)
-    order = jnp.argsort(flat, descending=True, stable=True)  # stable: ties go to the first weight
-    keep = jnp.zeros(flat.shape, jnp.float32).at[order].set(jnp.arange(flat.size) < count)
-    return keep.reshape(score.shape)
+    return highest(score.reshape(-1), model.edge.reshape(-1), fraction).reshape(score.shape)
+
+
+def highest(score: jax.Array, exists: jax.Array, fraction: jax.Array) -> jax.Array:
+    """[n] float32, 1 for the round(fraction x count) highest scores [n] of those that exist."""
+    # Entries that do not exist come last in the order, so that they are never kept.
+    ranked = jnp.where(exists, score, -jnp.inf)
+    count = jnp.round(fraction * exists.sum()).astype(jnp.int32)
+    order = jnp.argsort(ranked, descending=True, stable=True)  # stable: ties go to the first
+    return jnp.zeros(ranked.shape, jnp.float32).at[order].set(jnp.arange(ranked.size) < count)
 
 
 def pruned(template: Template, before: PaddedMLP, keep: jax.Array) -> Edit:

@@ -10,7 +10,7 @@ from metanet.core import stream
 from metanet.devices import each_model
 from metanet.editor.apply import with_template
 from metanet.editor.edit_fns import editor_fn
-from metanet.editor.edits import Edit, EditFn
+from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -52,8 +52,7 @@ def unedited_fn(template: Template) -> EditFn:
 
     def apply(context, graph, keys):
         before = to_template(template, graph)
-        everything = jnp.ones((len(keys), template.n_in))
-        return lambda setting: Edit(before, before, before.edge.astype(jnp.float32), everything)
+        return lambda setting: whole_edit(template, before, before)
 
     return apply
 

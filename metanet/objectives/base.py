@@ -99,6 +99,31 @@ def view_of(
     )
 
 
+def view_of_logits(
+    before: PaddedMLP,
+    after: PaddedMLP,
+    logits_before: jax.Array,
+    logits_after: jax.Array,
+    decisions: jax.Array,
+    batch: Table,
+) -> EditView:
+    """The view of an edit of one model that keeps everything, whose logits are known already.
+
+    Args:
+      logits_before, logits_after, decisions: [rows, classes].
+    """
+    return EditView(
+        before=before,
+        after=after,
+        keep=before.edge.astype(jnp.float32),
+        input_keep=jnp.ones(batch.x.shape[1]),
+        logits_before=logits_before,
+        logits_after=logits_after,
+        decisions=decisions,
+        batch=batch,
+    )
+
+
 def known_objectives() -> list[str]:
     """The dotted paths of the objectives that come with metanet."""
     names: list[str] = []

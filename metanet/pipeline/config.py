@@ -6,6 +6,7 @@ from typing import Any
 from metanet.core import require
 from metanet.editor.model import EditorConfig
 from metanet.evaluation.sweep import COSTS
+from metanet.evaluation.values import ENDS
 from metanet.mlp.online import OnlineConfig
 from metanet.mlp.sampling import PopulationConfig, split_bounds
 from metanet.objectives.base import labels_of, paths_of
@@ -14,7 +15,7 @@ from metanet.settings import verify
 from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
 
 EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
-ENDS, ENDS_RECIPE = "ends", "metanet.methods.ends.ends"  # evaluated in every experiment
+ENDS_RECIPE = "metanet.methods.ends.ends"  # evaluated in every experiment
 MAIN_CURVES = 6  # a figure with more is not read
 SEEDS = 2**31 - 1000  # keys take 32 bits; editors add their number, below 1000, to the seed
 SETTINGS = 10_000  # of one method: every model is edited at each

@@ -10,8 +10,8 @@ from metanet.core import Stopped, match_settings, read_json, require, slug, writ
 from metanet.devices import forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
-from metanet.evaluation.values import Values, load_values, save_values, values_path
-from metanet.pipeline.config import EDITED, ENDS, ENDS_RECIPE, RecipeConfig
+from metanet.evaluation.values import ENDS, Values, load_values, save_values, values_path
+from metanet.pipeline.config import EDITED, ENDS_RECIPE, RecipeConfig
 from metanet.pipeline.entries import ends_entry, evaluate, levels_reached
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from metanet.core import SettingError, raised, require
+from metanet.data.tabular import TabularData
 from metanet.dotted import resolve_function
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
@@ -29,6 +30,9 @@ class Recipe(Protocol):
 # check(experiment, plans of the recipe's editors, the recipe's config key, options) -> None; raises
 # UserError about what the recipe cannot do.
 Check = Callable[[ExperimentConfig, Sequence[EditorPlan], str, dict[str, Any]], None]
+# check_data(data, the recipe's config key, options) -> None; raises UserError about data that the
+# recipe cannot work on.
+DataCheck = Callable[[TabularData, str, dict[str, Any]], None]
 F = TypeVar("F", bound=Callable)
 
 
@@ -41,6 +45,16 @@ def checked(*checks: Check) -> Callable[[F], F]:
 
     def decorate(recipe: F) -> F:
         vars(recipe)["check"] = check
+        return recipe
+
+    return decorate
+
+
+def checked_on_data(check: DataCheck) -> Callable[[F], F]:
+    """A decorator of recipes: `check_data` is called once the data are loaded, before training."""
+
+    def decorate(recipe: F) -> F:
+        vars(recipe)["check_data"] = check
         return recipe
 
     return decorate
@@ -129,3 +143,17 @@ def check_recipes(experiment: ExperimentConfig) -> None:
         check = getattr(function, "check", None)
         if check is not None:
             check(experiment, plans, key, given)
+
+
+def check_recipes_on_data(experiment: ExperimentConfig, data: TabularData) -> None:
+    """Refuses recipes that cannot work on the data, before anything is trained.
+
+    Raises:
+      SettingError: what the data checks of a recipe that is used say.
+    """
+    for name in experiment.method_names:
+        key = f"recipes.{name}"
+        function, options = bound(experiment.recipe(name), key)
+        check = getattr(function, "check_data", None)
+        if check is not None:
+            check(data, key, options)

@@ -9,12 +9,13 @@ import numpy as np
 from metanet import report
 from metanet.core import read_json, write_json
 from metanet.devices import wait_for_all
-from metanet.evaluation.postprocess import one_hot_floor, probabilities
-from metanet.evaluation.values import Values
+from metanet.evaluation.postprocess import probabilities
+from metanet.evaluation.scores import one_hot_jsd
+from metanet.evaluation.values import ENDS, Values
 from metanet.objectives.base import labels_of, paths_of, resolve
 from metanet.pipeline import clock
 from metanet.pipeline.clock import clocked, wall_seconds
-from metanet.pipeline.config import ENDS, MAIN_CURVES, ExperimentConfig
+from metanet.pipeline.config import MAIN_CURVES, ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import entry_path, evaluate_methods
 from metanet.pipeline.provenance import about_this_process
@@ -101,10 +102,8 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
         levels = tuple(share * evaluation.reference_point[0] for share in SHARES)
     extra: dict[str, Any] = {}
     if evaluation.exclude_constant:
-        floor = one_hot_floor(testbed.models, kept, testbed.data.test)
-        extra |= {"constant_models": len(ids) - len(kept), "one_hot_floor": floor}
-    if one:
-        extra["level_floor"] = level_floor(testbed, kept)
+        extra["constant_models"] = len(ids) - len(kept)
+    extra |= _floors(testbed, kept)
     content = {
         "schema": SCHEMA,
         "kind": "fronts",
@@ -127,14 +126,23 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
     return analysed(content, values) if one else content
 
 
-def level_floor(testbed: Testbed, ids: np.ndarray) -> float:
-    """The requirement below which values are noise of the test rows; 0 where none is known.
+def _floors(testbed: Testbed, ids: np.ndarray) -> dict[str, float]:
+    """What is noise, or paid by every label, on the models `ids` and the test rows.
 
-    An objective says it of a table and decisions in its attribute `floor`.
+    `level_floor`, of one requirement: the value below which it is noise, which an objective says in
+    its attribute `floor`; 0 where none is known. `one_hot_floor`, where constant models are set
+    apart: the JSD (nats) of unedited decisions to outputs.
     """
-    (path,) = paths_of(testbed.experiment.requirement)
-    floor = getattr(resolve(path), "floor", None)
-    if floor is None or testbed.data.n_classes != 2:
-        return 0.0
-    positive = probabilities(testbed.models, ids, testbed.data.test) > 0.5  # [M, rows]
-    return float(floor(testbed.data.test, positive))
+    experiment, table = testbed.experiment, testbed.data.test
+    paths = paths_of(experiment.requirement)
+    floor = getattr(resolve(paths[0]), "floor", None) if len(paths) == 1 else None
+    apart = experiment.evaluation.exclude_constant
+    found = {"level_floor": 0.0} if len(paths) == 1 else {}
+    if testbed.data.n_classes != 2 or (floor is None and not apart):
+        return found
+    outputs = probabilities(testbed.models, ids, table)  # [M, rows]
+    if apart:
+        found["one_hot_floor"] = one_hot_jsd(outputs)
+    if floor is not None:
+        found["level_floor"] = float(floor(table, outputs > 0.5))
+    return found

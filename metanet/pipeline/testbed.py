@@ -21,7 +21,7 @@ from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import Objective, resolve
 from metanet.pipeline.checks import check_data
 from metanet.pipeline.config import EditorPlan, ExperimentConfig
-from metanet.pipeline.recipes import check_recipes
+from metanet.pipeline.recipes import check_recipes, check_recipes_on_data
 from metanet.pipeline.training_ids import training_ids
 from metanet.probes.rows import Points, ProbeConfig, points_of
 from metanet.probes.statistics import Probe
@@ -241,6 +241,7 @@ def build_testbed(
     loaded = dict(_datasets(experiment))
     data = loaded[experiment.dataset]
     check_data(experiment, data)
+    check_recipes_on_data(experiment, data)
     homes: dict[str, pathlib.Path] = {}
     built: dict[str, Population] = {}
     for dataset, tables in loaded.items():

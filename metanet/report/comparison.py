@@ -11,7 +11,7 @@ import numpy as np
 from metanet.core import UserError
 from metanet.evaluation import bootstrap
 from metanet.evaluation.bootstrap import CURVE, LINE
-from metanet.evaluation.values import Values
+from metanet.evaluation.values import ENDS, Values
 
 DRAWS, VOLUME_DRAWS = 2000, 200  # of a bootstrap; hypervolumes cost more
 COARSE = 0.1  # relative, by which a line between two settings may be above a curve unmarked
@@ -28,21 +28,21 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
     `by_budget`.
 
     Args:
-      values: of every method, and of the ends under the name "ends".
+      values: of every method, and of the ends under the name ENDS.
 
     Raises:
       UserError: methods were evaluated on different models.
     """
-    models = values["ends"].model
+    models = values[ENDS].model
     for name, one in values.items():
         if not np.array_equal(one.model, models):
             raise UserError(f"{name}: found values of other test models than those of the ends, "
                             "expected the same")  # fmt: skip
-    weight = bootstrap.draws(values["ends"].experiment, DRAWS)
+    weight = bootstrap.draws(values[ENDS].experiment, DRAWS)
     levels, methods = np.array(results["report_levels"]), results["methods"]
     costs: dict[str, dict[str, np.ndarray]] = {}
     for cost in results["costs"]:
-        (ends,) = values["ends"].fronts(cost)
+        (ends,) = values[ENDS].fronts(cost)
         costs[cost] = {}
         for place, name in enumerate(methods):
             fronts = values[name].fronts(cost)
@@ -51,7 +51,7 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
                 costs[cost][name] = found  # [draws, levels, 2]
     box = tuple(results["reference_point"])
     floor = results.get("level_floor", 0.0)
-    measured = {name: _with_intervals(method, values[name], values["ends"], weight, box)
+    measured = {name: _with_intervals(method, values[name], values[ENDS], weight, box)
                 for name, method in methods.items()}  # fmt: skip
     for cost, by_name in costs.items():
         for name, found in by_name.items():

@@ -3,7 +3,7 @@
 import pathlib
 
 from metanet.core import UserError
-from metanet.evaluation.values import Values
+from metanet.evaluation.values import ENDS, Values
 from metanet.report import stored
 from metanet.report.comparison import analysed
 
@@ -61,7 +61,7 @@ def overlay(runs: dict[str, Run], names: list[str]) -> Run:
     values = {name: one for name, (_, one) in chosen.items() if one is not None}
     if len(values) < len(chosen):
         return content, {}  # without intervals and comparisons
-    values |= {"ends": first_values["ends"]}
+    values |= {ENDS: first_values[ENDS]}
     return analysed(content, values), values
 
 

@@ -3,7 +3,7 @@
 import pathlib
 
 from metanet.core import UserError, read_json
-from metanet.evaluation.values import Values, load_values, values_path
+from metanet.evaluation.values import ENDS, Values, load_values, values_path
 
 SCHEMA = 3
 
@@ -26,12 +26,12 @@ def read(path: pathlib.Path) -> dict:
 
 
 def read_values(folder: pathlib.Path, results: dict) -> dict[str, Values]:
-    """The values for every test model, by method and "ends", of the run in `folder`.
+    """The values for every test model, by method and ENDS, of the run in `folder`.
 
     Raises:
       UserError: a file is missing or damaged.
     """
-    return {name: load_values(values_path(folder, name)) for name in ("ends", *results["methods"])}
+    return {name: load_values(values_path(folder, name)) for name in (ENDS, *results["methods"])}
 
 
 def read_all(folder: pathlib.Path) -> dict[str, dict]:

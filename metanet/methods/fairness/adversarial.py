@@ -12,7 +12,7 @@ from flax import struct
 from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
-from metanet.editor.edits import EditFn
+from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -25,11 +25,11 @@ from metanet.methods.fairness.critics import (
     predicted_bias,
 )
 from metanet.methods.fairness.intra import intra_processing, stacked, tuned
-from metanet.methods.fairness.objective import outputs_of, whole_edit
-from metanet.methods.fairness.settings import Target
+from metanet.methods.fairness.objective import outputs_of
+from metanet.methods.fairness.settings import Target, two_classes
 from metanet.mlp.network import js_divergence
-from metanet.objectives.base import EditView, Objective
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.objectives.base import Objective, view_of_logits
+from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 from metanet.training.inputs import sampling_pool
 
@@ -121,12 +121,8 @@ def fine_tuned(
 
     def bias_of(logits, batch):
         """The requirement of a mini-batch, its probabilities standing for decisions: []."""
-        view = EditView(
-            before=model, after=model, keep=model.edge.astype(jnp.float32),
-            input_keep=jnp.ones(batch.x.shape[1]), logits_before=logits, logits_after=logits,
-            decisions=jax.nn.softmax(logits), batch=batch,
-        )  # fmt: skip
-        return requirement(view)
+        decisions = jax.nn.softmax(logits)
+        return requirement(view_of_logits(model, model, logits, logits, decisions, batch))
 
     def critic_loss(critic, network, batch):
         logits, hidden = forward(network, batch)
@@ -200,6 +196,7 @@ def adversarial_fn(
 
 
 @checked(no_editors, count_options("n_lambdas"))
+@checked_on_data(two_classes)
 def adversarial(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

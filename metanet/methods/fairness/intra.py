@@ -24,7 +24,6 @@ from metanet.methods.compiled import Group, compiled, lambdas
 from metanet.methods.fairness.objective import (
     margin_logits,
     measured,
-    require_two_classes,
     with_margin,
 )
 from metanet.methods.fairness.settings import Target
@@ -110,11 +109,7 @@ def intra_processing(
 
     Args:
       n_lambdas: by default `evaluation.n_lambdas`.
-
-    Raises:
-      SettingError: the dataset has more classes than two.
     """
-    require_two_classes(testbed)
     experiment = testbed.experiment
     values = lambdas(experiment.lambda_range, n_lambdas or experiment.evaluation.n_lambdas)
     return compiled(testbed, edit_fn_in, context, "lambda", values, groups)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.devices import each_model
-from metanet.editor.edits import EditFn
+from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -22,10 +22,9 @@ from metanet.methods.fairness.intra import (
     tried,
     tuned,
 )
-from metanet.methods.fairness.objective import whole_edit
-from metanet.methods.fairness.settings import Target
+from metanet.methods.fairness.settings import Target, two_classes
 from metanet.objectives.base import Objective
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 SEARCHED = ("weight", "bias", "scale", "shift")
@@ -136,6 +135,7 @@ def layerwise_fn(
 
 
 @checked(no_editors, count_options("n_lambdas"))
+@checked_on_data(two_classes)
 def layerwise(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

@@ -9,9 +9,9 @@ import numpy as np
 from flax import struct
 
 from metanet.core import require
-from metanet.data.tabular import Table
+from metanet.data.tabular import Table, TabularData
 from metanet.devices import each_model
-from metanet.editor.edits import EditFn
+from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -22,16 +22,15 @@ from metanet.methods.fairness.objective import (
     margin_logits,
     measured,
     outputs_of,
-    require_two_classes,
-    whole_edit,
     with_margin,
 )
-from metanet.methods.fairness.settings import BOUNDS, Target
+from metanet.methods.fairness.settings import BOUNDS, Target, two_classes
 from metanet.objectives.base import Objective
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 LARGEST = 20_000  # points of the coarse grid
+COUNT, FINE = 25, 9  # values per group of the coarse grid, and of a finer one
 
 
 class GroupHead(struct.PyTreeNode):
@@ -141,7 +140,20 @@ def merged_head_fn(
     return merge
 
 
+def _check_data(data: TabularData, key: str, options: dict) -> None:
+    """Two classes; two groups or more, but not so many that a grid is too large."""
+    two_classes(data, key, options)
+    groups = data.edit.n_groups
+    require(groups > 1, "group", "one group", "two or more, which a head can tell apart")
+    fits = int(LARGEST ** (1 / groups))
+    for name, default in (("count", COUNT), ("fine", FINE)):
+        value = options.get(name, default)
+        expected = f"an odd number from 3 to {fits}, for a grid of {groups} groups"
+        require(3 <= value <= fits and value % 2 == 1, f"{key}.{name}", value, expected)
+
+
 @checked(no_editors, count_options("rounds"))
+@checked_on_data(_check_data)
 def merged_head(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -150,8 +162,8 @@ def merged_head(
     target: Target = "outputs",
     damping: float = 1e-3,
     limit: float = 3.0,
-    count: int = 25,
-    fine: int = 9,
+    count: int = COUNT,
+    fine: int = FINE,
     rounds: int = 2,
 ) -> Method:
     """OxonFair for networks (Delaney et al. 2024, "OxonFair: a flexible toolkit for algorithmic
@@ -174,18 +186,7 @@ def merged_head(
       limit: of a number, as the standard deviation of what it adds to the margin of the classes.
       count: of the coarse grid's values per group;  fine: of a finer one's, which lie between the
         neighbours of the best so far: odd numbers;  rounds: of finer grids.
-
-    Raises:
-      SettingError: the dataset has more classes than two, one group, or so many groups that the
-        grid is too large.
     """
-    require_two_classes(testbed)
-    groups = testbed.data.edit.n_groups
-    require(groups > 1, "group", "one group", "two or more, which a head can tell apart")
-    fits = int(LARGEST ** (1 / groups))
-    for name, value in (("count", count), ("fine", fine)):
-        expected = f"an odd number from 3 to {fits}, for a grid of {groups} groups"
-        require(3 <= value <= fits and value % 2 == 1, name, value, expected)
 
     def edit_fn_in(template: Template) -> EditFn:
         grid = damping, limit, count, fine, rounds

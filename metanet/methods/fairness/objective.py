@@ -3,16 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from metanet.core import require
 from metanet.data.tabular import Table
-from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
 from metanet.graphs.padded import PaddedMLP, n_hidden
 from metanet.graphs.topology import Template
 from metanet.methods.fairness.settings import Target
-from metanet.objectives.base import EditView, Objective
+from metanet.objectives.base import Objective, view_of_logits
 from metanet.objectives.preservation import mean_jsd
-from metanet.pipeline.testbed import Testbed
 
 
 def outputs_of(template: Template) -> jax.Array:
@@ -49,33 +46,9 @@ def measured(
     Args:
       logits_before, logits_after: [rows, 2], on `table`.
     """
-    view = EditView(
-        before=before,
-        after=after,
-        keep=before.edge.astype(jnp.float32),
-        input_keep=jnp.ones(table.x.shape[1]),
-        logits_before=logits_before,
-        logits_after=logits_after,
-        decisions=hard_decisions(logits_after),
-        batch=table,
-    )
+    decisions = hard_decisions(logits_after)
+    view = view_of_logits(before, after, logits_before, logits_after, decisions, table)
     if target == "outputs":
         return mean_jsd(view), requirement(view)
     right = table.y if target == "error" else logits_before.argmax(-1)
     return (table.weight * (logits_after.argmax(-1) != right)).mean(), requirement(view)
-
-
-def whole_edit(template: Template, before: PaddedMLP, after: PaddedMLP) -> Edit:
-    """Edits of G models that keep all weights and features."""
-    everything = jnp.ones((len(before.activation), template.n_in))
-    return Edit(before, after, before.edge.astype(jnp.float32), everything)
-
-
-def require_two_classes(testbed: Testbed) -> None:
-    """Refuses data of more classes, whose decisions are not of one margin.
-
-    Raises:
-      SettingError: the dataset has more classes than two.
-    """
-    count = testbed.data.n_classes
-    require(count == 2, "dataset", f"{count} classes", "two, for a margin between them")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from metanet.core import require
 from metanet.devices import each_model
-from metanet.editor.edits import EditFn
+from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -21,10 +21,9 @@ from metanet.methods.fairness.intra import (
     tried,
     tuned,
 )
-from metanet.methods.fairness.objective import whole_edit
-from metanet.methods.fairness.settings import Target
+from metanet.methods.fairness.settings import Target, two_classes
 from metanet.objectives.base import Objective
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
 PERTURBED = ("weight", "bias", "scale", "shift")
@@ -88,7 +87,14 @@ def perturbed_fn(
     return perturb
 
 
-@checked(no_editors, count_options("draws", "n_lambdas"))
+def _check(experiment, plans, key: str, options: dict) -> None:
+    deviations = options.get("deviations", (0.1,))
+    ok = bool(deviations) and all(0 <= one for one in deviations)
+    require(ok, f"{key}.deviations", deviations, "numbers from 0 on, one or more")
+
+
+@checked(no_editors, count_options("draws", "n_lambdas"), _check)
+@checked_on_data(two_classes)
 def perturbed(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -110,8 +116,6 @@ def perturbed(
         draws of 0.1.
       n_lambdas: of the experiment's range; by default `evaluation.n_lambdas`.
     """
-    ok = bool(deviations) and all(0 <= one for one in deviations)
-    require(ok, "deviations", deviations, "numbers from 0 on, one or more")
 
     def edit_fn_in(template: Template) -> EditFn:
         return perturbed_fn(template, testbed.requirement, target, draws, deviations)

@@ -12,8 +12,9 @@ from metanet.data.tabular import Table
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.postprocess import PostProcess, postprocess, postprocess_seconds
+from metanet.methods.fairness.settings import two_classes
 from metanet.objectives.base import paths_of
-from metanet.pipeline.recipes import checked, keyword_options, no_editors
+from metanet.pipeline.recipes import checked, checked_on_data, keyword_options, no_editors
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 from metanet.settings import plain
@@ -42,6 +43,7 @@ def _check(experiment, plans, key: str, options: dict) -> None:
 
 
 @checked(no_editors, _check)
+@checked_on_data(two_classes)
 def postprocessed(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],
@@ -57,12 +59,7 @@ def postprocessed(
         that `settings.swept` sets.
       options: of the method, its keyword-only arguments at all of its settings.
       probe: it is fitted on such rows of the `edit` data instead of all, with labels.
-
-    Raises:
-      SettingError: the dataset has more classes than two.
     """
-    two = testbed.data.n_classes == 2
-    require(two, "dataset", f"{testbed.data.n_classes} classes", "two, for post-processing")
     offered = tuple(getattr(method, "settings", ()))
     method = _with_options(method, options, "recipe")
     fit = testbed.data.edit if probe is None else _labelled(testbed, probe)

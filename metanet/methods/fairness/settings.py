@@ -1,7 +1,10 @@
 """Settings that fairness methods share, which a method's function carries as attributes."""
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from metanet.core import require
+from metanet.data.tabular import TabularData
 
 # Bounds on a difference of rates that methods are swept over: as many as editors have lambdas.
 BOUNDS = (0.001, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08,
@@ -15,6 +18,11 @@ DEMOGRAPHIC_PARITY = "metanet.objectives.fairness.demographic_parity"
 Target = Literal["error", "decisions", "outputs"]
 
 F = TypeVar("F", bound=Callable)
+
+
+def two_classes(data: TabularData, key: str, options: dict[str, Any]) -> None:
+    """The data check of recipes whose decisions are of one margin, or one probability."""
+    require(data.n_classes == 2, "dataset", f"{data.n_classes} classes", f"two, for {key}")
 
 
 def swept(
