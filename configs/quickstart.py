@@ -32,8 +32,9 @@ def get_config() -> ConfigDict:
         "Magnitude (layer-normalised)",
         "SNIP & Distil",
     )
-    config.recipes["SNIP & Distil"].distil.learning_rate = 0.032
-    config.recipes["SNIP & Distil"].study = "snip-distil-9680087ff0e6"
+    config.recipes["SNIP & Distil"].distil.learning_rate = 0.042
+    config.recipes["SNIP & Distil"].distil.batch_size = 256
+    config.recipes["SNIP & Distil"].study = "snip-distil-366dc6de91a2"
     config.editor.seeds = 1
     config.editor.steps = 500
     config.evaluation.n_lambdas = 10
