@@ -2,6 +2,7 @@
 
 import collections
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,15 @@ from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.methods.composition import selected_pruned_fn
-from metanet.methods.data_minimisation import Knowledge
+from metanet.methods.data_minimisation import Knowledge, selection_fn, selection_retrained_fn
 from metanet.methods.imputation import Moments
+from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.per_model import RefineConfig, Sample
 from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.methods.retrain import RetrainConfig
+from metanet.mlp import online, trainer
+from metanet.mlp.online import OnlinePopulation
+from metanet.mlp.sampling import Family, Members, PopulationConfig
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.data_minimisation import inputs_kept
 from metanet.training import step
@@ -94,22 +99,60 @@ def graph(models):
     return gather(models, jnp.asarray(IDS), jnp.zeros((len(IDS), 1)), budget)
 
 
+@pytest.fixture
+def keys():
+    return jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(4, 2))
+
+
+def small_table():
+    return jax.tree.map(jnp.asarray, random_table(20))
+
+
 def test_a_key_of_a_refinement_is_used_once(models, graph, uses):
     config = RefineConfig(steps=3, points=8, mask="inputs", mask_path=0.5, starts=2)
-    table = jax.tree.map(jnp.asarray, random_table(20))
     keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(2, 2, 2))
-    sample = Sample(table, jnp.arange(20), keys)
+    sample = Sample(small_table(), jnp.arange(20), keys)
     fn = refined_fn(unedited_fn(models.template), models.template, inputs_kept, config)
     jax.block_until_ready(fn((None, sample), graph, jnp.arange(4))(jnp.float32(0.1)))
     assert_used_once(uses, "split", "uniform", "normal", "logistic", "randint")
 
 
-def test_a_key_of_pruning_after_selection_is_used_once(models, graph, uses):
-    config = RetrainConfig(steps=3, batch_size=8)
-    keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(4, 2))
-    table = jax.tree.map(jnp.asarray, random_table(20))
-    fn = selected_pruned_fn(models.template, config, np.array([2.0]), config)
+@pytest.mark.parametrize("ranking", [None, "model"])
+def test_a_key_of_training_after_selection_is_used_once(ranking, models, graph, keys, uses):
+    config, table = RetrainConfig(steps=3, batch_size=8), small_table()
     known = Knowledge(jnp.arange(5.0), table, Moments(jnp.zeros(5), jnp.eye(5)))
-    edit_at = fn(known, graph, keys)
-    jax.block_until_ready(edit_at(jnp.array([2.0, 0.5])))
+    if ranking is None:
+        fn = selected_pruned_fn(models.template, config, np.array([2.0]), config)
+        setting = jnp.array([2.0, 0.5])
+    else:
+        selection = selection_fn(models.template, ranking)
+        fn = selection_retrained_fn(models.template, selection, config, "fresh")
+        setting = jnp.float32(2.0)
+    jax.block_until_ready(fn(known, graph, keys)(setting))
     assert_used_once(uses, "split", "uniform", "randint")
+
+
+def test_a_key_of_a_trained_ticket_is_used_once(models, graph, keys, uses):
+    fn = lottery_ticket_fn(models.template, RetrainConfig(steps=3, batch_size=8), rounds=2)
+    jax.block_until_ready(fn(small_table(), graph, keys)(jnp.float32(0.5)))
+    assert_used_once(uses, "split", "randint")
+
+
+FAMILY = Family(MLPSpec((5, 4, 2)), 8)
+
+
+def test_a_key_of_a_member_is_used_once(uses):
+    of_two = {name: np.full(2, 0.01, np.float32) for name in ("learning_rate", "weight_decay")}
+    of_two |= {"dropout": np.full(2, 0.5, np.float32)}
+    members = Members(np.arange(2), np.zeros(2, np.int32), snapshots=np.ones((2, 3), int), **of_two)
+    data = types.SimpleNamespace(train=small_table(), select=small_table())
+    jax.block_until_ready(trainer.train_family(FAMILY, members, 2, data, 0, 0))
+    assert_used_once(uses, "split", "fold_in", "uniform", "bits")
+
+
+def test_a_key_of_an_online_member_is_used_once(uses):
+    config = PopulationConfig(experiments=10, max_specs=1, epochs=1, batch_sizes=(8,))
+    population = OnlinePopulation((FAMILY,), config, members=2, sgd_steps=2, rows=20)
+    members = online.start(population, 0)
+    jax.block_until_ready(online.advance(population, members, small_table(), 0, 0))
+    assert_used_once(uses, "split", "fold_in", "uniform", "bits", "randint")

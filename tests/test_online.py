@@ -80,6 +80,7 @@ def test_members_take_the_steps_of_the_trainer(first, advance, table):
     state = jax.tree.map(lambda leaf: leaf[number], first[1].state)
     drawn = jax.tree.map(lambda leaf: leaf[number], first[1].drawn)
     own = jax.random.fold_in(jax.random.fold_in(stream(0, "resident", 1), number), 0)
+    own = jax.random.split(own, 3)[2]
     step = jax.jit(functools.partial(member_step, FAMILIES[1].spec))
     for age, batch in enumerate(rows):
         key = jax.random.fold_in(own, age)

@@ -35,6 +35,8 @@ TILE = 8
 CONFIG = RetrainConfig(steps=12, batch_size=16, learning_rate=0.02)
 FROZEN = RetrainConfig(steps=1, batch_size=4, learning_rate=0.0)
 KEYS = jax.random.split(jax.random.key(0), COUNT)
+# Of what is trained after a choice: the choice's, and the training's.
+CHOICE_KEYS, TRAIN_KEYS = jax.vmap(jax.random.split)(KEYS).T
 
 
 def random_stack(spec, seed):
@@ -93,8 +95,8 @@ def table():
 def run(graph):
     """run(method, context, *settings) -> for each setting the edits of all models."""
 
-    def run(method, context, *settings):
-        program = jax.jit(lambda context, setting: method(context, graph, KEYS)(setting))
+    def run(method, context, *settings, keys=KEYS):
+        program = jax.jit(lambda context, setting: method(context, graph, keys)(setting))
         edits = [program(context, jnp.float32(setting)) for setting in settings]
         return [jax.tree.map(np.asarray, edit) for edit in edits]
 
@@ -343,7 +345,7 @@ def test_retrained_selection_begins_where_it_says_and_reads_no_dropped_feature(
     start = retrained("fresh", FROZEN).after
     for index in range(COUNT):
         model = jax.tree.map(lambda leaf, index=index: leaf[index], before)
-        expected = fresh(model, jax.random.split(KEYS[index])[0])
+        expected = fresh(model, jax.random.split(TRAIN_KEYS[index])[0])
         np.testing.assert_allclose(
             start.weight[index], expected.weight * plain.keep[index], atol=1e-6
         )
@@ -432,7 +434,7 @@ def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, befor
         teacher = network.apply(spec, params, activation, table.x)
         expected = retrained_by_loop(
             spec, params, activation, cut(edit.keep[index], spec), table.x, teacher, jsd_loss,
-            CONFIG, KEYS[index],
+            CONFIG, TRAIN_KEYS[index],
         )  # fmt: skip
         found = params_of(jax.tree.map(lambda leaf, i=index: leaf[i], edit.after), spec)
         moved = [np.abs(e - p).max() for e, p in zip(expected.biases, params.biases, strict=True)]
@@ -564,7 +566,7 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
         goal, loss = table.y, label_loss
         if target == "outputs":
             goal, loss = network.apply(spec, params, activation, table.x), jsd_loss
-        keys = jax.random.split(jax.random.fold_in(KEYS[index], 1), rounds)
+        keys = jax.random.split(KEYS[index], rounds)
         for number, key in enumerate(keys, 1):
             trained = params
             if target == "labels" or number > 1:  # the whole model has its own outputs already
@@ -583,9 +585,8 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
 
 def test_a_ticket_is_trained_from_the_original_weights(models, before, table, run):
     options = {"rounds": 2, "target": "labels"}
-    (ticket,) = run(
-        lottery_ticket_fn(models.template, CONFIG, trained=False, **options), table, 0.4
-    )
+    plain = lottery_ticket_fn(models.template, CONFIG, trained=False, **options)
+    (ticket,) = run(plain, table, 0.4, keys=CHOICE_KEYS)
     (trained,) = run(lottery_ticket_fn(models.template, CONFIG, **options), table, 0.4)
     np.testing.assert_array_equal(trained.keep, ticket.keep)
     for index in range(COUNT):
@@ -594,7 +595,7 @@ def test_a_ticket_is_trained_from_the_original_weights(models, before, table, ru
             lambda model, keep, key: retrain(
                 models.template, model, keep, table.x, table.y, label_loss, CONFIG, key
             )
-        )(model, keep, KEYS[index])
+        )(model, keep, TRAIN_KEYS[index])
         np.testing.assert_allclose(trained.after.weight[index], expected.weight, atol=1e-5)
         assert np.abs(expected.weight - model.weight * keep).max() > 0.01
 

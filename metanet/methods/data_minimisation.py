@@ -111,7 +111,8 @@ def selection_retrained_fn(
     """
 
     def select(context, graph, keys):
-        table, selected = context.table, selection(context, graph, keys)
+        rank_keys, student_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
+        table, selected = context.table, selection(context, graph, rank_keys)
 
         def edit_at(count):
             edit = selected(count)
@@ -126,7 +127,7 @@ def selection_retrained_fn(
                     batch_norm=batch_normed(model) if is_fresh else None,
                 )  # fmt: skip
 
-            students = each_model(student)(edit.before, edit.after, edit.keep, keys)
+            students = each_model(student)(edit.before, edit.after, edit.keep, student_keys)
             return edit.replace(after=students)
 
         return edit_at

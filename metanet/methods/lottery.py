@@ -89,7 +89,7 @@ def lottery_ticket_fn(
 
     def score(template, model, table, key):
         return survival(
-            template, model, table, jax.random.fold_in(key, 1),
+            template, model, table, key,
             config=config, rounds=rounds, kept=kept, target=target,
         )  # fmt: skip
 

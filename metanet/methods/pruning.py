@@ -140,7 +140,8 @@ def trained_fn(
     """`plain`, then the kept parameters are trained on the context, see `train_kept`."""
 
     def prune(table, graph, keys):
-        pruned = plain(table, graph, keys)
+        plain_keys, train_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
+        pruned = plain(table, graph, plain_keys)
 
         def student(edit, key):  # of one model
             return train_kept(
@@ -149,7 +150,7 @@ def trained_fn(
 
         def edit_at(fraction):
             edit = pruned(fraction)
-            return edit.replace(after=each_model(student)(edit, keys))
+            return edit.replace(after=each_model(student)(edit, train_keys))
 
         return edit_at
 

@@ -74,10 +74,10 @@ class OnlineMembers(struct.PyTreeNode):
     state: tuple
 
 
-def _key(seed: Seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Array:
-    """The random key of one member."""
+def _keys(seed: Seed, family: int, number: jax.Array, generation: jax.Array) -> jax.Array:
+    """The random keys [3] of one member: hyperparameters, first parameters, steps."""
     key = jax.random.fold_in(stream(seed, "resident", family), number)
-    return jax.random.fold_in(key, generation)
+    return jax.random.split(jax.random.fold_in(key, generation), 3)
 
 
 def _fresh(
@@ -89,7 +89,7 @@ def _fresh(
 ) -> tuple[dict[str, jax.Array], tuple]:
     """One member before its first step: (its hyperparameters, its state)."""
     config = population.config
-    drawn_key, initial = jax.random.split(_key(seed, family, number, generation))
+    drawn_key, initial, _ = _keys(seed, family, number, generation)
     uniform = jax.random.uniform(drawn_key, (4,))  # one generator: each takes a second to compile
     choices = jnp.asarray([ACTIVATIONS.index(name) for name in config.activations], jnp.int32)
 
@@ -189,9 +189,8 @@ def _advance_family(
     spec, batch_size = population.families[family].spec, population.families[family].batch_size
     key = jax.random.fold_in(stream(seed, "resident rows", step), family)
     rows = jax.random.randint(key, (population.sgd_steps, batch_size), 0, len(train.y))
-    member_keys = jax.vmap(lambda number, generation: _key(seed, family, number, generation))(
-        members.number, members.generation
-    )  # [M]
+    every = jax.vmap(functools.partial(_keys, seed, family))
+    member_keys = every(members.number, members.generation)[:, 2]  # [M]
     update = jax.vmap(functools.partial(member_step, spec), in_axes=(0, 0, 0, None, None))
 
     def one_step(carry, rows):

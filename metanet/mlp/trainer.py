@@ -97,8 +97,8 @@ def folded(spec: MLPSpec, state: tuple) -> MLPParams:
 def _train(spec: MLPSpec, batch_size: int, epochs: int, members, order_key, train, select_data):
     """One device's members: checkpoints [M, 3, ...] and accuracies [M, 3] (jitted by `program`)."""
     n_steps = train.x.shape[0] // batch_size
-    keys = members["key"]
-    state = jax.vmap(functools.partial(init_member, spec))(keys)
+    init_keys, keys = jax.vmap(jax.random.split)(members["key"]).T  # [M] each
+    state = jax.vmap(functools.partial(init_member, spec))(init_keys)
     first = jax.vmap(functools.partial(folded, spec))(state)
     # [M, 3, ...]: what is due after an epoch is overwritten then.
     snapshots = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], 3, axis=1), first)
