@@ -27,7 +27,7 @@ from metanet.methods.data_minimisation import (
     selection_retrained_fn,
 )
 from metanet.methods.lottery import lottery_ticket_fn
-from metanet.methods.retrain import RetrainConfig
+from metanet.methods.retrain import RetrainConfig, retraining
 from metanet.mlp.network import ACTIVATIONS, init
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
@@ -103,7 +103,9 @@ def ours_retrain(sizes: Sizes):
         selection = selection_fn(template, "global")
         return selection_retrained_fn(template, selection, sizes.student, "fresh")
 
-    context, kept = Knowledge(importance(), table(sizes.rows), None), sizes.features_kept
+    rows = table(sizes.rows)
+    context = Knowledge(importance(), rows, None), retraining(rows, sizes.student)
+    kept = sizes.features_kept
     runs = [edits(recipe, context, kept, (spec,), sizes.per_spec) for spec in SPECS]
     return lambda: sum(run() for run in runs)
 
@@ -114,7 +116,7 @@ def ours_lottery(sizes: Sizes):
     def recipe(template: Template):
         return lottery_ticket_fn(template, sizes.ticket, sizes.rounds, sizes.kept)
 
-    context, kept = table(sizes.rows), sizes.weights_kept
+    context, kept = (retraining(table(sizes.rows), sizes.ticket),) * 2, sizes.weights_kept
     runs = [edits(recipe, context, kept, (spec,), sizes.per_spec) for spec in SPECS]
     return lambda: sum(run() for run in runs)
 

@@ -19,9 +19,9 @@ from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.data_minimisation import Knowledge, selection_fn, selection_retrained_fn
 from metanet.methods.imputation import Moments
 from metanet.methods.lottery import lottery_ticket_fn
-from metanet.methods.per_model import RefineConfig, Sample
+from metanet.methods.per_model import RefineConfig, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn
-from metanet.methods.retrain import RetrainConfig
+from metanet.methods.retrain import RetrainConfig, retraining
 from metanet.mlp import online, trainer
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import Family, Members, PopulationConfig
@@ -111,7 +111,7 @@ def small_table():
 def test_a_key_of_a_refinement_is_used_once(models, graph, uses):
     config = RefineConfig(steps=3, points=8, mask="inputs", mask_path=0.5, starts=2)
     keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(2, 2, 2))
-    sample = Sample(small_table(), jnp.arange(20), keys)
+    sample = sample_of(small_table(), jnp.arange(20), keys, config)
     fn = refined_fn(unedited_fn(models.template), models.template, inputs_kept, config)
     jax.block_until_ready(fn((None, sample), graph, jnp.arange(4))(jnp.float32(0.1)))
     assert_used_once(uses, "split", "uniform", "normal", "logistic", "randint")
@@ -128,13 +128,17 @@ def test_a_key_of_training_after_selection_is_used_once(ranking, models, graph, 
         selection = selection_fn(models.template, ranking)
         fn = selection_retrained_fn(models.template, selection, config, "fresh")
         setting = jnp.float32(2.0)
-    jax.block_until_ready(fn(known, graph, keys)(setting))
+    jax.block_until_ready(fn((known, retraining(table, config)), graph, keys)(setting))
     assert_used_once(uses, "split", "uniform", "randint")
 
 
 def test_a_key_of_a_trained_ticket_is_used_once(models, graph, keys, uses):
-    fn = lottery_ticket_fn(models.template, RetrainConfig(steps=3, batch_size=8), rounds=2)
-    jax.block_until_ready(fn(small_table(), graph, keys)(jnp.float32(0.5)))
+    config = RetrainConfig(steps=3, batch_size=8)
+    fn, training = (
+        lottery_ticket_fn(models.template, config, rounds=2),
+        retraining(small_table(), config),
+    )
+    jax.block_until_ready(fn((training, training), graph, keys)(jnp.float32(0.5)))
     assert_used_once(uses, "split", "randint")
 
 

@@ -20,7 +20,14 @@ from metanet.methods.brain_damage import brain_damage_fn
 from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.imputation import moments_of
 from metanet.methods.lottery import lottery_ticket_fn
-from metanet.methods.retrain import RetrainConfig, fresh, jsd_loss, label_loss, retrain
+from metanet.methods.retrain import (
+    RetrainConfig,
+    fresh,
+    jsd_loss,
+    label_loss,
+    retrain,
+    retraining,
+)
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON, MLPParams
 from metanet.mlp.population import Stack
@@ -333,7 +340,7 @@ def test_retrained_selection_begins_where_it_says_and_reads_no_dropped_feature(
 
     def retrained(start, config):
         method = dm.selection_retrained_fn(models.template, selection, config, start)
-        return run(method, context, 3)[0]
+        return run(method, (context, retraining(table, config)), 3)[0]
 
     context = dm.Knowledge(importance, table, moments_of(table, 5))
     selection = dm.selection_fn(models.template, "global")
@@ -423,7 +430,7 @@ def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, befor
     one_shot = pruning.one_shot_fn(pruning.magnitude, models.template)
     method = pruning.trained_fn(one_shot, models.template, CONFIG)
     (plain,) = run(one_shot, table, 0.5)
-    (edit,) = run(method, table, 0.5)
+    (edit,) = run(method, (table, retraining(table, CONFIG)), 0.5)
     np.testing.assert_array_equal(edit.keep, plain.keep)
     assert not edit.after.weight[edit.keep == 0].any()
     for name in ("bias", "scale", "shift"):
@@ -536,7 +543,7 @@ def test_an_untrained_ticket_keeps_exactly_the_fraction_with_its_original_values
 ):
     fractions = (0.0, 0.1, 0.37, 1.0)
     ticket = lottery_ticket_fn(models.template, CONFIG, 3, trained=False)
-    edits = run(ticket, table, *fractions)
+    edits = run(ticket, retraining(table, CONFIG), *fractions)
     for fraction, edit in zip(fractions, edits, strict=True):
         for index in range(COUNT):
             spec = stacks[index // PER_STACK].spec
@@ -559,7 +566,7 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
     """At a fraction between two rounds those that the second would have dropped last are left."""
     rounds, kept, fraction = 3, 0.6, 0.3
     ticket = lottery_ticket_fn(models.template, CONFIG, rounds, kept, target, trained=False)
-    (edit,) = run(ticket, table, fraction)
+    (edit,) = run(ticket, retraining(table, CONFIG), fraction)
     for index in range(COUNT):
         spec, params, activation = one_of(stacks, index)
         keep = [np.ones_like(weight) for weight in params.weights]
@@ -584,10 +591,11 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
 
 
 def test_a_ticket_is_trained_from_the_original_weights(models, before, table, run):
-    options = {"rounds": 2, "target": "labels"}
+    options, training = {"rounds": 2, "target": "labels"}, retraining(table, CONFIG)
     plain = lottery_ticket_fn(models.template, CONFIG, trained=False, **options)
-    (ticket,) = run(plain, table, 0.4, keys=CHOICE_KEYS)
-    (trained,) = run(lottery_ticket_fn(models.template, CONFIG, **options), table, 0.4)
+    (ticket,) = run(plain, training, 0.4, keys=CHOICE_KEYS)
+    whole = lottery_ticket_fn(models.template, CONFIG, **options)
+    (trained,) = run(whole, (training, training), 0.4)
     np.testing.assert_array_equal(trained.keep, ticket.keep)
     for index in range(COUNT):
         model, keep = (jax.tree.map(lambda l, i=index: l[i], t) for t in (before, ticket.keep))
@@ -602,7 +610,8 @@ def test_a_ticket_is_trained_from_the_original_weights(models, before, table, ru
 
 def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):
     counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
-    context = dm.Knowledge(importance, table, moments_of(table, 5))
+    known = dm.Knowledge(importance, table, moments_of(table, 5))
+    context = known, retraining(table, CONFIG)
     selection = dm.selection_fn(models.template, "global")
     retrained = dm.selection_retrained_fn(models.template, selection, CONFIG, "fresh")
 

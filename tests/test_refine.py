@@ -14,7 +14,7 @@ from metanet.editor.relax import hard_decisions
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
-from metanet.methods.per_model import RefineConfig, Sample, refine
+from metanet.methods.per_model import RefineConfig, refine, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.mlp import network
 from metanet.mlp.population import Stack
@@ -61,7 +61,7 @@ def sample():
         n_groups=2,
     )
     keys = jax.random.split(jax.random.key(3), (3, 2))
-    return Sample(table, jnp.arange(200, dtype=jnp.int32), keys)
+    return sample_of(table, jnp.arange(200, dtype=jnp.int32), keys, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,7 @@ def halved(models, graph):
 
 def run(method, template, requirement, config, graph, sample, setting):
     whole = refined_fn(method, template, requirement, config)
+    sample = sample_of(sample.table, sample.pool, sample.keys, config)
     program = jax.jit(lambda s, sample: whole((None, sample), graph, KEYS)(s))
     return program(jnp.float32(setting), sample)
 
@@ -183,8 +184,11 @@ def test_on_a_path_a_feature_comes_back_that_gradients_at_0_keep_away(path, kept
     models = pack([Stack(spec, network.MLPParams(weights, biases, (), ()), silu)])
     x = jnp.asarray([[1.0]] * 20 + [[0.0]] * 80)
     ints = jnp.zeros(100, jnp.int32)
-    sample = Sample(Table(x, ints, ints, jnp.ones(100), 1), jnp.arange(100),
-                    jax.random.split(jax.random.key(0), (1, 2)))  # fmt: skip
+    table, keys = (
+        Table(x, ints, ints, jnp.ones(100), 1),
+        jax.random.split(jax.random.key(0), (1, 2)),
+    )
+    sample = sample_of(table, jnp.arange(100), keys, RefineConfig(steps=150, learning_rate=1e-5))
     budget = (int(models.topologies.n_nodes[0]), int(models.topologies.n_edges[0]))
     graph = gather(models, jnp.arange(1), jnp.zeros((1, 1)), budget)
     whole = unedited_fn(models.template)(None, graph, KEYS[:1])(0.0)

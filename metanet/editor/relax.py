@@ -13,7 +13,7 @@ def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
 
 def keep_mask(
     logits: jax.Array,
-    temperature: float = 1.0,
+    temperature: float | jax.Array = 1.0,
     alpha: jax.Array | None = None,
     learns: jax.Array | bool = True,
 ) -> jax.Array:

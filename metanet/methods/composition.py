@@ -22,7 +22,7 @@ from metanet.methods.data_minimisation import (
     selection_retrained_fn,
 )
 from metanet.methods.pruning import keep_best, snip
-from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain
+from metanet.methods.retrain import RetrainConfig, jsd_loss, retrain, retraining
 from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
@@ -32,13 +32,14 @@ def selected_pruned_fn(
 ) -> EditFn:
     """FS & Retrain, then SNIP on the student; with `distil`, kept weights are trained again.
 
-    The context is a Knowledge, the setting, [2], the number of features to keep, one of `counts`,
-    and the fraction of all weights to keep. The second training too imitates the original model.
+    The context is (Knowledge, Retraining), the setting, [2], the number of features to keep, one of
+    `counts`, and the fraction of all weights to keep. The second training too imitates the original
+    model.
     """
     selected = selection_retrained_fn(template, selection_fn(template, "global"), config, "fresh")
 
     def edit(context, graph, keys):
-        table = context.table
+        table = context[1].table
         keys, prune_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
         # Every student, leaves [counts, G, ...], is trained once for all fractions of weights.
         students = jax.lax.map(selected(context, graph, keys), jnp.asarray(counts, jnp.float32))
@@ -84,7 +85,8 @@ def selected_pruned(
       counts: see `data_minimisation.counts_of`.
     """
     kept = counts_of(testbed.data.n_features, counts)
-    context = knowledge(testbed, "global", "accuracy")
+    training = retraining(testbed.edit_table, retrain)
+    context = knowledge(testbed, "global", "accuracy"), training
     make = functools.partial(selected_pruned_fn, config=retrain, counts=kept, distil=distil)
     pairs = grid(kept, np.array(testbed.experiment.evaluation.fractions))
     return compiled(testbed, make, context, "features, fraction", pairs, testbed.by_depth())

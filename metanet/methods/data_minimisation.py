@@ -35,6 +35,7 @@ from metanet.methods.retrain import (
     input_edges,
     jsd_loss,
     retrain,
+    retraining,
 )
 from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
@@ -49,7 +50,7 @@ class Knowledge(struct.PyTreeNode):
 
     Attributes:
       importance: [features] float32, of all models together; zeros where the ranking is another.
-      table: that each model is ranked, and its student trained, on.
+      table: that each model is ranked on.
       moments: of the table.
     """
 
@@ -102,7 +103,7 @@ def selection_retrained_fn(
 ) -> EditFn:
     """FS & Retrain: a student on the kept features, distilled from the original by JSD.
 
-    The context is a Knowledge, on whose table students are trained.
+    The context is (Knowledge, Retraining).
 
     Args:
       selection: which features, see `selection_fn`.
@@ -111,8 +112,9 @@ def selection_retrained_fn(
     """
 
     def select(context, graph, keys):
+        known, training = context
         rank_keys, student_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
-        table, selected = context.table, selection(context, graph, rank_keys)
+        table, selected = training.table, selection(known, graph, rank_keys)
 
         def edit_at(count):
             edit = selected(count)
@@ -125,6 +127,7 @@ def selection_retrained_fn(
                     template, fresh(model, start_key) if is_fresh else plain, keep, table.x,
                     teacher, jsd_loss, config, train_key,
                     batch_norm=batch_normed(model) if is_fresh else None,
+                    learning_rate=training.learning_rate,
                 )  # fmt: skip
 
             students = each_model(student)(edit.before, edit.after, edit.keep, student_keys)
@@ -255,5 +258,5 @@ def selection_retrained(
         return selection_retrained_fn(template, plain, retrain, start)
 
     kept = counts_of(testbed.data.n_features, counts)
-    context = knowledge(testbed, ranking, measure)
+    context = knowledge(testbed, ranking, measure), retraining(testbed.edit_table, retrain)
     return compiled(testbed, edit_fn_in, context, "features", kept, testbed.by_depth())

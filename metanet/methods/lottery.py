@@ -4,23 +4,23 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metanet.data.tabular import Table
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import Template
+from metanet.methods.compiled import compiled
 from metanet.methods.pruning import (
     Target,
-    at_fractions,
     keep_best,
     kept_below_1,
     one_shot_fn,
     train_kept,
     trained_fn,
 )
-from metanet.methods.retrain import RetrainConfig
+from metanet.methods.retrain import RetrainConfig, Retraining, retraining
 from metanet.pipeline.recipes import checked, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
@@ -28,7 +28,7 @@ from metanet.pipeline.testbed import Testbed
 def survival(
     template: Template,
     model: PaddedMLP,
-    table: Table,
+    training: Retraining,
     key: jax.Array,
     *,
     config: RetrainConfig,
@@ -55,7 +55,7 @@ def survival(
     def one_round(state, item):
         keep, score = state
         number, round_key = item
-        trained = train_kept(template, model, model, keep, table, target, config, round_key)
+        trained = train_kept(template, model, model, keep, training, target, config, round_key)
         # The whole model has its own outputs already: Adam would make steps of rounding errors.
         learned = (number > 0) | (target == "labels")
         weight = jnp.where(learned, trained.weight, model.weight)
@@ -80,16 +80,17 @@ def lottery_ticket_fn(
 ) -> EditFn:
     """The weights that survive (see `survival`), rewound to the original model's, then trained.
 
-    The context is the table that they are trained on, the setting the fraction to keep.
+    The context is (Retraining, Retraining), of the rounds and of the ticket, or the rounds' alone
+    if it is not trained; the setting is the fraction to keep.
 
     Args:
       config: of each round's training, and of the ticket's.
       trained: whether the ticket is trained; else it has the original weights.
     """
 
-    def score(template, model, table, key):
+    def score(template, model, training, key):
         return survival(
-            template, model, table, key,
+            template, model, training, key,
             config=config, rounds=rounds, kept=kept, target=target,
         )  # fmt: skip
 
@@ -123,4 +124,7 @@ def lottery_ticket(
     def edit_fn_in(template: Template) -> EditFn:
         return lottery_ticket_fn(template, retrain, rounds, kept, target, trained)
 
-    return at_fractions(testbed, edit_fn_in, groups=testbed.by_depth())
+    training = retraining(testbed.edit_table, retrain)
+    context = (training, training) if trained else training
+    fractions = np.array(testbed.experiment.evaluation.fractions)
+    return compiled(testbed, edit_fn_in, context, "fraction", fractions, testbed.by_depth())

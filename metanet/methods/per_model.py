@@ -90,11 +90,22 @@ class Sample(struct.PyTreeNode):
       table: the data, weighted for the way they are sampled.
       pool: [draws] int, rows of the table.
       keys: [starts, 2], of each start: of its steps, and of its first logits.
+      rates, mask_temperature: [], the config's: {"parameters", "mask"}, and of masks. Arguments of
+        the compiled program, which a search then compiles once.
     """
 
     table: Table
     pool: jax.Array
     keys: jax.Array
+    rates: dict[str, jax.Array]
+    mask_temperature: jax.Array
+
+
+def sample_of(table: Table, pool: jax.Array, keys: jax.Array, config: RefineConfig) -> Sample:
+    """The sample with the config's rates and temperature."""
+    rates = {"parameters": config.learning_rate, "mask": config.mask_learning_rate}
+    numbers = rates, config.mask_temperature
+    return Sample(table, pool, keys, *jax.tree.map(jnp.float32, numbers))
 
 
 def refine(
@@ -149,7 +160,7 @@ def _descended(
     steps_key, start_key = keys
     # [sources, targets] weights, the others [targets]; 0 in `allowed` is not trained.
     params = {name: getattr(edit.after, name) for name in TRAINED}
-    rates = {name: config.learning_rate for name in TRAINED}
+    rates = {name: sample.rates["parameters"] for name in TRAINED}
     allowed = {"weight": edit.keep, "bias": neuron, "scale": neuron, "shift": neuron}
     if config.mask != "none":
         mask = edit.keep if config.mask == "edges" else edit.input_keep
@@ -157,7 +168,7 @@ def _descended(
         params["mask"] = config.mask_bias * (2.0 * mask - 1.0)
         if config.starts > 1:
             params["mask"] += start_noise * jax.random.normal(start_key, mask.shape)
-        rates["mask"] = config.mask_learning_rate
+        rates["mask"] = sample.rates["mask"]
         allowed["mask"] = jnp.ones_like(mask)
         # A weight that is not kept now may come back, with its value before the edit.
         allowed["weight"] = before.edge.astype(jnp.float32)
@@ -167,7 +178,7 @@ def _descended(
         keep, input_keep = edit.keep, edit.input_keep
         if config.mask != "none":
             logits = bounded(params["mask"], config.mask_limit) + noise
-            chosen = keep_mask(logits, config.mask_temperature, *path)
+            chosen = keep_mask(logits, sample.mask_temperature, *path)
             if config.mask == "edges":
                 keep = chosen * before.edge
             else:

@@ -17,7 +17,14 @@ from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import TILE, Template, tiles
 from metanet.methods.compiled import Group, compiled
-from metanet.methods.retrain import RetrainConfig, jsd_loss, label_loss, retrain
+from metanet.methods.retrain import (
+    RetrainConfig,
+    Retraining,
+    jsd_loss,
+    label_loss,
+    retrain,
+    retraining,
+)
 from metanet.pipeline.recipes import checked, no_editors
 from metanet.pipeline.testbed import Testbed
 
@@ -137,15 +144,19 @@ def one_shot_fn(score: Score, template: Template) -> EditFn:
 def trained_fn(
     plain: EditFn, template: Template, config: RetrainConfig, target: Target = "outputs"
 ) -> EditFn:
-    """`plain`, then the kept parameters are trained on the context, see `train_kept`."""
+    """`plain`, then the kept parameters are trained, see `train_kept`.
 
-    def prune(table, graph, keys):
+    The context is (that of `plain`, Retraining).
+    """
+
+    def prune(context, graph, keys):
+        inner, training = context
         plain_keys, train_keys = jax.vmap(jax.random.split)(keys).T  # [G] each
-        pruned = plain(table, graph, plain_keys)
+        pruned = plain(inner, graph, plain_keys)
 
         def student(edit, key):  # of one model
             return train_kept(
-                template, edit.before, edit.after, edit.keep, table, target, config, key
+                template, edit.before, edit.after, edit.keep, training, target, config, key
             )
 
         def edit_at(fraction):
@@ -162,22 +173,23 @@ def train_kept(
     original: PaddedMLP,
     model: PaddedMLP,
     keep: jax.Array,
-    table: Table,
+    training: Retraining,
     target: Target,
     config: RetrainConfig,
     key: jax.Array,
 ) -> PaddedMLP:
-    """`model` with its kept weights `keep` [sources, targets], biases and norms trained on `table`.
+    """`model` with its kept weights `keep` [sources, targets], biases and norms trained.
 
     Args:
       target: "outputs": by JS divergence (nats) to the outputs of `original`, which distils it;
         "labels": by cross-entropy (nats).
     """
-    x = jnp.asarray(table.x)
+    x, rate = jnp.asarray(training.table.x), training.learning_rate
     if target == "labels":
-        return retrain(template, model, keep, x, jnp.asarray(table.y), label_loss, config, key)
+        y = jnp.asarray(training.table.y)
+        return retrain(template, model, keep, x, y, label_loss, config, key, learning_rate=rate)
     teacher = apply_rows(template, original, x)
-    return retrain(template, model, keep, x, teacher, jsd_loss, config, key)
+    return retrain(template, model, keep, x, teacher, jsd_loss, config, key, learning_rate=rate)
 
 
 def kept_below_1(experiment, plans, key: str, options: dict) -> None:
@@ -208,18 +220,22 @@ def at_fractions(
     distil: RetrainConfig | None = None,
     groups: Sequence[Group] | None = None,
 ) -> Method:
-    """A method whose context is the `edit` table, at `evaluation.fractions`.
+    """A method at `evaluation.fractions`.
 
     Args:
+      edit_fn_in: template -> the method, whose context is the `edit` table.
       distil: what is kept is distilled from the original model.
       groups: see `compiled`; by default one of all models or, to train them, one per depth.
     """
     if distil is not None and groups is None:
         groups = testbed.by_depth()
 
+    table = testbed.edit_table
+    context = table if distil is None else (table, retraining(table, distil))
+
     def pruned_in(template: Template) -> EditFn:
         plain = edit_fn_in(template)
         return plain if distil is None else trained_fn(plain, template, distil)
 
     fractions = np.array(testbed.experiment.evaluation.fractions)
-    return compiled(testbed, pruned_in, testbed.edit_table, "fraction", fractions, groups)
+    return compiled(testbed, pruned_in, context, "fraction", fractions, groups)

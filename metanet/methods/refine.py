@@ -16,7 +16,7 @@ from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled, lambdas, with_probing
-from metanet.methods.per_model import RefineConfig, Sample, refine
+from metanet.methods.per_model import RefineConfig, refine, sample_of
 from metanet.objectives.base import Objective
 from metanet.pipeline.recipes import checked, count_options, no_editors, one_editor
 from metanet.pipeline.testbed import Testbed
@@ -124,6 +124,7 @@ def _descended(
     table, pool = jax.tree.map(jnp.asarray, (table, pool))
     seed, uses = testbed.experiment.seed, ("refinement", "refinement start")
     keys = [[stream(seed, use, start) for use in uses] for start in range(descent.starts)]
-    sample = Sample(table, pool, jnp.stack([jnp.stack(of_start) for of_start in keys]))
+    keys_of = jnp.stack([jnp.stack(of_start) for of_start in keys])
+    sample = sample_of(table, pool, keys_of, descent)
     groups = testbed.by_depth(probe)
     return compiled(testbed, edit_fn_in, (start, sample), "lambda", values, groups)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from metanet.core import require
+from metanet.data.tabular import Table
 from metanet.graphs.padded import PaddedMLP, apply_padded, fold_batch_norm, n_hidden
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
@@ -40,6 +42,23 @@ class RetrainConfig:
         require(rate >= 0, "learning_rate", rate, "0 or more")
 
 
+class Retraining(struct.PyTreeNode):
+    """The part of a method's context that its training needs.
+
+    Attributes:
+      table: that it trains on.
+      learning_rate: [], the first.
+    """
+
+    table: Table
+    learning_rate: jax.Array
+
+
+def retraining(table: Table, config: RetrainConfig) -> Retraining:
+    """Training on `table` at the config's rate."""
+    return Retraining(table, jnp.float32(config.learning_rate))
+
+
 def jsd_loss(logits: jax.Array, teacher: jax.Array) -> jax.Array:
     """Mean JS divergence (nats) to the teacher's logits [rows, classes]."""
     return js_divergence(logits, teacher).mean()
@@ -60,6 +79,7 @@ def retrain(
     config: RetrainConfig,
     key: jax.Array,
     batch_norm: jax.Array | None = None,
+    learning_rate: jax.Array | None = None,
 ) -> PaddedMLP:
     """`model` with its kept weights, biases, scales and shifts trained on (x, target).
 
@@ -68,6 +88,8 @@ def retrain(
       x: [rows, features];  target: [rows, ...]; every step samples `batch_size` rows.
       batch_norm: [] bool, whether the model is trained with batch normalisation, which is folded
         in the end with the statistics of all rows of `x`; None is never.
+      learning_rate: [], instead of the config's: an argument of the compiled program, which a
+        search then compiles once.
     """
     neuron = model.node.astype(x.dtype)  # [targets]
     params = {
@@ -81,7 +103,8 @@ def retrain(
         # Without effect before batch normalisation: their gradient is rounding noise.
         hidden = jnp.arange(len(neuron)) < n_hidden(template)
         allowed["bias"] = jnp.where(batch_norm & hidden, 0.0, neuron)
-    rates = dict.fromkeys(params, config.learning_rate)
+    rate = config.learning_rate if learning_rate is None else learning_rate
+    rates = dict.fromkeys(params, rate)
 
     def batch_loss(params, step_key, _):
         rows = jax.random.randint(step_key, (config.batch_size,), 0, x.shape[0])

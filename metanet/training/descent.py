@@ -1,6 +1,6 @@
 """Masked Adam with cosine decay, on one model's parameters: for retraining and refinement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ StepLoss = Callable[[dict[str, jax.Array], jax.Array, jax.Array], jax.Array]
 def descend(
     loss: StepLoss,
     params: dict[str, jax.Array],
-    learning_rates: dict[str, float],
+    learning_rates: Mapping[str, float | jax.Array],
     allowed: dict[str, jax.Array],
     steps: int,
     key: jax.Array,
