@@ -20,6 +20,7 @@ LEVELS = {
     "metanet.mlp.population": 1.5,
     "metanet.mlp.online": 1.5,
     "metanet.probes": 1.7,
+    "metanet.interop": 1.6,
     "metanet.graphs": 2,
     "metanet.editor": 3,
     "metanet.objectives": 4,

@@ -79,6 +79,19 @@ def init(spec: MLPSpec, key: jax.Array) -> MLPParams:
     )
 
 
+def shapes_of(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of one model's inference parameters, by the fields of `MLPParams`."""
+    normed: list[tuple[int, ...]] = [
+        (spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"
+    ]
+    return {
+        "weights": [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks],
+        "biases": [(width,) for width in spec.widths[1:]],
+        "scales": normed,
+        "shifts": normed,
+    }
+
+
 def forward(
     spec: MLPSpec,
     params: MLPParams,

@@ -22,7 +22,7 @@ from metanet.core import (
 )  # fmt: skip
 from metanet.devices import to_host, wait_for_all
 from metanet.mlp import sampling, trainer
-from metanet.mlp.network import MLPParams
+from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.sampling import Family, Members, PopulationConfig
 from metanet.mlp.spec import MLPSpec
 
@@ -75,19 +75,6 @@ def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Membe
         np.savez(file, accuracy=accuracy, **arrays)
 
 
-def _shapes(spec: MLPSpec) -> dict[str, list[tuple[int, ...]]]:
-    """The shapes of one model's inference parameters, by MLPParams' fields."""
-    normed: list[tuple[int, ...]] = [
-        (spec.widths[layer],) for layer in spec.hidden if spec.norm == "layer"
-    ]
-    return {
-        "weights": [(spec.widths[s], spec.widths[t]) for s, t in spec.blocks],
-        "biases": [(width,) for width in spec.widths[1:]],
-        "scales": normed,
-        "shifts": normed,
-    }
-
-
 def _load_family(
     path: pathlib.Path, index: int, family: Family, expected: Members
 ) -> tuple[Stack, pd.DataFrame]:
@@ -106,7 +93,7 @@ def _load_family(
                 arrays[f"{name}_{i}"].reshape(len(accuracy), *shape)
                 for i, shape in enumerate(shapes)
             )
-            for name, shapes in _shapes(family.spec).items()
+            for name, shapes in shapes_of(family.spec).items()
         }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: found {error!r}, expected this family; remove it") from error

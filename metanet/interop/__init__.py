@@ -1,0 +1,1 @@
+"""Trained networks from other frameworks, and edited ones back into them."""
