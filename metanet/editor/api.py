@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet.editor.apply import edit_graph
+from metanet.editor.checks import check_lambda, check_points, check_stack
 from metanet.editor.model import TrainedEditor
 from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack, pack_probes, unpack
@@ -40,18 +41,19 @@ def edit_stack(
       The edited models, and the mask: one [M, n_source, n_target] float32 0/1 array per block.
 
     Raises:
-      ValueError: the spec does not fit the editor's template, or the editor needs probe points.
+      ValueError: an argument is not what the editor was trained for; see `editor.checks`.
     """
+    lam = check_lambda(lam, len(editor.lambda_range))
+    check_stack(stack, editor.template)
+    check_points(points, editor.config, stack.spec.widths[0])
     models = pack([stack], editor.template)
-    if editor.config.probe is not None:
-        if points is None:
-            raise ValueError("points: found None, expected the probe table that the editor reads")
+    if points is not None:
         models = models.replace(probe=pack_probes([probe_stack(stack, points)]))
     count = len(stack.activation)
     # An exact budget: all models are of one spec, so that the batch has no padding but one tile.
     n_nodes, n_edges = models.topologies.n_nodes, models.topologies.n_edges
     budget = (count * int(n_nodes[0]), count * int(n_edges[0]))
-    exponents = np.log10(np.atleast_1d(lam)).astype(np.float32)
+    exponents = np.log10(lam).astype(np.float32)
     log10_lambda = jnp.broadcast_to(exponents[None], (count, len(exponents)))
     edited, keep = _edit_packed(editor, models, jnp.arange(count), log10_lambda, budget)
     (edited,), (mask,) = unpack(edited, [stack.spec]), unpack(keep, [stack.spec])
