@@ -403,7 +403,8 @@ def an_editor(models, requirements=1, seed=2):
     rng = np.random.default_rng(seed)
     # Random heads: a fresh editor keeps nearly all weights.
     params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params["params"])
-    return TrainedEditor(params, scales, config, models.template)
+    ranges = ((0.001, 0.5),) * requirements
+    return TrainedEditor(params, scales, config, models.template, ranges)
 
 
 def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stacks, models, table):

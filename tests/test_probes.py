@@ -285,13 +285,12 @@ def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(sta
 
 
 def test_an_editor_sees_what_models_do(stacks, points):
-    """Other points, other edits; and without probes points change nothing."""
+    """Other points, other edits."""
     shifted = points.replace(x=points.x + 1.0)
-    for config, same in ((PROBED, False), (SMALL, True)):
-        editor = editor_of(config, stacks, points)
-        edited = [edit_stack(editor, stacks[0], 0.1, one)[0].params for one in (points, shifted)]
-        pairs = zip(*map(jax.tree.leaves, edited), strict=True)
-        assert all((a == b).all() for a, b in pairs) == same
+    editor = editor_of(PROBED, stacks, points)
+    edited = [edit_stack(editor, stacks[0], 0.1, one)[0].params for one in (points, shifted)]
+    pairs = zip(*map(jax.tree.leaves, edited), strict=True)
+    assert any((a != b).any() for a, b in pairs)
 
 
 def test_an_editor_without_probes_has_the_parameters_and_edits_it_always_had(stacks, points):
