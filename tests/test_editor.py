@@ -658,6 +658,19 @@ def test_edit_stack_agrees_with_edit_graph(specs, numbers):
             np.testing.assert_array_equal(block != 0, kept == 1)
 
 
+def test_models_may_have_a_lambda_each():
+    editor, _ = loud(tuple(TWO_OUTPUTS))
+    stack, lams = random_stack(TWO_OUTPUTS[0]), (0.003, 0.03, 0.3)
+    together, mask = edit_stack(editor, stack, np.array(lams)[:, None])
+    for index, lam in enumerate(lams):
+        alone, expected = edit_stack(editor, stack, lam)
+        for ours, theirs in ((mask, expected), (together.params, alone.params)):
+            pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+            for a, b in pairs:
+                np.testing.assert_allclose(a[index], b[index], rtol=1e-5, atol=1e-5)
+    assert any((a[0] != a[2]).any() for a in mask)
+
+
 def test_edit_stack_refuses_models_that_do_not_fit():
     editor, _ = fresh(family_of(NORMED))
     with pytest.raises(ValueError, match=r"stack.spec: found 5 inputs, 3 hidden .* at most"):

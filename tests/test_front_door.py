@@ -46,10 +46,20 @@ def test_lambda_that_is_no_positive_number(lam):
     refused("lam: found .*, expected a positive number", editor_of(), random_stack(SPEC), lam)
 
 
-@pytest.mark.parametrize(("count", "lam"), [(1, (0.01, 0.02)), (2, 0.1), (2, (0.1, 0.0)), (3, [])])
+@pytest.mark.parametrize(
+    ("count", "lam"),
+    [
+        (1, (0.01, 0.02)),
+        (2, 0.1),
+        (2, (0.1, 0.0)),
+        (3, []),
+        (2, [[0.1, 0.1]]),
+        (1, [0.1, 0.1, 0.1]),
+    ],
+)
 def test_another_number_of_lambdas_than_requirements(count, lam):
     expected = "a positive number" if count == 1 else f"{count} positive numbers"
-    refused(f"lam: found .*, expected {expected}", editor_of(requirements=count),
+    refused(f"lam: found .* expected .*{expected}", editor_of(requirements=count),
             random_stack(SPEC), lam)  # fmt: skip
 
 

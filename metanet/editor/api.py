@@ -34,7 +34,8 @@ def edit_stack(
     """Edits M models of one spec.
 
     Args:
-      lam: lambda, the requirement's weight; [requirements] where there are several.
+      lam: lambda, the requirement's weight; [requirements] where there are several. Or one for each
+        model, [M, requirements].
       points: the probe table, if the editor was trained with one: any table of such cells.
 
     Returns:
@@ -43,8 +44,8 @@ def edit_stack(
     Raises:
       ValueError: an argument is not what the editor was trained for; see `editor.checks`.
     """
-    lam = check_lambda(lam, len(editor.lambda_range))
     check_stack(stack, editor.template)
+    lam = check_lambda(lam, len(stack.activation), len(editor.lambda_range))
     check_points(points, editor.config, stack.spec.widths[0])
     models = pack([stack], editor.template)
     if points is not None:
@@ -53,8 +54,7 @@ def edit_stack(
     # An exact budget: all models are of one spec, so that the batch has no padding but one tile.
     n_nodes, n_edges = models.topologies.n_nodes, models.topologies.n_edges
     budget = (count * int(n_nodes[0]), count * int(n_edges[0]))
-    exponents = np.log10(lam).astype(np.float32)
-    log10_lambda = jnp.broadcast_to(exponents[None], (count, len(exponents)))
+    log10_lambda = jnp.asarray(np.log10(lam), jnp.float32)  # [M, requirements]
     edited, keep = _edit_packed(editor, models, jnp.arange(count), log10_lambda, budget)
     (edited,), (mask,) = unpack(edited, [stack.spec]), unpack(keep, [stack.spec])
     return edited, mask.params.weights

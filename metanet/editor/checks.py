@@ -35,18 +35,26 @@ def _array(name: str, value, kind: type, expected: str) -> np.ndarray:
     return array
 
 
-def check_lambda(lam, count: int) -> np.ndarray:
-    """Lambda for an editor of `count` requirements: [count] float64.
+def check_lambda(lam, models: int, requirements: int) -> np.ndarray:
+    """Lambda of every model: [models, requirements] float64.
+
+    Args:
+      lam: of all models, [] or [requirements]; or of each, [models, requirements].
 
     Raises:
-      ValueError: it is not so many positive, finite numbers.
+      ValueError: it has another shape, or a number that is not positive and finite.
     """
-    expected = "a positive number" if count == 1 else f"{count} positive numbers"
-    values = np.atleast_1d(_array("lam", lam, np.number, expected)).astype(np.float64)
-    _expect(values.shape == (count,), "lam", f"{values.size} numbers", expected)
+    expected = "a positive number" if requirements == 1 else f"{requirements} positive numbers"
+    values = _array("lam", lam, np.number, expected).astype(np.float64)
+    whole = (models, requirements)
+    if values.ndim < 2:
+        values = np.atleast_1d(values)
+        _expect(values.size == requirements, "lam", f"{values.size} numbers", expected)
+    else:
+        _expect(values.shape == whole, "lam", f"shape {values.shape}", f"{whole}, or {expected}")
     ok = bool(np.isfinite(values).all() and (values > 0).all())
     _expect(ok, "lam", np.asarray(lam).tolist(), expected)
-    return values
+    return np.broadcast_to(values, whole)
 
 
 def check_stack(stack: Stack, template: Template) -> None:
