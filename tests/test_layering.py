@@ -30,6 +30,7 @@ LEVELS = {
     "metanet.report": 6.5,
     "metanet.pipeline": 7,
     "metanet.methods": 8,
+    "metanet.release": 8.5,
     "experiments": 9,
     "configs": 9,
     "docs": 9,
