@@ -124,7 +124,7 @@ def choose(
         place = np.unravel_index(index, (size,) * count)
         ends = [
             (float(axis[max(at - 1, 0)]), float(axis[min(at + 1, size - 1)]))
-            for axis, at in zip(axes, place, strict=True)
+            for axis, at in zip(axes, map(int, place), strict=True)
         ]
     assert best is not None
     _, lam, point = best
