@@ -10,7 +10,9 @@ from metanet.mlp.spec import MLPSpec
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # In the order of metanet.mlp.network.ACTIVATIONS, with its formulas.
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, lambda: nn.GELU(approximate="tanh"), nn.SiLU, nn.Tanh)
+ACTIVATIONS = (
+    nn.ReLU, nn.LeakyReLU, lambda: nn.GELU(approximate="tanh"), nn.SiLU, nn.Tanh, nn.GELU,
+)  # fmt: skip
 
 
 class MLP(nn.Module):

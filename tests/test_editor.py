@@ -17,7 +17,7 @@ from metanet.editor import layers
 from metanet.editor.api import edit_stack
 from metanet.editor.apply import as_edit, edit_graph, with_template
 from metanet.editor.edits import Edit, Masks
-from metanet.editor.inputs import N_KINDS, Scales, scales_of
+from metanet.editor.inputs import N_KINDS, Scales, scales_of, type_counts
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
 from metanet.editor.noise import Dropout, drop_change, logistic_noise
 from metanet.editor.relax import (
@@ -1080,3 +1080,15 @@ def test_an_editor_in_a_smaller_template_proposes_the_same_edits():
     jax.tree.map(np.testing.assert_array_equal, mask, other_mask)
     assert relative_difference(other.params, edited.params) < 1e-4
     assert relative_difference(other.params.biases, stack.params.biases) > 0.1
+
+
+def test_both_forms_of_gelu_are_one_type():
+    """So that an editor that was trained on one knows the other."""
+    editor, _ = loud(tuple(TWO_OUTPUTS))
+    exact, tanh, other = (
+        edit_stack(editor, random_stack(TWO_OUTPUTS[0], activation=name), 0.03)[0].params
+        for name in ("gelu_erf", "gelu", "silu")
+    )
+    jax.tree.map(np.testing.assert_array_equal, exact, tanh)
+    assert (exact.biases[0] != other.biases[0]).any()
+    assert type_counts(editor.template)["activation"] == 6  # five, and that of inputs and outputs

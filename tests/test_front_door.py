@@ -103,7 +103,7 @@ def test_batch_normalisation_that_is_not_folded():
     [
         (np.array([0]), r"weights\[0\]: found shape \(3, 5, 8\), expected \(1, 5, 8\)"),
         (np.zeros(5, int), r"weights\[0\]: found shape \(3, 5, 8\), expected \(5, 5, 8\)"),
-        (np.array([0, 1, 7]), "activation: found .*7.*, expected 0 to 4, the index of one of relu"),
+        (np.array([0, 1, 7]), "activation: found .*7.*, expected 0 to 5, the index of one of relu"),
         (np.array([0, -1, 2]), "activation: found"),
         (np.array(["relu"] * 3), "activation: found <U4 values, expected .* whole numbers"),
         (np.zeros((3, 1), int), r"activation: found shape \(3, 1\)"),

@@ -28,6 +28,8 @@ from metanet.probes.statistics import LOG_STD, VALUE_LOG_STD
 N_KINDS = 8
 # A node's types, in the order of `Inputs.types`; names of their embeddings.
 TYPES = ("position", "activation", "normalisation")
+# The type of every activation: the two forms of gelu are one, so that editors know both.
+_TYPE_OF = tuple(ACTIVATIONS.index(name.removesuffix("_erf")) for name in ACTIVATIONS)
 _SMALL = 1e-2  # in log(x + small): below it, a weight of typical size 1 counts as zero
 
 
@@ -187,7 +189,7 @@ class Inputs(struct.PyTreeNode):
 
 def type_counts(template: Template) -> dict[str, int]:
     """The number of types by kind (TYPES), one for inputs and outputs included."""
-    counts = template.n_positions, len(ACTIVATIONS) + 1, len(NORMS) + 1
+    counts = template.n_positions, max(_TYPE_OF) + 2, len(NORMS) + 1
     return dict(zip(TYPES, counts, strict=True))
 
 
@@ -226,9 +228,10 @@ def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> I
         edge += [of_edges]
     # Functional types belong to hidden neurons; inputs and outputs have none.
     hidden = jnp.repeat((layer > 0) & ~is_output, TILE)
+    activation = jnp.asarray(_TYPE_OF)[graph.globals["activation"]]  # [G + 1]
     types = [
         jnp.asarray(template.position).reshape(-1)[graph.nodes["slot"]],
-        jnp.where(hidden, graph.globals["activation"][graph_index], len(ACTIVATIONS)),
+        jnp.where(hidden, activation[graph_index], max(_TYPE_OF) + 1),
         jnp.where(hidden, graph.globals["norm"][graph_index], len(NORMS)),
     ]
     return Inputs(jnp.concatenate(node, -1), jnp.stack(types, -1), jnp.concatenate(edge, -1))

@@ -10,17 +10,28 @@ from flax import struct
 
 from metanet.mlp.spec import MLPSpec
 
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh")
+# gelu is its tanh form, gelu_erf the exact one; populations have the first five by default.
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "gelu_erf")
 NORM_EPSILON = 1e-5
 
 # One formula with one transcendental function serves every activation, so that a vmapped model can
-# choose its own without computing all of them: with t = tanh(LINEAR x + CUBIC x^3), an activation
-# is x or SLOPE x by its sign, x (1 + t) / 2 or t, according to its FORM.
+# choose its own without computing all of them: with t = tanh(x (ODD[0] + ODD[1] x^2 + ...)), an
+# activation is x or SLOPE x by its sign, x (1 + t) / 2 or t, according to its FORM.
 _RECTIFIER, _GATE, _TANH = 0, 1, 2
-_FORM = (_RECTIFIER, _RECTIFIER, _GATE, _GATE, _TANH)
-_LINEAR = (0.0, 0.0, 0.7978845608, 0.5, 1.0)
-_CUBIC = (0.0, 0.0, 0.7978845608 * 0.044715, 0.0, 0.0)
-_SLOPE = (0.0, 0.01, 0.0, 0.0, 0.0)
+_FORM = (_RECTIFIER, _RECTIFIER, _GATE, _GATE, _TANH, _GATE)
+_SLOPE = (0.0, 0.01, 0.0, 0.0, 0.0, 0.0)
+# Of gelu_erf: a minimax fit of atanh(erf(x / sqrt(2))) / x, so that x (1 + t) / 2 is exact to 1e-7.
+_ERF = (0.797884216, 0.0363342835, -3.31299946e-5, -5.52401583e-5, 3.96910945e-6, -1.33446409e-7,
+        1.80561643e-9)  # fmt: skip
+_ODD = (
+    (0.0,) * 7,
+    (0.0,) * 7,
+    (0.7978845608, 0.7978845608 * 0.044715, *(0.0,) * 5),
+    (0.5, *(0.0,) * 6),
+    (1.0, *(0.0,) * 6),
+    _ERF,
+)
+_LARGEST = 36.0  # of x^2 in the polynomial: beyond, every gate is open or shut in float32
 
 
 class MLPParams(struct.PyTreeNode):
@@ -40,11 +51,13 @@ class MLPParams(struct.PyTreeNode):
 
 
 def activate(index: jax.Array, x: jax.Array) -> jax.Array:
-    """The activation ACTIVATIONS[index] of x; `index` may be traced; gelu has its tanh form."""
-    form, linear, cubic, slope = (
-        jnp.asarray(table)[index] for table in (_FORM, _LINEAR, _CUBIC, _SLOPE)
-    )
-    t = jnp.tanh(x * (linear + cubic * x * x))
+    """The activation ACTIVATIONS[index] of x; `index` may be traced."""
+    form, odd, slope = (jnp.asarray(table)[index] for table in (_FORM, _ODD, _SLOPE))
+    square = jnp.minimum(x * x, _LARGEST)
+    gain = odd[..., -1]
+    for power in range(len(_ERF) - 2, -1, -1):
+        gain = gain * square + odd[..., power]
+    t = jnp.tanh(x * gain)
     smooth = jnp.where(form == _GATE, 0.5 * x * (1.0 + t), t)
     # Not a maximum, whose gradient at 0 would be half of either side's.
     return jnp.where(form == _RECTIFIER, jnp.where(x > 0, x, slope * x), smooth)

@@ -33,7 +33,7 @@ class PopulationConfig:
     norms: tuple[str, ...] = NORMS
     max_skips: int = 2
     batch_sizes: tuple[int, ...] = (64, 128, 256)
-    activations: tuple[str, ...] = ACTIVATIONS
+    activations: tuple[str, ...] = ACTIVATIONS[:5]
     dropouts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
     learning_rate: tuple[float, float] = (1e-4, 3e-2)
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
