@@ -351,6 +351,7 @@ def test_dropout_depends_on_the_graphs_key_alone(part):
         assert (of_model(ids, others, (40, 90)) != reference).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_every_round_drops_others_and_a_rate_of_nearly_0_nothing():
     editor, models = loud(family_of(NORMED))
     graph, network = all_models(models), Editor(editor.config, editor.template)
@@ -445,6 +446,7 @@ def test_softmax_at_targets_is_equivariant_to_permutations_of_hidden_neurons(spe
     assert relative_difference(after.params.weights, before.params.weights) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_bytes", [1, 3 * 4 * 4 * TILE**2])  # chunks of one tile, of three
 def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_bytes):
     _, models = fresh(family_of(DEEP))
@@ -509,6 +511,7 @@ def test_one_round_reaches_exactly_the_neighbours():
     assert changes(nodes, other) == ({senders[edge], receivers[edge]}, {edge})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changed", "seen"), [(0, -1), (-1, 0)])
 def test_information_flows_from_inputs_to_outputs_and_back(changed, seen):
     editor, _ = loud(family_of(DEEP))
@@ -597,6 +600,7 @@ def in_template(outcome, number):
     return {"logits": logits, "keep": edit.keep, **after}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "ids", "budget"),
     [

@@ -407,6 +407,7 @@ def an_editor(models, requirements=1, seed=2):
     return TrainedEditor(params, scales, config, models.template, ranges)
 
 
+@pytest.mark.slow
 def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stacks, models, table):
     editor = an_editor(models, requirements=2)
     vectors = np.array([[1e-3, 1.0], [1.0, 1e-3], [1e-3, 1e-3]])
@@ -426,6 +427,7 @@ def test_a_preference_vector_is_evaluated_with_a_value_for_each_requirement(stac
     assert len(np.unique(found.jsd[:, 0])) == 3
 
 
+@pytest.mark.slow
 def test_composed_editors_edit_one_after_another_and_keep_what_both_keep(stacks, models, table):
     first, second = (an_editor(models, seed=seed) for seed in (0, 1))
     stack, ids = stacks[0], np.arange(PER_STACK)

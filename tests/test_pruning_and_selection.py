@@ -333,6 +333,7 @@ def test_feature_selection_keeps_exactly_the_counted_features(ranking, models, b
             np.testing.assert_array_equal(getattr(edit.after, name), getattr(before, name))
 
 
+@pytest.mark.slow
 def test_retrained_selection_begins_where_it_says_and_reads_no_dropped_feature(
     models, before, table, run
 ):
@@ -450,6 +451,7 @@ def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, befor
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_brain_damage_replaces_the_least_salient_weights_by_their_mean(
     models, stacks, before, table
 ):
@@ -590,6 +592,7 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
     assert (edit.keep != one_shot.keep).any()
 
 
+@pytest.mark.slow
 def test_a_ticket_is_trained_from_the_original_weights(models, before, table, run):
     options, training = {"rounds": 2, "target": "labels"}, retraining(table, CONFIG)
     plain = lottery_ticket_fn(models.template, CONFIG, trained=False, **options)
@@ -608,6 +611,7 @@ def test_a_ticket_is_trained_from_the_original_weights(models, before, table, ru
         assert np.abs(expected.weight - model.weight * keep).max() > 0.01
 
 
+@pytest.mark.slow
 def test_selected_and_pruned_is_snip_on_the_retrained_student(models, before, table, run):
     counts, importance = np.array([2.0, 4.0]), jnp.array([0.3, 0.1, 0.5, 0.2, 0.4])
     known = dm.Knowledge(importance, table, moments_of(table, 5))

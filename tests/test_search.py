@@ -78,6 +78,7 @@ def test_the_first_trial_is_the_config_s_and_others_are_in_the_space(undisturbed
     assert sorted(one["size"] for one in design) == [8] * 3 + [16] * 3 + [32] * 3
 
 
+@pytest.mark.slow
 def test_a_search_comes_near_the_top(tmp_path):
     found = tried(tmp_path, 40)
     best = max(found, key=lambda one: one[1])[0]
@@ -86,6 +87,7 @@ def test_a_search_comes_near_the_top(tmp_path):
     assert np.median(late) > np.median(early)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_continued_is_that_of_one_go(undisturbed, tmp_path):
     assert tried(tmp_path, 3) == undisturbed[:3]
     assert tried(tmp_path, 12) == undisturbed[:12]  # past the ten that are drawn at random
@@ -94,6 +96,7 @@ def test_a_study_that_is_continued_is_that_of_one_go(undisturbed, tmp_path):
     assert tried(tmp_path / "other", 3, seed=1)[1:] != undisturbed[1:3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 2, 12])
 def test_a_trial_that_was_left_is_marked_as_failed_and_tried_again(at, undisturbed, tmp_path):
     left = []
@@ -120,6 +123,7 @@ def test_values_that_the_config_has_since_are_tried_next(tmp_path):
     assert tried(tmp_path, 5, own=found[1][0])[4][0] not in [values for values, _ in found]
 
 
+@pytest.mark.slow
 def test_a_study_stops_between_trials_and_keeps_what_is_done(undisturbed, tmp_path):
     done = []
 
@@ -178,6 +182,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_s_trial_is_replaced_by_one_that_waits_for_it(undisturbed, tmp_path):
     other = worker(tmp_path, 3, 600.0)
     wait_for(lambda: begun(tmp_path))
@@ -344,6 +349,7 @@ def experiments():
             yield settings.parse(config)
 
 
+@pytest.mark.slow
 def test_the_values_of_a_config_that_name_a_study_are_its_best():
     kept = {one["study"]: searches.best(one)["values"]
             for one in searches.read_all(ROOT / "results" / "search")}  # fmt: skip

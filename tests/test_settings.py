@@ -92,6 +92,7 @@ def inner_of(config, path):
 MODULES = (pruning, dm, fairness)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_every_key_of_a_config_is_read(module):
     """A value that no key can have is refused wherever it stands, so nothing is ignored."""
@@ -105,6 +106,7 @@ def test_every_key_of_a_config_is_read(module):
                 experiments_of(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_a_key_that_nothing_reads_is_refused_at_every_depth(module):
     sections = {path[:-1] for path in leaves(module.get_config())}

@@ -197,6 +197,7 @@ def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, mod
     assert np.isfinite(found.jsd).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lambda_range", [(0.01, 0.2), ((0.01, 0.2), (0.3, 0.4))])
 def test_an_editor_knows_the_range_of_lambda_that_it_was_trained_on(
     lambda_range, models, uneven, tmp_path
@@ -324,6 +325,7 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     assert load_editor(tmp_path).params  # its first layer takes two lambdas
 
 
+@pytest.mark.slow
 def test_datasets_take_turns(train, models, table, uneven, tmp_path):
     def first_steps(name, **kwargs):
         train(tmp_path / name, **kwargs)
@@ -354,6 +356,7 @@ def test_a_range_of_lambda_is_drawn_from_between_its_ends(train, tmp_path):
     assert weight.nunique() == len(rows)
 
 
+@pytest.mark.slow
 def test_a_power_of_lambda_scales_the_gradient_of_a_model(models, table, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK", 1)
     plain = dataclasses.replace(CONFIG, steps=1, batch_size=1, lambda_range=(0.01, 1.0), ramp=0.0)
@@ -415,6 +418,7 @@ def test_training_is_one_program_for_all_architectures_and_lambdas(on_one_device
     assert set().union(*batches) == set(IDS.tolist())
 
 
+@pytest.mark.slow
 def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_on, start, models):
     _, params, history = on_one_device
     _, other, other_history = steps_on(4, weights_kept)
@@ -476,6 +480,7 @@ def test_editors_that_differ_in_numbers_share_a_program():
         assert program(training, shape) is not program({}, {}), (training, shape)
 
 
+@pytest.mark.slow
 def test_numbers_reach_the_program(models, table, program, start):
     """Each number changes what it is there for, in the first of three steps."""
     mesh, strata = Mesh(jax.devices()[:1], ("models",)), stratify(models, IDS, 4, 1)
@@ -507,6 +512,7 @@ def test_numbers_reach_the_program(models, table, program, start):
         assert np.abs(norms / metrics["gradient_norm"] - 1).max() > 0.01, changes
 
 
+@pytest.mark.slow
 def test_the_papers_recipe_trains_without_noise_from_masks_that_are_nearly_undecided(
     table, tmp_path
 ):
@@ -548,6 +554,7 @@ class Attention(nn.Module):
 ATTENTION = dataclasses.replace(EDITOR, layer=f"{__name__}.Attention")
 
 
+@pytest.mark.slow
 def test_an_editor_with_a_users_own_layer_is_trained_and_stored(models, stacks, table, tmp_path):
     config = dataclasses.replace(CONFIG, steps=2, warmup=0, learning_rate=0.01)
     editor = loop.train_editor(tmp_path, ATTENTION, config, REQUIREMENT, models, IDS, table, 0, {})
@@ -592,6 +599,7 @@ def test_exact_pareto_search_is_the_same_on_one_and_four_devices(steps_on):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.03, 0.3])
 def test_exact_pareto_search_leads_to_the_preferred_ratio(ratio, models, tmp_path):
     rng = np.random.default_rng(7)
@@ -611,6 +619,7 @@ def test_exact_pareto_search_leads_to_the_preferred_ratio(ratio, models, tmp_pat
     assert last["requirement"] < 0.6 * rows["requirement"][0]
 
 
+@pytest.mark.slow
 def test_exact_pareto_search_for_two_requirements_names_a_model_that_is_not_finite(
     models, table, tmp_path
 ):
@@ -721,6 +730,7 @@ def largest_excess_of_a_cell(view):
     return jnp.bincount(cell, length=9).max() / len(cell) - 1 / 7
 
 
+@pytest.mark.slow
 def test_a_balanced_batch_has_equal_cells_and_estimates_the_divergence_of_all_data(models, uneven):
     points = 8192
     editor = dataclasses.replace(EDITOR, mask="none", gamma=4.0, layers=1)
