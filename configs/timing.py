@@ -12,6 +12,7 @@ from configs import common, dm, fairness, pruning
 def get_config(dataset: str = "adult") -> ConfigDict:
     shared = common.base(dataset)
     config = ConfigDict({"seed": 0, "dataset": dataset, "num_cpu_devices": 0})
+    config.table = shared.table
     config.group = placeholder(str)
     config.population = shared.population
     config.population.experiments = 150

@@ -25,5 +25,5 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
     config.editors, config.recipes = editors, unions
     config.methods = (*editors, *unions)
     config.evaluation.main_methods = ("GMN", *unions)
-    config.levels = LEVELS[which.partition("-")[2]]
+    config.levels = LEVELS[which.rpartition("-")[2]]
     return config

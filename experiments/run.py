@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from experiments import launch
 from metanet import report
 from metanet.core import UserError, require
+from metanet.data.files import label_of
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
 DEVICES = 1024  # on CPU, each of which has threads of its own
@@ -25,7 +26,10 @@ _WORKDIR = flags.DEFINE_string(
 
 def _default_workdir(config) -> pathlib.Path:
     path, _, which = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which or config.dataset}"
+    # The dataset may be a file's path, alone or as a part.
+    dataset = str(config.get("dataset"))
+    which = (which or dataset).replace(dataset, label_of(dataset))
+    return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
 
 
 def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:

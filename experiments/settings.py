@@ -19,6 +19,7 @@ from metanet.pipeline.config import (
     OnlineConfig,
     PopulationConfig,
     RecipeConfig,
+    TableConfig,
     TrainingConfig,
 )
 from metanet.pipeline.timing import TimingConfig
@@ -28,7 +29,7 @@ from metanet.settings import build, convert, join, refuse_unknown
 _PARTS = (EditorConfig, TrainingConfig, EditorPlan)
 _NESTED = ("editor", "training")  # of EditorPlan
 _LAUNCH = ("num_cpu_devices",)  # of the command, not of the experiment
-_TIMED = ("seed", "dataset", "group", "population")  # of all experiments of a timing run
+_TIMED = ("seed", "dataset", "table", "group", "population")  # of all experiments of a timing run
 _RECIPE = ("recipe", "editors", "seeds", "study")
 
 
@@ -37,6 +38,7 @@ def defaults(dataset: str) -> ConfigDict:
     config = _config_dict(ExperimentConfig, skip=("editors", "recipes", "requirement"))
     config.dataset = dataset
     config.num_cpu_devices = 0  # host devices on CPU; 0 is one per core
+    config.table = _config_dict(TableConfig)
     config.population = _config_dict(PopulationConfig)
     config.online = _config_dict(OnlineConfig)
     config.evaluation = _config_dict(EvaluationConfig)
@@ -55,12 +57,20 @@ def _config_dict(*classes, skip: tuple[str, ...] = ()) -> ConfigDict:
                 continue
             made = field.default_factory
             value = field.default if made is dataclasses.MISSING else made()
-            if value is None:
-                alternatives = typing.get_args(annotations[field.name])
-                kind = next(one for one in alternatives if one is not type(None))
-                value = placeholder(dict if dataclasses.is_dataclass(kind) else kind)
-            config[field.name] = value
+            config[field.name] = _placeholder(annotations[field.name]) if value is None else value
     return config
+
+
+def _placeholder(annotation):
+    """What stands for None in a config, and takes a value of the type that may be there instead."""
+    kinds = [one for one in typing.get_args(annotation) if one is not type(None)]
+    if len(kinds) > 1 or typing.get_origin(kinds[0]) is dict:
+        return placeholder(object)  # flags have no type for it
+    if dataclasses.is_dataclass(kinds[0]):
+        return placeholder(dict)
+    if typing.get_origin(kinds[0]) is typing.Literal:
+        return placeholder(str)
+    return placeholder(typing.get_origin(kinds[0]) or kinds[0])
 
 
 def parse(config: ConfigDict) -> ExperimentConfig:

@@ -1,15 +1,17 @@
-"""Datasets: Adult and Bank Marketing of UCI, coded in two ways, and a synthetic one."""
+"""Datasets: Adult and Bank Marketing of UCI, coded in two ways, a synthetic one, and your own."""
 
 from collections.abc import Callable
 
 from metanet.core import SettingError, UserError, raised, require
-from metanet.data import synthetic, tabular, uci, uci121
-from metanet.data.tabular import Raw, Table, TabularData
+from metanet.data import files, own_table, synthetic, tabular, uci, uci121
+from metanet.data.table import Table
+from metanet.data.table_config import TableConfig
+from metanet.data.tabular import Raw, TabularData
 from metanet.dotted import resolve_function
 
-__all__ = ["Raw", "Table", "TabularData", "load"]
+__all__ = ["Raw", "Table", "TableConfig", "TabularData", "load"]
 
-# Short names; any other dataset is named by the dotted path of its function.
+# Short names; any other dataset is named by its file, or by the dotted path of its function.
 SOURCES: dict[str, Callable[[], Raw]] = {
     "adult": uci.adult,
     "bank": uci.bank,
@@ -19,17 +21,24 @@ SOURCES: dict[str, Callable[[], Raw]] = {
 }
 
 
-def load(name: str, group: str | None, seed: int) -> TabularData:
+def load(name: str, group: str | None, seed: int, table: TableConfig | None = None) -> TabularData:
     """The dataset called `name`, split by `seed`; the rows as a whole do not depend on `seed`.
 
     Args:
-      name: one of SOURCES, or the dotted path of a function that returns Raw.
-      group: the protected attribute; None is the dataset's first, if it has any.
+      name: one of SOURCES, a file (see `files.is_file`), or the dotted path of a function that
+        returns Raw.
+      group: the protected attribute, of a file any column; None is the dataset's first, if it has
+        any.
+      table: how a file is read, see `own_table.load`; of no use for other datasets.
 
     Raises:
       UserError: no such dataset or group, or its files are neither on disk nor to be downloaded.
     """
-    known = f"one of {', '.join(SOURCES)}, or the dotted path of a function that returns Raw"
+    if files.is_file(name):
+        return tabular.split(own_table.load(name, table or TableConfig(), group), group, seed)
+    known = (
+        f"one of {', '.join(SOURCES)}, a file, or the dotted path of a function that returns Raw"
+    )
     require(name in SOURCES or "." in name, "dataset", repr(name), known)
     raw = _raw(name, known)
     require(

@@ -5,33 +5,17 @@ import hashlib
 
 import jax
 import numpy as np
-from flax import struct
 from scipy.optimize import brentq
 
 from metanet.core import UserError, require
+from metanet.data.columns import Notation, quoted
+from metanet.data.encoding import Encoding, Feature, Group
+from metanet.data.table import Array, Table
+
+__all__ = ["ROWS", "Array", "Raw", "Table", "TabularData", "covariate_shift", "split"]
 
 _STEEPEST = 20.0  # of the exponents that are tried for a shift
 ROWS = 10  # samples of the smallest dataset, so that every table has one
-Array = np.ndarray | jax.Array
-
-
-class Table(struct.PyTreeNode):
-    """One split, or a sample of it; a pytree of arrays on the host or a device.
-
-    Attributes:
-      x: [rows, features] float32, standardised.
-      y: [rows] int32, the class.
-      group: [rows] int32, the protected attribute.
-      weight: [rows] float32 with mean 1, the factor of a row in means over the data: 1 unless rows
-        were sampled unevenly.
-      n_groups: the number of groups; static.
-    """
-
-    x: Array
-    y: Array
-    group: Array
-    weight: Array
-    n_groups: int = struct.field(pytree_node=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +29,12 @@ class Raw:
       groups: the possible protected attributes by name, each [rows] int from 0; the first is the
         default. {}: all rows are of one group.
       features, classes: their names.
+      columns: how every feature is read from its column; () are numbers in columns of their names.
+      group_columns: how groups are, by name; one without is in a column of its name, as numbers.
+      label: the column of the class, which has the names in `classes`.
+      notation: how values are written as text.
+      impute: NaN in `x` is a missing value, which becomes the median of the training rows, or
+        their most frequent one for booleans and categories.
     """
 
     name: str
@@ -53,6 +43,11 @@ class Raw:
     groups: dict[str, np.ndarray]
     features: tuple[str, ...]
     classes: tuple[str, ...]
+    columns: tuple[Feature, ...] = ()
+    group_columns: dict[str, Group] = dataclasses.field(default_factory=dict)
+    label: str = "label"
+    notation: Notation = Notation()
+    impute: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +58,7 @@ class TabularData:
       name, features, classes: see `Raw`.
       group: the attribute's name, or None.
       digest: of the content, 12 hexadecimal digits.
+      encoding: how a later table is encoded as this one was.
       mean, std: [features] float64, of `train` before it was standardised.
       train: for target MLPs;  edit: for editors and other methods.
       select: for the choice of settings;  test: for reports only.
@@ -73,6 +69,7 @@ class TabularData:
     classes: tuple[str, ...]
     group: str | None
     digest: str
+    encoding: Encoding
     mean: np.ndarray
     std: np.ndarray
     train: Table
@@ -94,13 +91,14 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
 
     The rows of each table depend on the seed and the number of rows alone, not on the group. All
     tables are standardised with the mean and standard deviation of `train`; a constant column
-    becomes 0.
+    becomes 0. What stands for missing values is of `train` too.
 
     Args:
       group: None is the first protected attribute, or one group of all rows without any.
 
     Raises:
-      UserError: `raw` has no such group, its arrays do not fit, or the seed is negative.
+      UserError: `raw` has no such group, its arrays do not fit, a feature cannot be standardised,
+        or the seed is negative.
     """
     _check(raw)
     if group is None:
@@ -113,13 +111,20 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.split(order, [rows * 6 // 10, rows * 7 // 10, rows * 8 // 10])
     member = raw.groups[group] if group else np.zeros(rows, np.int64)
-    x_train = raw.x[parts[0]]
-    mean = x_train.mean(axis=0)
-    # The computed standard deviation of a constant column can be a rounding error instead of 0.
-    std = np.where(np.ptp(x_train, axis=0) == 0, 1.0, x_train.std(axis=0))
+    fill = _fill(raw, parts[0]) if raw.impute else None
+    x = raw.x if fill is None else np.where(np.isnan(raw.x), fill, raw.x)
+    x_train = x[parts[0]]
+    with np.errstate(over="ignore", invalid="ignore"):  # which is refused below
+        mean = x_train.mean(axis=0)
+        # The computed standard deviation of a constant column can be a rounding error, not 0.
+        std = np.where(np.ptp(x_train, axis=0) == 0, 1.0, x_train.std(axis=0))
+    strange = np.array(raw.features)[~(np.isfinite(mean) & np.isfinite(std) & (std > 0))]
+    if len(strange):
+        raise UserError(f"dataset {raw.name}: found numbers too large or too small to standardise "
+                        f"in {quoted(strange)}, expected some of another unit")  # fmt: skip
     train, edit, select, test = (
         Table(
-            x=((raw.x[part] - mean) / std).astype(np.float32),
+            x=((x[part] - mean) / std).astype(np.float32),
             y=raw.y[part].astype(np.int32),
             group=member[part].astype(np.int32),
             weight=np.ones(len(part), np.float32),
@@ -133,6 +138,7 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
         classes=raw.classes,
         group=group,
         digest=_digest(raw, member),
+        encoding=_encoding(raw, group, member, fill, mean, std),
         mean=mean,
         std=std,
         train=train,
@@ -140,6 +146,50 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
         select=select,
         test=test,
     )
+
+
+def _fill(raw: Raw, rows: np.ndarray) -> np.ndarray:
+    """What stands for a missing value of every feature: [features] float64, of some rows."""
+    fill = np.zeros(len(raw.features))
+    for index, name in enumerate(raw.features):
+        column = raw.x[rows, index]
+        known = column[~np.isnan(column)]
+        if not len(known):
+            raise UserError(f'dataset {raw.name}: found no value of "{name}" in the training rows, '
+                            "expected some; leave it out")  # fmt: skip
+        if raw.columns and raw.columns[index].kind in ("boolean", "category"):
+            distinct, count = np.unique(known, return_counts=True)
+            fill[index] = distinct[count.argmax()]
+        else:
+            fill[index] = np.median(known)
+    return fill
+
+
+def _encoding(
+    raw: Raw,
+    group: str | None,
+    member: np.ndarray,
+    fill: np.ndarray | None,
+    mean: np.ndarray,
+    std: np.ndarray,
+) -> Encoding:
+    """How a later table is encoded."""
+    read = raw.columns or tuple(Feature(name, name) for name in raw.features)
+    fitted = tuple(
+        dataclasses.replace(
+            feature,
+            fill=None if fill is None or feature.kind == "missing" else float(fill[index]),
+            mean=float(mean[index]),
+            std=float(std[index]),
+        )
+        for index, feature in enumerate(read)
+    )
+    attribute = None
+    if group is not None:
+        codes = tuple(range(int(member.max()) + 1))
+        numbers = Group(group, group, tuple(map(str, codes)), (), codes)
+        attribute = raw.group_columns.get(group, numbers)
+    return Encoding(fitted, raw.label, raw.classes, attribute, raw.notation)
 
 
 def _check(raw: Raw) -> None:
@@ -158,7 +208,10 @@ def _check(raw: Raw) -> None:
     expect(np.shape(raw.x) == (rows, width), "x of shape", np.shape(raw.x), shape)
     expect(rows >= ROWS, "samples:", rows, f"at least {ROWS}")
     expect(np.issubdtype(raw.x.dtype, np.number), "x of type", raw.x.dtype, "numbers")
-    expect(bool(np.isfinite(raw.x).all()), "x", "that is not finite", "finite numbers")
+    finite = np.isfinite(raw.x) | (np.isnan(raw.x) if raw.impute else False)
+    expect(bool(finite.all()), "x", "that is not finite", "finite numbers")
+    read = tuple(feature.name for feature in raw.columns)
+    expect(read in ((), raw.features), "columns of", read, f"those of {raw.features}")
     for what, names in (("features", raw.features), ("classes", raw.classes)):
         ok = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
         expect(ok, what, names, "text, every name once")

@@ -4,6 +4,7 @@ Sources, both CC BY 4.0: Becker and Kohavi, Adult (1996), doi 10.24432/C5XW20; M
 Cortez, Bank Marketing (2014), doi 10.24432/C5K306.
 """
 
+import dataclasses
 import hashlib
 import http.client
 import io
@@ -19,6 +20,8 @@ import numpy as np
 import pandas as pd
 
 from metanet.core import UserError, atomic_path
+from metanet.data.columns import Notation
+from metanet.data.encoding import Feature, Group
 from metanet.data.tabular import Raw
 
 logger = logging.getLogger(__name__)
@@ -104,8 +107,21 @@ def parse_adult(data: bytes, test: bytes, name: str = "adult", encode: Encode = 
         "white": (frame["race"] == "White").to_numpy(np.int64),
         "race": _codes(frame["race"]),
     }
-    x = encode(frame, [len(part) for part in parts])
-    return _raw(name, frame, x, income == ">50K", groups, ("<=50K", ">50K"))
+    sexes, races = _categories(frame["sex"]), _categories(frame["race"])
+    columns = {
+        "sex": Group("sex", "sex", sexes, (), tuple(range(len(sexes)))),
+        "white": Group("white", "race", races, (), tuple(int(one == "White") for one in races)),
+        "race": Group("race", "race", races, (), tuple(range(len(races)))),
+    }
+    raw = Raw(
+        name=name,
+        x=encode(frame, [len(part) for part in parts]),
+        y=(income == ">50K").to_numpy(np.int64),
+        groups=groups,
+        features=tuple(map(str, frame.columns)),
+        classes=("<=50K", ">50K"),
+    )
+    return raw if encode is not ranks else _readable(raw, frame, columns, "income")
 
 
 def parse_bank(data: bytes, name: str = "bank", encode: Encode = ranks) -> Raw:
@@ -116,8 +132,20 @@ def parse_bank(data: bytes, name: str = "bank", encode: Encode = ranks) -> Raw:
         "age_25_59": frame["age"].between(25, 60, inclusive="left").to_numpy(np.int64),
         "marital": _codes(frame["marital"]),
     }
-    x = encode(frame, [len(frame)])
-    return _raw(name, frame, x, deposit == "yes", groups, ("no", "yes"))
+    states = _categories(frame["marital"])
+    columns = {
+        "age_25_59": Group("age_25_59", "age", (), (25.0, 60.0), (0, 1, 0)),
+        "marital": Group("marital", "marital", states, (), tuple(range(len(states)))),
+    }
+    raw = Raw(
+        name=name,
+        x=encode(frame, [len(frame)]),
+        y=(deposit == "yes").to_numpy(np.int64),
+        groups=groups,
+        features=tuple(map(str, frame.columns)),
+        classes=("no", "yes"),
+    )
+    return raw if encode is not ranks else _readable(raw, frame, columns, "y")
 
 
 def _adult_part(data: bytes) -> pd.DataFrame:
@@ -130,16 +158,26 @@ def _adult_part(data: bytes) -> pd.DataFrame:
     )
 
 
-def _raw(
-    name: str,
-    frame: pd.DataFrame,
-    x: np.ndarray,
-    positive: pd.Series,
-    groups: dict[str, np.ndarray],
-    classes: tuple[str, str],
-) -> Raw:
-    y, features = positive.to_numpy(np.int64), tuple(map(str, frame.columns))
-    return Raw(name=name, x=x, y=y, groups=groups, features=features, classes=classes)
+def _readable(raw: Raw, frame: pd.DataFrame, groups: dict[str, Group], label: str) -> Raw:
+    """`raw` with the columns that its codes are of; nothing counts as missing."""
+    features = []
+    for name in raw.features:
+        categories = _categories(frame[name])
+        features.append(Feature(name, name, "category" if categories else "number", categories))
+    return dataclasses.replace(
+        raw,
+        columns=tuple(features),
+        group_columns=groups,
+        label=label,
+        notation=Notation(missing_values=()),
+    )
+
+
+def _categories(column: pd.Series) -> tuple[str, ...]:
+    """The categories of a column in the order of their codes; () for numbers."""
+    if pd.api.types.is_numeric_dtype(column):
+        return ()
+    return tuple(np.unique(column.to_numpy(str)).tolist())
 
 
 def _codes(column: pd.Series) -> np.ndarray:

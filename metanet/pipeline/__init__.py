@@ -1,5 +1,6 @@
 """An experiment from Python: settings, testbed, editors, evaluation, results."""
 
+from metanet.data.table_config import TableConfig
 from metanet.editor.model import EditorConfig
 from metanet.mlp.online import OnlineConfig
 from metanet.mlp.sampling import PopulationConfig
@@ -27,6 +28,7 @@ __all__ = [
     "ProbeConfig",
     "RecipeConfig",
     "ShiftConfig",
+    "TableConfig",
     "Testbed",
     "TrainingConfig",
     "build_testbed",

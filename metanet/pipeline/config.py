@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 from metanet.core import require
+from metanet.data.files import is_file
+from metanet.data.table_config import TableConfig
 from metanet.editor.model import EditorConfig
 from metanet.evaluation.sweep import COSTS
 from metanet.evaluation.values import ENDS
@@ -167,7 +169,8 @@ class ExperimentConfig:
 
     Attributes:
       task: a label for titles and tables.
-      dataset: a built-in name or the dotted path of a function that returns `data.Raw`.
+      dataset: a built-in name, a file, or the dotted path of a function that returns `data.Raw`.
+      table: how a file is read;  other_datasets are read as the TOML files beside them say.
       requirement: dotted path of the objective, or of several.
       lambda_range: (low, high) of lambda for methods without an editor, one pair per requirement.
       group: the protected attribute; None is the dataset's first.
@@ -182,6 +185,7 @@ class ExperimentConfig:
     requirement: str | tuple[str, ...]
     task: str = "experiment"
     dataset: str = "synthetic"
+    table: TableConfig = TableConfig()
     seed: int = 0
     group: str | None = None
     other_datasets: tuple[str, ...] = ()
@@ -204,6 +208,9 @@ class ExperimentConfig:
         require(once, "requirement", self.requirement, "one path or several, every one once")
         labels_of(self.requirement)  # which resolves them
         _check_range(self.requirement, self.lambda_range, "lambda_range")
+        for key, value in self.table.given.items():
+            expected = f"a file as dataset, which {self.dataset!r} is not"
+            require(is_file(self.dataset), f"table.{key}", value, expected)
         datasets = (self.dataset, *self.other_datasets)
         once = len(set(datasets)) == len(datasets)
         require(once, "other_datasets", self.other_datasets, "every dataset once")

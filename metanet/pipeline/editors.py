@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from metanet.core import digest, slug
+from metanet.data.files import label_of
 from metanet.devices import forget_programs
 from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
@@ -53,7 +54,7 @@ def _sources(testbed: Testbed, plan: EditorPlan) -> tuple[str, ...]:
 def _identity(testbed: Testbed, plan: EditorPlan) -> dict:
     """The models and data that an editor is trained on, flat, for JSON."""
     chosen = {key: getattr(plan, key) for key in ("share", "unseen", "control", "rows")}
-    chosen |= {"datasets": _sources(testbed, plan)}
+    chosen |= {"datasets": tuple(map(label_of, _sources(testbed, plan)))}
     return testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from metanet import report
 from metanet.core import read_json, write_json
+from metanet.data.files import label_of
 from metanet.devices import wait_for_all
 from metanet.evaluation.postprocess import probabilities
 from metanet.evaluation.scores import one_hot_jsd
@@ -108,7 +109,7 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
         "schema": SCHEMA,
         "kind": "fronts",
         "task": experiment.task,
-        "dataset": experiment.dataset,
+        "dataset": label_of(experiment.dataset),
         "seed": experiment.seed,
         "requirements": list(paths_of(experiment.requirement)),
         "requirement_labels": list(labels_of(experiment.requirement)),

@@ -19,6 +19,7 @@ from metanet.core import (
     versions,
     write_json,
 )
+from metanet.data.files import label_of
 from metanet.devices import forget_programs
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
@@ -147,7 +148,7 @@ def results(search: Search, testbed: Testbed, folder: pathlib.Path, about: dict)
         "study": name,
         "method": search.method,
         "task": experiment.task,
-        "dataset": experiment.dataset,
+        "dataset": label_of(experiment.dataset),
         "seed": experiment.seed,
         "reference_point": list(experiment.evaluation.reference_point),
         "validation_models": len(testbed.split("validation")[0]),

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet import data as datasets
-from metanet.core import SettingError, Stopped, digest, require
+from metanet.core import SettingError, Stopped, digest, require, slug
+from metanet.data.files import is_file, label_of
 from metanet.data.tabular import Table, TabularData, covariate_shift
 from metanet.evaluation.postprocess import one_class
 from metanet.graphs.packing import Models, pack, pack_probes
@@ -89,7 +90,7 @@ class Testbed:
         """The settings of data and population, flat, which every later result depends on."""
         experiment = self.experiment
         settings: dict[str, Any] = {
-            "dataset": experiment.dataset,
+            "dataset": label_of(experiment.dataset),
             "data": self.data.digest,
             "group": self.data.group,
             "other_datasets": experiment.other_datasets,
@@ -245,7 +246,7 @@ def build_testbed(
     homes: dict[str, pathlib.Path] = {}
     built: dict[str, Population] = {}
     for dataset, tables in loaded.items():
-        home = folder if dataset == experiment.dataset else folder / dataset
+        home = folder if dataset == experiment.dataset else folder / label_of(dataset)
         if store is not None:
             settings = populations.settings_of(experiment.population, tables, experiment.seed)
             home = store / f"{slug_of(dataset)}-{digest(settings)}"
@@ -273,7 +274,8 @@ def build_testbed(
 
 
 def _datasets(experiment: ExperimentConfig) -> Iterator[tuple[str, TabularData]]:
-    yield experiment.dataset, datasets.load(experiment.dataset, experiment.group, experiment.seed)
+    first = experiment.dataset
+    yield first, datasets.load(first, experiment.group, experiment.seed, experiment.table)
     for name in experiment.other_datasets:
         try:
             yield name, datasets.load(name, None, experiment.seed)
@@ -282,5 +284,7 @@ def _datasets(experiment: ExperimentConfig) -> Iterator[tuple[str, TabularData]]
 
 
 def slug_of(dataset: str) -> str:
-    """A folder's name for a dataset: of a dotted path, its last part."""
+    """A folder's name for a dataset: of a dotted path, its last part; of a file, its own name."""
+    if is_file(dataset):
+        return slug(label_of(dataset)) or "table"
     return dataset.rpartition(".")[2]

@@ -8,6 +8,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from metanet.core import keys_below, require, slug, write_json
+from metanet.data.files import label_of
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import make_method, stored
@@ -39,7 +40,7 @@ class TimingConfig:
         check_names(self.experiments, "experiments", taken=("population", "probes"))
         first = next(iter(self.experiments.values()))
         for name, one in self.experiments.items():
-            for key in ("dataset", "group", "seed", "population"):
+            for key in ("dataset", "table", "group", "seed", "population"):
                 same, expected = getattr(one, key) == getattr(first, key), getattr(first, key)
                 known = f"{plain(expected)}, as in the first experiment"
                 require(same, f"experiments.{name}.{key}", plain(getattr(one, key)), known)
@@ -87,8 +88,8 @@ def run(
         entries |= {f"{name}: {method}": entry for method, entry in timed.items()}
     about = done or about  # of the command that timed them
     first = next(iter(timing.experiments.values()))
-    results = {"schema": SCHEMA, "kind": "timing", "task": "timing", "dataset": first.dataset,
-               "seed": first.seed, "methods": entries, **about}  # fmt: skip
+    results = {"schema": SCHEMA, "kind": "timing", "task": "timing",
+               "dataset": label_of(first.dataset), "seed": first.seed, "methods": entries, **about}  # fmt: skip
     write_json(folder / "config.json", {"config": asked, **about})
     write_json(folder / "results.json", results)
     return results
