@@ -12,6 +12,7 @@ from metanet.interop.verify import logits
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
+prune = pytest.importorskip("torch.nn.utils.prune")
 X = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
 
 
@@ -46,7 +47,7 @@ def edited(network, seed=0):
 
 def check(module, wanted_activation, *, head=lambda z: z, tolerance=1e-5):
     """Logits agree; unedited parameters have their bits; an edited module computes the edit."""
-    before = copy.deepcopy(module.state_dict())
+    before = copy.deepcopy(module.eval().state_dict())
     read = from_torch(module)
     assert read.network.activation == wanted_activation
     np.testing.assert_allclose(head(logits(read.network, X)), outputs(module), atol=tolerance)
@@ -70,7 +71,7 @@ class Skips(nn.Module):
 
     def forward(self, x):
         h = F.silu(self.norms[0](self.first(x)))
-        return self.out(F.silu(self.norms[1](self.second(F.dropout(h)) + self.skip(x))))
+        return self.out(F.silu(self.norms[1](self.second(F.dropout(h, training=self.training)) + self.skip(x))))
 
 
 @pytest.mark.parametrize(
@@ -232,11 +233,11 @@ class Twice(Residual):
         return self.c(F.relu(self.b(F.relu(self.b(h)))))
 
 
-class Scaled(Residual):
-    """Its hidden layer does more than torch.fx shows."""
+class Hidden(Residual):
+    """Dropout that torch.fx shows, but that evaluation does not turn off."""
 
     def forward(self, x):
-        return self.c(F.relu(self.a(x), inplace=False)) + 0.0
+        return self.c(F.dropout(F.relu(self.a(x))))
 
 
 def tied():
@@ -247,7 +248,7 @@ def tied():
 
 def pruned():
     module = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
-    torch.nn.utils.prune.l1_unstructured(module[0], "weight", 0.5)
+    prune.l1_unstructured(module[0], "weight", 0.5)
     return module
 
 
@@ -307,9 +308,10 @@ def sequence(*layers):
         (sequence(nn.Linear(5, 8), nn.ReLU()), "^1: found an activation or normalisation at the"),
         (sequence(nn.Linear(5, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(),
                   nn.Linear(8, 3)), "^1: found no running statistics"),
-        (Residual, "^add: found an operation on the output of a, expected a linear layer"),
+        (Residual, r"^add: found an operation on the outputs of a, b \(a residual connection"),
         (Branching, "^Branching: found what torch.fx cannot trace"),
         (Twice, "^b: found parameter b.weight again, expected no tied weights"),
+        (Hidden, "^model: found outputs that are .* from the network's"),
         (tied, "^2: found parameter 0.weight again, expected no tied weights"),
         (pruned, "^0: found hooks, expected none: make pruning"),
         (not_finite, "^2: found a number that is not finite"),
