@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from metanet.graphs.topology import TILE, Template, tiles
-from metanet.mlp.network import NORM_EPSILON, activate
-from metanet.mlp.spec import NORMS
+from metanet.mlp.network import NORM_EPSILON, MLPParams, activate
+from metanet.mlp.spec import NORMS, MLPSpec
 
 BLOCK = 1024  # rows
 
@@ -34,6 +34,25 @@ class PaddedMLP(struct.PyTreeNode):
     node: jax.Array
     activation: jax.Array
     norm: jax.Array
+
+
+def params_of(template: Template, mlp: PaddedMLP, spec: MLPSpec) -> MLPParams:
+    """The parameters of one model out of its template, as `network.apply` takes them."""
+    n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
+    first = {0: 0} | {layer: n_inputs + (layer - 1) * width for layer in spec.hidden}
+    first[spec.n_layers] = n_inputs + template.depth * width
+
+    def part(layer: int, past: int) -> slice:  # of the layer's nodes, counted from `past`
+        return slice(first[layer] - past, first[layer] - past + spec.widths[layer])
+
+    targets = [part(layer, n_inputs) for layer in range(1, spec.n_layers + 1)]
+    normed = targets[:-1] if spec.norm == "layer" else []
+    return MLPParams(
+        weights=tuple(mlp.weight[part(s, 0), targets[t - 1]] for s, t in spec.blocks),
+        biases=tuple(mlp.bias[target] for target in targets),
+        scales=tuple(mlp.scale[target] for target in normed),
+        shifts=tuple(mlp.shift[target] for target in normed),
+    )
 
 
 def n_hidden(template: Template) -> int:

@@ -115,7 +115,7 @@ def choose(
     for _ in range(ROUNDS):
         axes = [np.geomspace(low, high, size) for low, high in ends]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, count)
-        points = _points(sweep(grid if count > 1 else grid[:, 0]), count)  # [S, requirements + 1]
+        points = _points(sweep(grid), count)  # [S, requirements + 1]
         seen.append(points)
         rank = _rank(points, limits, only_jsd)
         index = rank.index(min(rank))

@@ -1,0 +1,242 @@
+"""An edit of one network of somebody else's by a trained editor."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from metanet.core import stream
+from metanet.data.tabular import Table
+from metanet.editor.checks import check_lambda
+from metanet.editor.edit_fns import editor_fn
+from metanet.editor.edits import EditFn
+from metanet.evaluation.program import Program, map_models
+from metanet.evaluation.sweep import Sweep
+from metanet.graphs.packing import Models
+from metanet.graphs.padded import params_of
+from metanet.interop.network import Network
+from metanet.methods.per_model import RefineConfig, sample_of
+from metanet.methods.refine import refined_fn, unedited_fn
+from metanet.objectives.base import Objective, resolve
+from metanet.release.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
+from metanet.release.folder import Release
+from metanet.release.inputs import (
+    Reads,
+    check_units,
+    expect,
+    imported_of,
+    in_units,
+    models_of,
+    rows_of,
+    standard,
+)
+from metanet.release.units import reading_numbers
+from metanet.training.inputs import sampling_pool
+
+SEED = 0
+ONE = np.arange(1)  # the only model
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """An edited network.
+
+    Attributes:
+      model: in the framework that it came in.
+      network: as arrays, reading what the model reads.
+      mask: one [n_source, n_target] float32 0/1 array per block of `network.spec`; 0 is removed.
+      features: the names of those that may still be read.
+      lam: of every requirement.
+      before, after: on the given data: "jsd" (nats), every requirement by its function's name, and
+        "accuracy" if the data have labels; {} without data.
+      unmet: the demands that it does not meet.
+      tried: (requirements, jsd) of every lambda that was tried: [tried, requirements + 1].
+    """
+
+    model: Any
+    network: Network
+    mask: tuple[np.ndarray, ...]
+    features: tuple[str, ...]
+    lam: tuple[float, ...]
+    before: dict[str, float]
+    after: dict[str, float]
+    unmet: tuple[Demand, ...]
+    tried: np.ndarray
+
+
+def edit(
+    editor: Release,
+    model,
+    *,
+    lam=None,
+    require: Sequence[str] = (),
+    data: pd.DataFrame | Table | None = None,
+    reads: Reads = "standardised",
+    refine: int = 0,
+) -> Edited:
+    """Edits one trained classifier.
+
+    Args:
+      editor: see `folder.load_editor`.
+      model: of PyTorch or scikit-learn, the path of a file, or what an importer of metanet.interop
+        returned.
+      lam: lambda, one for each requirement; or
+      require: what the edit is to meet on `data`, as "features<=6" or "jsd<=0.01": lambda is the
+        one that does at the least divergence.
+      data: rows of the editor's table. Editors with probes look at some of them.
+      reads: what the model reads: features "standardised" as in the editor's table, or the table's
+        own "numbers" (categories by their codes), as a pipeline with a scaler does.
+      refine: steps of gradient descent on `data` after the edit.
+
+    Raises:
+      ValueError: an argument is none of these, or does not go with the editor; names it.
+      UserError: a file, the data or a demand cannot be read.
+    """
+    expect(refine >= 0, "refine", refine, "0 or more steps")
+    expect((lam is None) == bool(require), "lam", lam, "a value for it, or for require")
+    source, (table, has) = imported_of(model), rows_of(editor, data)
+    ready = table is not None or not (require or refine)
+    expect(ready, "data", "none", "rows, on which the edit is chosen or refined")
+    network = in_units(editor, source, reads)
+    models = models_of(editor, network, table)
+    paths = editor.requirement
+    objective = resolve(paths if len(paths) > 1 else paths[0])
+    method, context = _method(editor, models, objective, table, refine)
+
+    unmet: tuple[Demand, ...] = ()
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    tried = np.zeros((0, len(paths) + 1))
+    if table is not None:
+        unedited = _sweep(unedited_fn(models.template), None, models, len(paths))
+        nothing = np.ones((1, len(paths)))
+        before = _values(editor, unedited(nothing, table, objective), has)
+        _check_columns(editor, has, table, lambda rows: unedited(nothing, rows, objective))
+        if "y" in has:
+            check_units(editor, network, reads, table)
+        edits = _sweep(method, context, models, len(paths))
+    if require and table is not None:
+        demands = [parse_demand(one, len(editor.features)) for one in require]
+        check_demands(demands, editor.names)
+        rows = table
+        choice = choose(
+            lambda lams: edits(lams, rows, objective),
+            editor.editor.lambda_range,
+            editor.names,
+            demands,
+        )
+        lam, unmet, tried = choice.lam, choice.unmet, choice.tried
+    lams = check_lambda(lam, 1, len(paths))[0]
+    _warn_outside(editor, lams)
+    if table is not None:
+        after = _values(editor, edits(lams[None], table, objective), has)
+    edited, mask = _edited(method, context, models, network, lams)
+    if reads == "numbers":
+        edited = reading_numbers(edited, *standard(editor))
+    leaving = [
+        block for block, (begin, _) in zip(mask, network.spec.blocks, strict=True) if begin == 0
+    ]
+    read = np.flatnonzero(np.concatenate(leaving, 1).any(axis=1))
+    features = tuple(editor.features[index] for index in read)
+    result = source.restore(edited)
+    return Edited(result, edited, mask, features, tuple(lams.tolist()), before, after, unmet, tried)
+
+
+def _method(
+    editor: Release, models: Models, objective: Objective, table: Table | None, refine: int
+) -> tuple[EditFn, Any]:
+    """The editor, refined or not, as a method and its context."""
+    if not refine:
+        return editor_fn, editor.editor
+    config = RefineConfig(refine, points=editor.points, balanced=editor.balanced)
+    assert table is not None
+    rows, pool = jax.tree.map(jnp.asarray, sampling_pool(table, config.balanced))
+    keys = jnp.stack([jnp.stack([stream(SEED, "refinement"), stream(SEED, "refinement start")])])
+    sample = sample_of(rows, pool, keys, config)
+    return refined_fn(editor_fn, models.template, objective, config), (editor.editor, sample)
+
+
+def _sweep(
+    method: EditFn, context, models: Models, count: int
+) -> Callable[[np.ndarray, Table, Objective], Sweep]:
+    """sweep(lams [S, count], table, objective) -> the Sweep of the only model, in one program."""
+    size = GRID if count == 1 else FEWEST**count
+    program = Program(method, context, models, [ONE], size, SEED, 1)
+
+    def sweep(lams: np.ndarray, table: Table, objective: Objective) -> Sweep:
+        return program.sweep(ONE, lams[:, 0] if count == 1 else lams, table, objective)
+
+    return sweep
+
+
+def _values(editor: Release, sweep: Sweep, has: set[str]) -> dict[str, float]:
+    """What a sweep of one setting on one model measures, by name."""
+    requirement = sweep.requirement[0, 0].reshape(-1)
+    values = dict(zip(editor.names, requirement.tolist(), strict=True))
+    values[JSD] = float(sweep.jsd[0, 0])
+    return values | ({"accuracy": float(sweep.accuracy[0, 0])} if "y" in has else {})
+
+
+def _check_columns(
+    editor: Release,
+    has: set[str],
+    table: Table,
+    unedited: Callable[[Table], Sweep],
+) -> None:
+    """Refuses data without the label or the group if the requirement, or the probe, reads it.
+
+    Args:
+      unedited: table -> the Sweep of the unedited model on it.
+
+    Raises:
+      ValueError: names the column.
+    """
+    if has == {"y", "group"}:
+        return
+    probe, group = editor.editor.config.probe, editor.encoding.group
+    rng = np.random.default_rng(SEED)
+    drawn = {
+        "y": rng.integers(len(editor.encoding.classes), size=len(table.y)),
+        "group": rng.integers(table.n_groups, size=len(table.y)),
+    }
+    # What has no column is 0 in all rows. An objective that reads it has another value elsewhere.
+    other = table.replace(**{k: v.astype(np.int32) for k, v in drawn.items() if k not in has})
+    read = not np.array_equal(unedited(table).requirement, unedited(other).requirement)
+    if read or (probe is not None and probe.labelled):
+        columns = {"y": editor.encoding.label, "group": group.column if group else ""}
+        lacks = ", ".join(columns[name] for name in ("y", "group") if name not in has)
+        about = " and ".join(editor.names)
+        raise ValueError(f"data: found no column {lacks}, expected it: {about} is about it")
+
+
+def _warn_outside(editor: Release, lams: np.ndarray) -> None:
+    """Warns of lambdas that the editor never saw in training."""
+    for lam, (low, high) in zip(lams, editor.editor.lambda_range, strict=True):
+        if not low * (1 - 1e-6) <= lam <= high * (1 + 1e-6):
+            warnings.warn(
+                f"lam: found {lam:g}, and this editor was trained on {low:g} to {high:g}",
+                stacklevel=3,
+            )
+
+
+def _edited(
+    method: EditFn, context, models: Models, network: Network, lams: np.ndarray
+) -> tuple[Network, tuple[np.ndarray, ...]]:
+    """The edited network, on standardised features, and the mask of every block."""
+
+    def at_lams(arguments, graph, keys):
+        context, setting = arguments
+        edit = method(context, graph, keys)(setting)
+        return edit.after, edit.keep
+
+    setting = jnp.asarray(lams[0] if len(lams) == 1 else lams, jnp.float32)
+    after, keep = map_models(at_lams, (context, setting), models, ONE, SEED, 1)
+    after, keep = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (after, keep))
+    params = params_of(models.template, after, network.spec)
+    masks = params_of(models.template, after.replace(weight=keep), network.spec)
+    return dataclasses.replace(network, params=params), tuple(map(np.asarray, masks.weights))

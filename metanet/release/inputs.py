@@ -1,0 +1,150 @@
+"""Somebody else's network and rows as an editor reads them, checked against what it is for."""
+
+import pathlib
+import sys
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from metanet.data.tabular import Table
+from metanet.editor.checks import check_points, check_stack
+from metanet.graphs.packing import Models, pack, pack_probes
+from metanet.interop.imported import Imported
+from metanet.interop.network import Network, stack_of
+from metanet.mlp.network import ACTIVATIONS, apply
+from metanet.probes.rows import points_of
+from metanet.probes.store import probe_stack
+from metanet.release.folder import Release
+from metanet.release.units import reading_standardised
+
+Reads = Literal["standardised", "numbers"]
+CLEARLY = 0.02  # of accuracy, by which other units show
+
+
+def expect(ok: bool, name: str, found, expected: str) -> None:
+    """Raises ValueError about the argument called `name` unless `ok`."""
+    if not ok:
+        raise ValueError(f"{name}: found {found}, expected {expected}")
+
+
+def imported_of(model) -> Imported:
+    """A model of any framework that metanet.interop reads.
+
+    Raises:
+      ValueError: it is none.
+      UserError: a file cannot be read.
+    """
+    if isinstance(model, Imported):
+        return model
+    if isinstance(model, Network):
+        return Imported(model, lambda network: network)
+    if isinstance(model, (str, pathlib.Path)):
+        from metanet.interop.files import read
+
+        return read(model)
+    # A model of a framework that was never imported cannot be here.
+    torch, sklearn = sys.modules.get("torch"), sys.modules.get("sklearn.base")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from metanet.interop.pytorch import from_torch
+
+        return from_torch(model)
+    if sklearn is not None and isinstance(model, sklearn.BaseEstimator):
+        from metanet.interop.sklearn_models import from_sklearn
+
+        return from_sklearn(model)
+    raise ValueError(
+        f"model: found {type(model).__name__}, expected a PyTorch module, a scikit-learn "
+        "classifier or pipeline, the path of a file, or what an importer of metanet.interop returns"
+    )
+
+
+def standard(editor: Release) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every feature: [features] float64 each."""
+    features = editor.encoding.features
+    return np.array([one.mean for one in features]), np.array([one.std for one in features])
+
+
+def in_units(editor: Release, source: Imported, reads: Reads) -> Network:
+    """The network on standardised features.
+
+    Raises:
+      ValueError: its inputs or outputs are not those of the editor.
+    """
+    known = ("standardised", "numbers")
+    expect(reads in known, "reads", repr(reads), f"one of {', '.join(known)}")
+    names, widths = editor.features, source.network.spec.widths
+    listed = ", ".join(names)
+    if source.features and source.features != names:
+        gone = ", ".join(one for one in names if one not in source.features) or "none"
+        new = ", ".join(one for one in source.features if one not in names) or "none"
+        same = gone == new == "none"
+        found = "features in another order" if same else f"features: absent {gone}; more {new}"
+        raise ValueError(f"model: found {found}, expected those of the editor: {listed}")
+    expect(widths[0] == len(names), "model", f"{widths[0]} inputs", f"{len(names)}: {listed}")
+    classes = editor.encoding.classes
+    expected = f"{len(classes)}, one for each class: {', '.join(classes)}"
+    expect(widths[-1] == len(classes), "model", f"{widths[-1]} outputs", expected)
+    network = source.network
+    return network if reads == "standardised" else reading_standardised(network, *standard(editor))
+
+
+def rows_of(editor: Release, data) -> tuple[Table | None, set[str]]:
+    """The data as a table, and which of "y" and "group" it has.
+
+    Raises:
+      ValueError: it is neither a DataFrame nor a Table.
+      UserError: a column or value is not of the editor's encoding.
+    """
+    if data is None or isinstance(data, Table):
+        return data, {"y", "group"}
+    expect(isinstance(data, pd.DataFrame), "data", type(data).__name__, "a DataFrame or a Table")
+    encoding, columns = editor.encoding, {str(name).strip() for name in data}
+    has = {"y"} if encoding.label in columns else set()
+    if encoding.group is None or encoding.group.column in columns:
+        has.add("group")
+    return encoding.encode(data, "data"), has
+
+
+def models_of(editor: Release, network: Network, table: Table | None) -> Models:
+    """The network, packed, with the probe statistics that the editor reads.
+
+    Raises:
+      ValueError: the network does not fit the editor, or there are no rows to probe it on.
+    """
+    stack, config = stack_of(network), editor.editor.config
+    check_stack(stack, editor.editor.template)
+    models = pack([stack], editor.editor.template)
+    if config.probe is None:
+        return models
+    if table is None:
+        raise ValueError("data: found none, expected rows, on which this editor probes networks")
+    points = points_of(config.probe, table, len(editor.encoding.classes))
+    check_points(points, config, network.spec.widths[0])
+    return models.replace(probe=pack_probes([probe_stack(stack, points)]))
+
+
+def check_units(editor: Release, network: Network, reads: Reads, table: Table) -> None:
+    """Refuses a model that is clearly more accurate if it is taken to read the other units.
+
+    Args:
+      network: as `in_units` returns it for `reads`.
+
+    Raises:
+      ValueError: it is.
+    """
+    mean, std = standard(editor)
+    other = "numbers" if reads == "standardised" else "standardised"
+    x = np.asarray(table.x)
+    inputs = {reads: x, other: x * std + mean if other == "numbers" else (x - mean) / std}
+    index = jnp.asarray(ACTIVATIONS.index(network.activation))
+    logits = jax.jit(lambda x: apply(network.spec, network.params, index, x))
+    accuracy = {
+        name: float((np.asarray(logits(np.float32(one))).argmax(1) == table.y).mean())
+        for name, one in inputs.items()
+    }
+    found = f"{reads!r}, with which the model is right on {accuracy[reads]:.1%} of the rows"
+    expected = f"perhaps {other!r}, with which it is on {accuracy[other]:.1%}"
+    expect(accuracy[other] <= accuracy[reads] + CLEARLY, "reads", found, expected)

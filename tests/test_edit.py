@@ -1,0 +1,215 @@
+"""Edits of somebody else's network: in its own units and framework, to what is demanded."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from metanet.core import UserError
+from metanet.data import load
+from metanet.editor.model import EditorConfig
+from metanet.graphs.packing import pack
+from metanet.interop.imported import Imported
+from metanet.interop.network import Network, network_of
+from metanet.mlp import network as networks
+from metanet.mlp.network import apply
+from metanet.mlp.population import Stack
+from metanet.mlp.spec import MLPSpec
+from metanet.probes.rows import ProbeConfig
+from metanet.release.edit import edit
+from metanet.release.folder import Release
+from metanet.release.units import reading_numbers
+from metanet.training.config import TrainingConfig
+from metanet.training.loop import train_editor
+
+SPEC = MLPSpec((10, 8, 2))
+PATH = "metanet.objectives.data_minimisation.inputs_kept"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load("synthetic", None, 0)
+
+
+@pytest.fixture(scope="module")
+def stack(data):
+    """Linear networks of the synthetic labels: which inputs matter differs from one to another."""
+    rng = np.random.default_rng(0)
+    keys = jax.random.split(jax.random.key(0), 24)
+    params = jax.vmap(lambda key: networks.init(SPEC, key))(keys)
+    importance = rng.exponential(size=(24, 10, 1)).astype(np.float32)
+    weights = (params.weights[0] * importance, 4 * params.weights[1])
+    params = jax.tree.map(np.asarray, params.replace(weights=weights))
+    return Stack(SPEC, params, np.zeros(24, np.int32))
+
+
+@pytest.fixture(scope="module")
+def release(data, stack, tmp_path_factory):
+    models = pack([stack])
+    config = TrainingConfig(steps=150, batch_size=4, points=64, learning_rate=1e-2, ramp=0.3)
+    editor = train_editor(
+        folder=tmp_path_factory.mktemp("editor"), editor=EditorConfig(8, 4, 4, 1, mask="inputs"),
+        config=config, requirement=PATH, models=models, ids=np.arange(20), table=data.edit, seed=0,
+        identity={},
+    )  # fmt: skip
+    return Release(editor, (PATH,), data.encoding)
+
+
+@pytest.fixture(scope="module")
+def network(stack):
+    return network_of(stack, 21)
+
+
+def logits(network, x):
+    index = networks.ACTIVATIONS.index(network.activation)
+    return np.asarray(apply(network.spec, network.params, index, x))
+
+
+def test_an_edit_meets_what_is_demanded_at_the_rows_that_it_is_given(release, network, data):
+    found = edit(release, network, require=["features<=6"], data=data.select)
+    assert not found.unmet and len(found.features) <= 6
+    assert found.after["inputs_kept"] == pytest.approx(len(found.features) / 10)
+    assert found.before["inputs_kept"] == 1.0
+    assert found.before["jsd"] == pytest.approx(0.0, abs=1e-7)
+    read = np.isin(release.features, found.features)
+    np.testing.assert_array_equal(found.mask[0].any(1), read)
+    assert not found.model.params.weights[0][~read].any()
+    edited, original = (logits(one, data.select.x) for one in (found.model, network))
+    jsd = float(networks.js_divergence(edited, original).mean())
+    assert found.after["jsd"] == pytest.approx(jsd, rel=1e-3)
+    right = (edited.argmax(1) == data.select.y).mean()
+    assert found.after["accuracy"] == pytest.approx(right, abs=1e-6)
+    assert found.tried.shape == (120, 2)
+    fewer = edit(release, network, require=["features<=3"], data=data.select)
+    assert fewer.lam[0] > found.lam[0] and fewer.after["jsd"] > found.after["jsd"]
+
+
+def test_demands_out_of_reach_are_said_with_the_edit_that_misses_by_the_least(
+    release, network, data
+):
+    found = edit(release, network, require=["features<=3", "jsd<=1e-7"], data=data.select)
+    assert [one.text for one in found.unmet]
+
+
+def test_lambda_may_be_given_instead_and_no_data_are_needed(release, network):
+    found = edit(release, network, lam=0.1)
+    assert found.before == found.after == {} and found.lam == (0.1,)
+    assert found.tried.shape == (0, 2) and not found.unmet
+    with pytest.warns(UserWarning, match=r"lam: found 3, .* trained on 0.001 to 0.5"):
+        edit(release, network, lam=3.0)
+
+
+def test_a_network_of_the_tables_numbers_is_edited_as_the_one_of_standardised_features(
+    release, network, data
+):
+    mean = np.array([one.mean for one in release.encoding.features])
+    std = np.array([one.std for one in release.encoding.features])
+    own = reading_numbers(network, mean, std)
+    one = edit(release, network, lam=0.1, data=data.select)
+    other = edit(release, own, lam=0.1, data=data.select, reads="numbers")
+    assert one.features == other.features
+    x = data.select.x
+    ours = logits(other.model, np.float32(x * std + mean))
+    np.testing.assert_allclose(ours, logits(one.model, x), atol=2e-3)
+    assert other.after["jsd"] == pytest.approx(one.after["jsd"], rel=1e-2)
+
+
+def test_refinement_lowers_the_objective_and_reads_no_other_feature(release, network, data):
+    plain = edit(release, network, lam=0.1, data=data.edit)
+    refined = edit(release, network, lam=0.1, data=data.edit, refine=100)
+    assert refined.features == plain.features
+    assert refined.after["jsd"] < 0.9 * plain.after["jsd"]
+
+
+def test_the_model_comes_back_through_its_importer(release, network):
+    seen = []
+    source = Imported(network, lambda edited: seen.append(edited) or "restored")
+    found = edit(release, source, lam=0.1)
+    assert found.model == "restored" and seen == [found.network]
+
+
+def frame_of(data):
+    """The select rows as the table that they were read from."""
+    columns = {one.column: data.select.x[:, i] * one.std + one.mean
+               for i, one in enumerate(data.encoding.features)}  # fmt: skip
+    columns[data.encoding.label] = np.array(data.encoding.classes)[data.select.y]
+    return pd.DataFrame(columns)
+
+
+def test_rows_may_be_a_frame_of_the_editors_table(release, network, data):
+    one = edit(release, network, lam=0.1, data=data.select)
+    frame = frame_of(data)
+    other = edit(release, network, lam=0.1, data=frame)
+    assert other.after == pytest.approx(one.after, rel=1e-3)
+    without = edit(release, network, lam=0.1, data=frame.drop(columns=data.encoding.label))
+    assert without.after.keys() == {"inputs_kept", "jsd"}
+
+
+def refused(message, error=ValueError, **arguments):
+    with pytest.raises(error, match=message) as caught:
+        edit(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_go_with_the_editor_is_refused_by_name(release, network, data):
+    good = {"editor": release, "model": network}
+    refused("lam: found None, expected a value for it, or for require", **good)
+    refused("lam: found 0.1", **good, lam=0.1, require=["features<=3"], data=data.select)
+    refused("data: found none, expected rows", **good, require=["features<=3"])
+    refused("data: found none, expected rows", **good, lam=0.1, refine=10)
+    refused("data: found list, expected a DataFrame", **good, lam=0.1, data=[1])
+    refused("refine: found -1", **good, lam=0.1, refine=-1)
+    refused("reads: found 'raw', expected one of standardised, numbers", **good, lam=1, reads="raw")
+    refused("lam: found 0", **good, lam=0)
+    refused("model: found dict, expected a PyTorch module", editor=release, model={}, lam=0.1)
+    refused("--require: found weights<=0.1, but this editor knows features", UserError, **good,
+            require=["weights<=0.1"], data=data.select)  # fmt: skip
+
+
+def test_networks_of_other_inputs_outputs_or_features_are_refused(release, data):
+    def model(widths):
+        return network_of(Stack(MLPSpec(widths), jax.tree.map(
+            lambda leaf: np.asarray(leaf)[None],
+            networks.init(MLPSpec(widths), jax.random.key(0))), np.zeros(1, np.int32)))  # fmt: skip
+
+    refused("model: found 9 inputs, expected 10: ", editor=release, model=model((9, 8, 2)), lam=0.1)
+    refused("model: found 3 outputs, expected 2", editor=release, model=model((10, 8, 3)), lam=0.1)
+    refused("stack.spec: found .* width of 64", editor=release, model=model((10, 64, 2)), lam=0.1)
+    names = ("age", *release.features[1:])
+    refused(f"model: found features: absent {release.features[0]}; more age, expected those of the",
+            editor=release, lam=0.1,
+            model=Imported(model((10, 8, 2)), lambda n: n, features=names))  # fmt: skip
+    swapped = (release.features[1], release.features[0], *release.features[2:])
+    refused("model: found features in another order", editor=release, lam=0.1,
+            model=Imported(model((10, 8, 2)), lambda n: n, features=swapped))  # fmt: skip
+
+
+def test_the_wrong_units_are_noticed_by_the_accuracy(release, data):
+    """A network that is right on standardised features, and on the table's numbers a constant."""
+    fitted = np.linalg.lstsq(data.train.x, 2.0 * data.train.y - 1, rcond=None)[0].astype(np.float32)
+    first = np.stack([fitted, -fitted, *np.zeros((6, 10), np.float32)], 1)
+    last = np.zeros((8, 2), np.float32)
+    last[:2] = [[-1, 1], [1, -1]]
+    zeros = (np.zeros(8, np.float32), np.zeros(2, np.float32))
+    params = networks.MLPParams((first, last), zeros)
+    model = Network(SPEC, params, "relu")
+    edit(release, model, lam=0.1, data=data.select)
+    refused("reads: found 'numbers', with which the model is right on .* perhaps 'standardised'",
+            editor=release, model=model, lam=0.1, data=data.select, reads="numbers")  # fmt: skip
+
+
+def test_an_editor_with_probes_asks_for_rows(release, network):
+    config = dataclasses.replace(release.editor.config, probe=ProbeConfig(points=8))
+    probed = dataclasses.replace(release, editor=release.editor.replace(config=config))
+    refused("data: found none, expected rows, on which", editor=probed, model=network, lam=0.1)
+
+
+def test_a_requirement_of_labels_and_groups_asks_for_their_columns(release, network, data):
+    path = "metanet.objectives.fairness.equalised_odds"
+    fair = dataclasses.replace(release, requirement=(path,))
+    label = data.encoding.label
+    frame = frame_of(data).drop(columns=label)  # the group is a feature, and so has a column
+    message = f"data: found no column {label}, expected it: equalised_odds is about it"
+    refused(message, editor=fair, model=network, lam=0.1, data=frame)
