@@ -15,6 +15,7 @@ from metanet.data.tabular import Table
 from metanet.editor.checks import check_lambda
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
+from metanet.editor.relax import hard_decisions
 from metanet.evaluation.program import Program, map_models
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
@@ -22,7 +23,7 @@ from metanet.graphs.padded import params_of
 from metanet.interop.network import Network
 from metanet.methods.per_model import RefineConfig, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn
-from metanet.objectives.base import Objective, resolve
+from metanet.objectives.base import Objective, resolve, view_of
 from metanet.release.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
 from metanet.release.folder import Release
 from metanet.release.inputs import (
@@ -113,10 +114,10 @@ def edit(
     after: dict[str, float] = {}
     tried = np.zeros((0, len(paths) + 1))
     if table is not None:
+        _check_columns(editor, models, objective, table, has)
         unedited = _sweep(unedited_fn(models.template), None, models, len(paths))
         nothing = np.ones((1, len(paths)))
         before = _values(editor, unedited(nothing, table, objective), has)
-        _check_columns(editor, has, table, lambda rows: unedited(nothing, rows, objective))
         if "y" in has:
             check_units(editor, network, reads, table)
         edits = _sweep(method, context, models, len(paths))
@@ -183,35 +184,39 @@ def _values(editor: Release, sweep: Sweep, has: set[str]) -> dict[str, float]:
 
 
 def _check_columns(
-    editor: Release,
-    has: set[str],
-    table: Table,
-    unedited: Callable[[Table], Sweep],
+    editor: Release, models: Models, objective: Objective, table: Table, has: set[str]
 ) -> None:
     """Refuses data without the label or the group if the requirement, or the probe, reads it.
-
-    Args:
-      unedited: table -> the Sweep of the unedited model on it.
 
     Raises:
       ValueError: names the column.
     """
-    if has == {"y", "group"}:
-        return
     probe, group = editor.editor.config.probe, editor.encoding.group
-    rng = np.random.default_rng(SEED)
-    drawn = {
-        "y": rng.integers(len(editor.encoding.classes), size=len(table.y)),
-        "group": rng.integers(table.n_groups, size=len(table.y)),
-    }
-    # What has no column is 0 in all rows. An objective that reads it has another value elsewhere.
-    other = table.replace(**{k: v.astype(np.int32) for k, v in drawn.items() if k not in has})
-    read = not np.array_equal(unedited(table).requirement, unedited(other).requirement)
-    if read or (probe is not None and probe.labelled):
-        columns = {"y": editor.encoding.label, "group": group.column if group else ""}
-        lacks = ", ".join(columns[name] for name in ("y", "group") if name not in has)
-        about = " and ".join(editor.names)
-        raise ValueError(f"data: found no column {lacks}, expected it: {about} is about it")
+    columns = {"y": editor.encoding.label, "group": group.column if group else ""}
+    lacks = [name for name in columns if name not in has]
+    if not lacks:
+        return
+    needed = set(columns) if probe is not None and probe.labelled else set()
+    needed |= _read_by(objective, models, table)
+    absent = ", ".join(columns[name] for name in lacks if name in needed)
+    about = " and ".join(editor.names)
+    expect(not absent, "data", f"no column {absent}", f"it: {about} is about it")
+
+
+def _read_by(objective: Objective, models: Models, table: Table) -> set[str]:
+    """Which of "y" and "group" an objective is a function of."""
+    few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), table)
+    whole = unedited_fn(models.template)
+    edits = map_models(lambda c, g, k: whole(c, g, k)(0.0), None, models, ONE, SEED, 1)
+
+    def value(y, group):
+        edit = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), edits)
+        batch = few.replace(y=y, group=group)
+        return objective(view_of(models.template, edit, batch, hard_decisions))
+
+    jaxpr = jax.make_jaxpr(value)(few.y, few.group).jaxpr
+    used = {id(one) for equation in jaxpr.eqns for one in equation.invars}
+    return {name for name, one in zip(("y", "group"), jaxpr.invars, strict=True) if id(one) in used}
 
 
 def _warn_outside(editor: Release, lams: np.ndarray) -> None:
