@@ -31,6 +31,7 @@ LEVELS = {
     "metanet.pipeline": 7,
     "metanet.methods": 8,
     "metanet.release": 8.5,
+    "metanet.release.folder": 6.7,
     "experiments": 9,
     "configs": 9,
     "docs": 9,

@@ -210,8 +210,8 @@ def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
 
 LOAD = """\
 import sys, jax
-from metanet.training.checkpoint import load_editor
-editor = load_editor(sys.argv[1])
+from metanet.training.checkpoint import load_checkpoint
+editor = load_checkpoint(sys.argv[1])
 print(len(jax.devices()), type(editor).__name__)
 """
 

@@ -29,7 +29,7 @@ from metanet.objectives import fairness
 from metanet.objectives.base import EditView
 from metanet.objectives.pruning import weights_kept
 from metanet.training import loop
-from metanet.training.checkpoint import load_editor
+from metanet.training.checkpoint import load_checkpoint
 from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.inputs import problem_of, schedules
 from metanet.training.step import init_state, make_chunk
@@ -165,7 +165,7 @@ def test_every_step_changes_the_editor_and_every_seed_gives_another(train, tmp_p
     with pytest.raises(Stopped):
         train(tmp_path / "b", should_stop=after(5))
     other = train(tmp_path / "c", seed=1)
-    for folder in (load_editor(tmp_path / "b"), other):
+    for folder in (load_checkpoint(tmp_path / "b"), other):
         leaves = zip(jax.tree.leaves(editor.params), jax.tree.leaves(folder.params), strict=True)
         assert any((a != b).any() for a, b in leaves)
 
@@ -173,7 +173,7 @@ def test_every_step_changes_the_editor_and_every_seed_gives_another(train, tmp_p
 def test_a_loaded_editor_edits_as_the_trained_one(train, tmp_path, stacks):
     editor = train(tmp_path)
     expected, mask = edit_stack(editor, stacks[0], 0.1)
-    edited, other_mask = edit_stack(load_editor(tmp_path), stacks[0], 0.1)
+    edited, other_mask = edit_stack(load_checkpoint(tmp_path), stacks[0], 0.1)
     assert_same(edited.params, expected.params)
     assert_same(other_mask, mask)
     assert any(
@@ -206,7 +206,7 @@ def test_an_editor_knows_the_range_of_lambda_that_it_was_trained_on(
     requirement = REQUIREMENT if len(lambda_pairs(lambda_range)) == 1 else TWO
     editor = loop.train_editor(tmp_path, EDITOR, config, requirement, models, IDS, uneven, 0, {})
     assert editor.lambda_range == lambda_pairs(lambda_range)
-    assert load_editor(tmp_path).lambda_range == editor.lambda_range
+    assert load_checkpoint(tmp_path).lambda_range == editor.lambda_range
 
 
 def test_an_editor_of_a_version_without_a_range_of_lambda_is_refused_in_one_line(train, tmp_path):
@@ -216,13 +216,13 @@ def test_an_editor_of_a_version_without_a_range_of_lambda_is_refused_in_one_line
     del shape["lambda_range"]
     path.write_text(json.dumps(shape))
     with pytest.raises(UserError) as caught:
-        load_editor(tmp_path)
+        load_checkpoint(tmp_path)
     assert str(caught.value).startswith(f"{path}: found no 'lambda_range', expected")
     assert "another version" in str(caught.value) and "\n" not in str(caught.value)
     del shape["format"]
     path.write_text(json.dumps(shape))
     with pytest.raises(UserError, match="found format 1, expected 2"):
-        load_editor(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["nothing", "no checkpoint", "another version"])
@@ -236,7 +236,7 @@ def test_loading_from_a_folder_without_an_editor_is_a_user_error(content, train,
         shape["config"]["warp"] = 9
         (tmp_path / "editor.json").write_text(json.dumps(shape))
     with pytest.raises(UserError) as caught:
-        load_editor(tmp_path)
+        load_checkpoint(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -282,7 +282,7 @@ def test_a_model_that_is_not_finite_is_named_and_the_last_checkpoint_stays(
 ):
     with pytest.raises(Stopped):
         train(tmp_path, should_stop=after(2))
-    good = load_editor(tmp_path)
+    good = load_checkpoint(tmp_path)
     with pytest.raises(Diverged) as caught:
         train(tmp_path, models=poisoned(models, guilty, np.nan))
     words = str(caught.value).replace(",", " ").replace(";", " ").split()
@@ -291,7 +291,7 @@ def test_a_model_that_is_not_finite_is_named_and_the_last_checkpoint_stays(
     assert 2 <= step < 6
     # What was written belongs to finite steps, and the run can go on with good models.
     assert list(pd.read_csv(tmp_path / "metrics.csv")["step"]) == list(range(1, step + 1))
-    assert_same(load_editor(tmp_path).params, good.params)
+    assert_same(load_checkpoint(tmp_path).params, good.params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(train(tmp_path).params))
 
 
@@ -322,7 +322,7 @@ def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     expected = rows["jsd"] + 0.3 * rows["requirement_0"] + 0.02 * rows["requirement_1"]
     np.testing.assert_allclose(rows["loss"], expected, rtol=1e-4)
     assert (rows["requirement_1"] > 0).all()
-    assert load_editor(tmp_path).params  # its first layer takes two lambdas
+    assert load_checkpoint(tmp_path).params  # its first layer takes two lambdas
 
 
 @pytest.mark.slow
@@ -563,7 +563,7 @@ def test_an_editor_with_a_users_own_layer_is_trained_and_stored(models, stacks, 
     first = init_state(ATTENTION, config, models, editor.scales, 0).params["layers"]
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, editor.params["layers"], first)
     assert moved["logit"]["last"]["kernel"] and moved["value"]["kernel"]
-    loaded = load_editor(tmp_path)
+    loaded = load_checkpoint(tmp_path)
     assert loaded.config.layer == ATTENTION.layer
     (edited, mask), (other, other_mask) = (
         edit_stack(one, stacks[0], 0.1) for one in (editor, loaded)

@@ -20,6 +20,7 @@ from metanet.pipeline.config import MAIN_CURVES, ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import entry_path, evaluate_methods
 from metanet.pipeline.provenance import about_this_process
+from metanet.pipeline.releases import write_releases
 from metanet.pipeline.testbed import Testbed, build_testbed, never
 from metanet.report.comparison import analysed
 from metanet.report.stored import SCHEMA
@@ -51,6 +52,7 @@ def run(
     seconds = wall_seconds(folder)
     testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
     editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
+    write_releases(testbed, editors, folder, about)
     with clocked(folder, "evaluation"):
         entries, values = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
         content = results(testbed, entries, values)

@@ -207,7 +207,7 @@ def _read_by(objective: Objective, models: Models, table: Table) -> set[str]:
     """Which of "y" and "group" an objective is a function of."""
     few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), table)
     whole = unedited_fn(models.template)
-    edits = map_models(lambda c, g, k: whole(c, g, k)(0.0), None, models, ONE, SEED, 1)
+    edits = map_models(lambda c, g, k: whole(c, g, k)(jnp.float32(0)), None, models, ONE, SEED, 1)
 
     def value(y, group):
         edit = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), edits)

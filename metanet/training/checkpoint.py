@@ -69,7 +69,7 @@ def _tree(state, scales):
     return {"params": state.params, "scales": known} | rest
 
 
-def load_editor(folder: str | pathlib.Path) -> TrainedEditor:
+def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
     """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME).
 
     Raises:
