@@ -1,6 +1,7 @@
 """A table of one's own as a dataset: what its file does not say is guessed where that is safe."""
 
 import dataclasses
+import hashlib
 import logging
 import pathlib
 import re
@@ -39,6 +40,7 @@ def load(dataset: str, said: TableConfig, group: str | None) -> Raw:
     layout = files.look(path, config.separator)
     if group is not None and group not in config.cuts:
         config = dataclasses.replace(config, groups=config.cuts | {group: ()})
+    _require_columns(dataset, layout.names, config)
     label = _label(dataset, toml.name, layout.names, config)
     text = [label, *(config.categorical or ()), *(config.dates or ())]
     text += [name for name, cuts in config.cuts.items() if not cuts]
@@ -46,8 +48,8 @@ def load(dataset: str, said: TableConfig, group: str | None) -> Raw:
     return _raw(files.label_of(dataset), Source(dataset, toml.name, frame, config, label))
 
 
-def _label(source: str, toml: str, names: Sequence[str], config: TableConfig) -> str:
-    """The column of the class, and that every column which the settings name exists."""
+def _require_columns(source: str, names: Sequence[str], config: TableConfig) -> None:
+    """Raises UserError about a column that the settings name and the table has not."""
     named: dict[str, Sequence[str]] = {
         "label": (config.label,) if config.label else (),
         "groups": tuple(config.cuts),
@@ -60,6 +62,10 @@ def _label(source: str, toml: str, names: Sequence[str], config: TableConfig) ->
         absent = [one for one in wanted if one not in names or not one]
         known = f"some of {quoted([name for name in names if name], 12)}"
         expect(not absent, source, f"no column {quoted(absent)} ({key})", known)
+
+
+def _label(source: str, toml: str, names: Sequence[str], config: TableConfig) -> str:
+    """The column of the class."""
     found = [name for name in names if name.lower() in LABELS]
     if config.label is None:
         said = f"columns {quoted(found)} that may be the label" if found else "no label"
@@ -67,8 +73,8 @@ def _label(source: str, toml: str, names: Sequence[str], config: TableConfig) ->
         expect(len(found) == 1, source, said, remedy)
         logger.info('%s: the label is column "%s", by its name', source, found[0])
     label = config.label or found[0]
-    for key in ("groups", "features", "categorical", "dates"):
-        expect(label not in named[key], source, f'the label "{label}" in {key}', "other columns")
+    taken = (*config.cuts, *(config.features or ()))
+    expect(label not in taken, source, f'the label "{label}" as group or feature', "another column")
     return label
 
 
@@ -155,7 +161,7 @@ def _features(source: Source, y: np.ndarray) -> tuple[tuple[Feature, ...], np.nd
         if why is None:
             feature, numbers = feature_of(source, name)
             known = numbers[~np.isnan(numbers)]
-            same = seen.setdefault(numbers.tobytes(), name)
+            same = seen.setdefault(hashlib.sha256(numbers.tobytes()).digest(), name)
             if not len(known):
                 why = "has no values"
             elif known.min() == known.max() and not config.features:

@@ -55,16 +55,17 @@ Objective = Callable[[EditView], jax.Array]
 F = TypeVar("F", bound=Callable)
 
 
-def labelled(text: str, floor: Callable | None = None) -> Callable[[F], F]:
+def labelled(text: str, floor: Callable | None = None, grouped: bool = False) -> Callable[[F], F]:
     """A decorator of objectives: `text` is the label of their axis, as the attribute `label`.
 
     Args:
       floor: (table, decisions of M models for the second class [M, rows] bool) -> the value below
         which the objective is noise on that table; the attribute `floor`.
+      grouped: it compares groups, so data need two or more; the attribute `grouped`.
     """
 
     def decorate(objective: F) -> F:
-        vars(objective).update(label=text, floor=floor)
+        vars(objective).update(label=text, floor=floor, grouped=grouped)
         return objective
 
     return decorate

@@ -56,7 +56,7 @@ def odds_floor(table: Table, decisions: np.ndarray) -> float:
     return float(np.maximum(*gaps).mean())
 
 
-@labelled("equalised odds difference (0 to 1)", floor=odds_floor)
+@labelled("equalised odds difference (0 to 1)", floor=odds_floor, grouped=True)
 def equalised_odds(view: EditView) -> jax.Array:
     """Equalised odds difference (eq. 9): [] float32.
 
@@ -72,7 +72,7 @@ def equalised_odds(view: EditView) -> jax.Array:
     return jnp.maximum(true_positive, false_positive).max()
 
 
-@labelled("equal opportunity difference (0 to 1)")
+@labelled("equal opportunity difference (0 to 1)", grouped=True)
 def equal_opportunity(view: EditView) -> jax.Array:
     """Equal opportunity difference (Hardt, Price and Srebro 2016): [] float32.
 
@@ -82,7 +82,7 @@ def equal_opportunity(view: EditView) -> jax.Array:
     return _gap(view.decisions, label, view)[-1]
 
 
-@labelled("demographic parity difference (0 to 1)")
+@labelled("demographic parity difference (0 to 1)", grouped=True)
 def demographic_parity(view: EditView) -> jax.Array:
     """Demographic parity difference (Kamiran and Calders 2009): [] float32.
 

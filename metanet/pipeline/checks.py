@@ -2,7 +2,7 @@
 
 from metanet.core import keys_below, require
 from metanet.data.tabular import TabularData, covariate_shift
-from metanet.objectives.base import resolve
+from metanet.objectives.base import paths_of, resolve
 from metanet.objectives.check import check_requirement
 from metanet.pipeline.config import ExperimentConfig
 
@@ -11,9 +11,14 @@ def check_data(experiment: ExperimentConfig, data: TabularData) -> None:
     """Refuses settings that do not go with the data.
 
     Raises:
-      SettingError: a requirement has no value for an edit, a shift is out of reach, or constant
-        models are to be set apart, which there are of two classes only.
+      SettingError: a requirement has no value for an edit or compares groups of which there is one,
+        a shift is out of reach, or constant models are to be set apart, which there are of two
+        classes only.
     """
+    for path in paths_of(experiment.requirement):
+        compared = getattr(resolve(path), "grouped", False) and data.train.n_groups < 2
+        expected = f"a protected attribute of {data.name}, whose groups {path} compares"
+        require(not compared, "group", repr(data.group), expected)
     check_requirement(resolve(experiment.requirement), experiment.requirement, data)
     for name in experiment.used_editors:
         requirement = experiment.editors[name].requirement

@@ -149,11 +149,23 @@ def check_recipes_on_data(experiment: ExperimentConfig, data: TabularData) -> No
     """Refuses recipes that cannot work on the data, before anything is trained.
 
     Raises:
-      SettingError: what the data checks of a recipe that is used say.
+      SettingError: what the data checks of a recipe that is used say, and how to run the others.
     """
-    for name in experiment.method_names:
+    names, refused = experiment.method_names, dict[str, SettingError]()
+    for name in names:
         key = f"recipes.{name}"
         function, options = bound(experiment.recipe(name), key)
         check = getattr(function, "check_data", None)
-        if check is not None:
-            check(data, key, options)
+        try:
+            if check is not None:
+                check(data, key, options)
+        except SettingError as error:
+            refused[name] = error
+    if not refused:
+        return
+    first, able = next(iter(refused.values())), tuple(one for one in names if one not in refused)
+    if not able:
+        raise first
+    flags = f'--config.methods="{able}" --config.evaluation.main_methods="()"'
+    expected = f"{first.expected}; without {', '.join(refused)}: {flags}"
+    raise SettingError(first.key, first.found, expected) from first

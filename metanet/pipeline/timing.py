@@ -88,8 +88,9 @@ def run(
         entries |= {f"{name}: {method}": entry for method, entry in timed.items()}
     about = done or about  # of the command that timed them
     first = next(iter(timing.experiments.values()))
-    results = {"schema": SCHEMA, "kind": "timing", "task": "timing",
-               "dataset": label_of(first.dataset), "seed": first.seed, "methods": entries, **about}  # fmt: skip
+    dataset = label_of(first.dataset)
+    results = {"schema": SCHEMA, "kind": "timing", "task": "timing", "dataset": dataset,
+               "seed": first.seed, "methods": entries, **about}  # fmt: skip
     write_json(folder / "config.json", {"config": asked, **about})
     write_json(folder / "results.json", results)
     return results
