@@ -78,13 +78,11 @@ class Choice:
     Attributes:
       lam: [requirements].
       values: of the edit by name: "jsd" and the requirements.
-      unmet: the demands that it does not meet.
       tried: (requirements, jsd) of every lambda that was tried, [tried, requirements + 1].
     """
 
     lam: np.ndarray
     values: dict[str, float]
-    unmet: tuple[Demand, ...]
     tried: np.ndarray
 
 
@@ -129,8 +127,7 @@ def choose(
     assert best is not None
     _, lam, point = best
     values = dict(zip(names, point.tolist(), strict=True))
-    unmet = tuple(one for one in demands if values[one.name] > one.limit)
-    return Choice(lam, values, unmet, np.concatenate(seen))
+    return Choice(lam, values, np.concatenate(seen))
 
 
 def _points(sweep: Sweep, count: int) -> np.ndarray:

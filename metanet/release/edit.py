@@ -55,7 +55,7 @@ class Edited:
       lam: of every requirement.
       before, after: on the given data: "jsd" (nats), every requirement by its function's name, and
         "accuracy" if the data have labels; {} without data.
-      unmet: the demands that it does not meet.
+      demands: what it was to meet.
       tried: (requirements, jsd) of every lambda that was tried: [tried, requirements + 1].
     """
 
@@ -66,8 +66,13 @@ class Edited:
     lam: tuple[float, ...]
     before: dict[str, float]
     after: dict[str, float]
-    unmet: tuple[Demand, ...]
+    demands: tuple[Demand, ...]
     tried: np.ndarray
+
+    @property
+    def unmet(self) -> tuple[Demand, ...]:
+        """The demands that it does not meet."""
+        return tuple(one for one in self.demands if self.after[one.name] > one.limit)
 
 
 def edit(
@@ -109,7 +114,7 @@ def edit(
     objective = resolve(paths if len(paths) > 1 else paths[0])
     method, context = _method(editor, models, objective, table, refine)
 
-    unmet: tuple[Demand, ...] = ()
+    demands: tuple[Demand, ...] = ()
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     tried = np.zeros((0, len(paths) + 1))
@@ -122,7 +127,7 @@ def edit(
             check_units(editor, network, reads, table)
         edits = _sweep(method, context, models, len(paths))
     if require and table is not None:
-        demands = [parse_demand(one, len(editor.features)) for one in require]
+        demands = tuple(parse_demand(one, len(editor.features)) for one in require)
         check_demands(demands, editor.names)
         rows = table
         choice = choose(
@@ -131,7 +136,7 @@ def edit(
             editor.names,
             demands,
         )
-        lam, unmet, tried = choice.lam, choice.unmet, choice.tried
+        lam, tried = choice.lam, choice.tried
     lams = check_lambda(lam, 1, len(paths))[0]
     _warn_outside(editor, lams)
     if table is not None:
@@ -145,7 +150,9 @@ def edit(
     read = np.flatnonzero(np.concatenate(leaving, 1).any(axis=1))
     features = tuple(editor.features[index] for index in read)
     result = source.restore(edited)
-    return Edited(result, edited, mask, features, tuple(lams.tolist()), before, after, unmet, tried)
+    return Edited(
+        result, edited, mask, features, tuple(lams.tolist()), before, after, demands, tried
+    )
 
 
 def _method(

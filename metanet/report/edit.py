@@ -35,7 +35,9 @@ def front(
         best = pair[pareto_mask(pair)]
         best = best[np.argsort(best[:, 0])]
         panel.plot(*best.T, "-", color="#0072B2", linewidth=1.5, label="front")
-        panel.plot(chosen[index], chosen[-1], "*", color="#D55E00", markersize=14, label="this edit")
+        panel.plot(
+            chosen[index], chosen[-1], "*", color="#D55E00", markersize=14, label="this edit"
+        )
         for limit, line in ((limits[index], panel.axvline), (limits[-1], panel.axhline)):
             if limit is not None:
                 line(limit, color="black", linestyle=":", linewidth=1, label="demanded")

@@ -1,0 +1,138 @@
+"""Edits one trained network so that it meets what is demanded of it.
+
+python -m experiments.edit --editor=DIR|NAME --model=FILE --data=TABLE --require="features<=6"
+    --out=DIR [--refine=100] [--reads=numbers] [--activation=relu]
+
+Writes DIR/model.EXT in the format of FILE, DIR/edit.json and DIR/front.png. Exit status as of
+experiments.run; 2 too if the demand cannot be met: then nothing is written, and the line says by
+how much.
+"""
+
+import hashlib
+import pathlib
+import sys
+import warnings
+
+from absl import flags
+
+from experiments import launch
+from metanet.core import UserError, write_json
+from metanet.data.files import read_like
+from metanet.interop import files
+from metanet.objectives.base import labels_of
+from metanet.release.demands import JSD
+from metanet.release.edit import Edited, edit
+from metanet.release.folder import Release, load_editor
+from metanet.report import edit as picture
+
+_EDITOR = flags.DEFINE_string("editor", None, "Folder of a trained editor, or the name of one.")
+_MODEL = flags.DEFINE_string("model", None, "File of the network, in a format of metanet.interop.")
+_DATA = flags.DEFINE_string("data", None, "Table of rows like those of the editor's training.")
+_REQUIRE = flags.DEFINE_multi_string("require", [], "NAME<=NUMBER; may be given several times.")
+_OUT = flags.DEFINE_string("out", None, "Output folder.")
+_REFINE = flags.DEFINE_integer("refine", 0, "Steps of gradient descent after the edit.")
+_READS = flags.DEFINE_enum(
+    "reads",
+    "standardised",
+    ["standardised", "numbers"],
+    "What the network reads, see metanet.edit.",
+)
+_ACTIVATION = flags.DEFINE_string("activation", None, "Of a file that does not say it.")
+
+
+def _given(flag: flags.FlagHolder[str]) -> str:
+    if flag.value is None:
+        raise UserError(f"--{flag.name}: found nothing, expected {flags.FLAGS[flag.name].help}")
+    return flag.value
+
+
+def _sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _main(argv: list[str]) -> None:
+    launch.parse_flags(argv)
+    release, out = load_editor(_given(_EDITOR)), pathlib.Path(_given(_OUT))
+    model, table = pathlib.Path(_given(_MODEL)), pathlib.Path(_given(_DATA))
+    if not _REQUIRE.value:
+        raise UserError("--require: found nothing, expected NAME<=NUMBER, as features<=6")
+    launch.setup_jax(1)
+    source = files.read(model, _ACTIVATION.value)
+    rows = read_like(table, release.encoding)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            edited = edit(
+                release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
+                refine=_REFINE.value,
+            )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{model}: {error}") from error
+    if edited.unmet:
+        missed = ", ".join(
+            f"{one.text} ({edited.after[one.name]:.4g} against {one.limit:.4g})"
+            for one in edited.unmet
+        )
+        raise UserError(f"--require: found {missed} out of this editor's reach; nothing is written")
+    launch.writable(out)
+    written = files.write(edited.model, out / f"model{model.suffix}")
+    content = _content(release, edited, len(rows)) | {
+        "model": {"file": model.name, "sha256": _sha256(model)},
+        "edited": {"file": written.name, "sha256": _sha256(written)},
+        "data": {"file": table.name, "sha256": _sha256(table), "rows": len(rows)},
+        **launch.about("experiments.edit"),
+    }
+    write_json(out / "edit.json", content)
+    _draw(release, edited, out / "front.png")
+    print(_text(release, edited))
+    for path in (written, out / "edit.json", out / "front.png"):
+        print(f"written: {path}")
+
+
+def _content(release: Release, edited: Edited, rows: int) -> dict:
+    """edit.json, except for files, command and machine."""
+    gone = [name for name in release.features if name not in edited.features]
+    kept = sum(float(block.sum()) for block in edited.mask)
+    return {
+        "schema": 1,
+        "editor": release.about | {"requirement": list(release.requirement)},
+        "require": [one for one in _REQUIRE.value],
+        "lambda": list(edited.lam),
+        "refine": _REFINE.value,
+        "before": edited.before,
+        "after": edited.after,
+        "features_read": list(edited.features),
+        "features_removed": gone,
+        "weights_kept": int(kept),
+        "weights": edited.network.spec.n_weights,
+    }
+
+
+def _draw(release: Release, edited: Edited, path: pathlib.Path) -> None:
+    names = (*release.names, JSD)
+    asked = {one.name: one.limit for one in edited.demands}
+    paths = release.requirement
+    picture.front(
+        edited.tried,
+        [edited.after[name] for name in names],
+        [asked.get(name) for name in names],
+        labels_of(paths if len(paths) > 1 else paths[0]),
+        path,
+    )
+
+
+def _text(release: Release, edited: Edited) -> str:
+    """What the edit did, in a few lines."""
+    lines = [
+        f"{name}: {edited.before[name]:.4g} -> {edited.after[name]:.4g}"
+        + (" nats" if name == JSD else "")
+        for name in edited.after
+    ]
+    gone = [name for name in release.features if name not in edited.features]
+    lines.append(f"reads: {', '.join(edited.features) or 'nothing'}")
+    lines.append(f"no longer reads: {', '.join(gone) or 'nothing'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(launch.status(_main, sys.argv))
