@@ -23,6 +23,7 @@ from metanet.objectives.base import labels_of
 from metanet.release.demands import JSD
 from metanet.release.edit import Edited, edit
 from metanet.release.folder import Release, load_editor
+from metanet.release.inputs import READS
 from metanet.report import edit as picture
 
 _EDITOR = flags.DEFINE_string("editor", None, "Folder of a trained editor, or the name of one.")
@@ -31,16 +32,11 @@ _DATA = flags.DEFINE_string("data", None, "Table of rows like those of the edito
 _REQUIRE = flags.DEFINE_multi_string("require", [], "NAME<=NUMBER; may be given several times.")
 _OUT = flags.DEFINE_string("out", None, "Output folder.")
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of gradient descent after the edit.")
-_READS = flags.DEFINE_enum(
-    "reads",
-    "standardised",
-    ["standardised", "numbers"],
-    "What the network reads, see metanet.edit.",
-)
+_READS = flags.DEFINE_enum("reads", READS[0], list(READS), "What the network reads.")
 _ACTIVATION = flags.DEFINE_string("activation", None, "Of a file that does not say it.")
 
 
-def _given(flag: flags.FlagHolder[str]) -> str:
+def _given(flag: flags.FlagHolder[str | None]) -> str:
     if flag.value is None:
         raise UserError(f"--{flag.name}: found nothing, expected {flags.FLAGS[flag.name].help}")
     return flag.value

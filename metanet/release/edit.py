@@ -27,7 +27,6 @@ from metanet.objectives.base import Objective, resolve, view_of
 from metanet.release.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
 from metanet.release.folder import Release
 from metanet.release.inputs import (
-    Reads,
     check_units,
     expect,
     imported_of,
@@ -82,7 +81,7 @@ def edit(
     lam=None,
     require: Sequence[str] = (),
     data: pd.DataFrame | Table | None = None,
-    reads: Reads = "standardised",
+    reads: str = "standardised",
     refine: int = 0,
 ) -> Edited:
     """Edits one trained classifier.

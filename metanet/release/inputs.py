@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from metanet.probes.store import probe_stack
 from metanet.release.folder import Release
 from metanet.release.units import reading_standardised
 
-Reads = Literal["standardised", "numbers"]
+READS = ("standardised", "numbers")
 CLEARLY = 0.02  # of accuracy, by which other units show
 
 
@@ -67,14 +66,13 @@ def standard(editor: Release) -> tuple[np.ndarray, np.ndarray]:
     return np.array([one.mean for one in features]), np.array([one.std for one in features])
 
 
-def in_units(editor: Release, source: Imported, reads: Reads) -> Network:
+def in_units(editor: Release, source: Imported, reads: str) -> Network:
     """The network on standardised features.
 
     Raises:
       ValueError: its inputs or outputs are not those of the editor.
     """
-    known = ("standardised", "numbers")
-    expect(reads in known, "reads", repr(reads), f"one of {', '.join(known)}")
+    expect(reads in READS, "reads", repr(reads), f"one of {', '.join(READS)}")
     names, widths = editor.features, source.network.spec.widths
     listed = ", ".join(names)
     if source.features and source.features != names:
@@ -126,7 +124,7 @@ def models_of(editor: Release, network: Network, table: Table | None) -> Models:
     return models.replace(probe=pack_probes([probe_stack(stack, points)]))
 
 
-def check_units(editor: Release, network: Network, reads: Reads, table: Table) -> None:
+def check_units(editor: Release, network: Network, reads: str, table: Table) -> None:
     """Refuses a model that is clearly more accurate if it is taken to read the other units.
 
     Args:
