@@ -10,8 +10,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
+
+from metanet.data import load
+from metanet.release.folder import load_editor
+from metanet.training.checkpoint import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A user's config, which imports another of the user's.
@@ -132,6 +137,22 @@ def test_a_run_leaves_the_promised_files(done, space):
     assert config["device"]
     assert config["versions"].keys() >= {"metanet", "jax"}
     assert {"commit", "dirty"} <= config.keys()
+
+
+def test_a_run_leaves_its_editors_as_folders_that_edit_other_models(done, space):
+    first, second = sorted((space / "work" / "editors" / "gmn-prune").iterdir())
+    release = load_editor(first)
+    assert release.requirement == ("metanet.objectives.pruning.weights_kept",)
+    assert release.features == load("synthetic", None, 0).features
+    about = release.about
+    found = tuple(about[key] for key in ("task", "dataset", "editor", "seed", "steps"))
+    assert found == ("pruning", "synthetic", "GMN - Prune", 0, 400)
+    assert about["data"] == load("synthetic", None, 0).digest and "licence" in about
+    trained = load_checkpoint(space / "work" / "checkpoints" / "gmn-prune" / "seed-0")
+    jax.tree.map(np.testing.assert_array_equal, release.editor.params, trained.params)
+    other = load_editor(second).editor.params
+    assert any((a != b).any() for a, b in zip(
+        jax.tree.leaves(other), jax.tree.leaves(release.editor.params), strict=True))  # fmt: skip
 
 
 def test_results_follow_the_schema_and_front_csv_agrees(done, space):
