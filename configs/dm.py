@@ -8,7 +8,7 @@ models: some days on four cores.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, searched
 
 SELECTION = "metanet.methods.data_minimisation.selection"
 RETRAINED = "metanet.methods.data_minimisation.selection_retrained"
@@ -50,6 +50,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         },
     }
     config.recipes = refined | others
+    searched.apply(config)
     config.methods = ("GMN", "GMN + probe", *refined, *others)
     config.evaluation.main_methods = ("GMN", "GMN + probe", "FS", "FS (GMN)", "FS & Retrain")
     if dataset in FEATURES:

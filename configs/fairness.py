@@ -8,7 +8,7 @@ some days on four cores. Needs pip install 'metanet[baselines]'.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, searched
 
 POSTPROCESSED = "metanet.methods.fairness.postprocessed.postprocessed"
 METHODS = {
@@ -64,6 +64,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "descent": {"steps": 2000, "points": 256, "balanced": True, "ramp": 0.3, "starts": 3},
     }
     config.recipes = refined | others
+    searched.apply(config)
     config.methods = ("GMN", "GMN + probe", *refined, *others)
     config.evaluation.main_methods = (
         "GMN",

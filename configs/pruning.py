@@ -8,7 +8,7 @@ models: some days on four cores, hours on a GPU.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, searched
 
 ONE_SHOT = "metanet.methods.pruning.one_shot"
 EXACT_OBS = "metanet.methods.exact_obs.exact_obs"
@@ -73,6 +73,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         },
     }
     config.recipes = {"GMN (paper)": united} | refined | one_shot | surgeons | distilled | others
+    searched.apply(config)
     config.methods = (
         *ours,
         "GMN (paper)",

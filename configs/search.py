@@ -33,6 +33,12 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
     for recipe in config.recipes.values():
         if "counts" in recipe:
             recipe.counts = (1, 2, 3, 5, 8)
+        if "descent" in recipe:
+            recipe.n_lambdas = 4
+            if "starts" in recipe.descent:
+                recipe.descent.starts = 1
+        if "search" in recipe or "tune" in recipe:
+            recipe.n_lambdas = 4
     united = config.recipes["GMN (paper)"]
     united.editors = united.editors[3:6:2]  # two of its lambdas in the middle
     return config

@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 import pytest
 
-from configs import dm, fairness, presets, pruning, quickstart
+from configs import dm, fairness, presets, pruning, quickstart, searched, tasks
 from configs.spaces import SPACES
 from experiments import settings
 from metanet.core import Stopped, UserError, read_json
@@ -668,3 +668,18 @@ def test_several_processes_and_commands_work_on_one_study(home):
     process.terminate()
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0 and err.count("the same command continues") == 2
+
+
+@pytest.mark.parametrize("task", searched.VALUES)
+def test_searched_values_of_the_configs_are_the_best_of_their_studies(task):
+    config = tasks.config_of(f"adult-{task}")
+    for name, values in searched.VALUES[task].items():
+        recipe = config.recipes[name].to_dict()
+        study = json.loads((ROOT / "results" / "search" / f"{values['study']}.json").read_text())
+        assert (study["method"], study["task"], recipe["study"]) == (name, task, values["study"])
+        best = max(study["trials"], key=lambda one: one["hypervolume"])["values"]
+        assert best == {path: value for path, value in values.items() if path != "study"}
+        assert len(study["trials"]) >= 10
+        for path, value in best.items():
+            section, _, key = path.rpartition(".")
+            assert (recipe[section] if section else recipe)[key] == value

@@ -29,7 +29,7 @@ from metanet.settings import plain
 
 STUDIES = sorted(
     {path.stem for path in pathlib.Path(configs.__file__).parent.glob("*.py")}
-    - {"__init__", "common", "tasks", "presets", "quickstart", "scaling", "spaces"}
+    - {"__init__", "common", "tasks", "presets", "quickstart", "scaling", "spaces", "searched"}
 )
 
 
