@@ -230,6 +230,15 @@ def test_neurons_of_scale_0_are_constant_but_stay_in_the_statistics():
     np.testing.assert_allclose(outputs(small, ROWS[:, :1]), outputs(network, ROWS[:, :1]), 1e-6)
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_feature_that_is_left_is_read(norm):
+    for network in networks(norm, 200):
+        small = compact(network).network
+        blocks = zip(small.spec.blocks, small.params.weights, strict=True)
+        read = np.any([weight.any(1) for (source, _), weight in blocks if source == 0], axis=0)
+        assert read.all() or len(read) == 1
+
+
 def test_the_original_is_not_changed():
     network = next(networks("layer", 1))
     before = jax.tree.map(np.copy, network.params)

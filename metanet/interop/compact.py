@@ -57,12 +57,14 @@ def compact(network: Network) -> Compact:
     stays.
 
     A layer norm takes its mean and variance over all neurons of a layer, read or not. So a layer
-    with one either stays whole or, where all its values are constant or unread, shrinks to one
-    neuron. In it, only a neuron of scale 0 is constant by itself: its outgoing weights become 0.
-    Fewer neurons cannot stand in for the unread ones. They would need the same sum and sum of
-    squares of the differences from the mean m: about -k m and k m^2 for large m, where k neurons
-    have no incoming weights, and by the Cauchy-Schwarz inequality that takes k neurons.
-    (Rounding: a layer norm of 2 or 3 neurons can amplify that of biases 300 times, to 1e-5.)
+    with one either stays whole or, where all its values are constant or none is read, shrinks to
+    one neuron. In it, only a neuron of scale 0 is constant by itself: its outgoing weights become
+    0. Nothing smaller does the same for k unread neurons without incoming weights: where the mean m
+    is large, their differences from it add about -k m, and their squares k m^2, and by the
+    Cauchy-Schwarz inequality that takes k neurons. Unread ones that read others could be replaced,
+    at best, by dense ones, about as many as their inputs; they stay.
+
+    Rounding: a layer norm of 2 or 3 neurons may amplify that of the biases 300 times, to 1e-5.
     """
     weights = {
         block: np.array(weight, np.float32)
