@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.harness import PACKAGES, RESULTS, installed
+from benchmarks.harness import PACKAGES, RESULTS, digits, installed
 from metanet.core import versions, write_json
 from metanet.devices import device_name
 from metanet.interop.compact import compact
@@ -163,13 +163,16 @@ def runtimes() -> dict[str, Callable]:
 
 
 def alternated(runs: Sequence[Callable], repeats: int) -> list[float]:
-    """Median seconds of one call of each, which take turns in this process."""
+    """Median seconds of one call of each, which take turns in this process.
+
+    Of the thread, the only one that computes: what it waits for other jobs is not counted.
+    """
 
     def once(run, calls=1):
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(calls):
             run()
-        return (time.perf_counter() - start) / calls
+        return (time.thread_time() - start) / calls
 
     calls = [1 + int(SHORTEST / min(once(run) for _ in range(9))) for run in runs]
     seconds = np.array(
@@ -204,7 +207,7 @@ def markdown(title: str, rows: list[dict]) -> str:
     for edit, group in itertools.groupby(rows, key=lambda row: row["case"]):
         group = list(group)
         sizes = [" to ".join(f"{n:,}" for n in group[0][key]) for key in ("parameters", "bytes")]
-        times = [" to ".join(f"{row[key] * 1e6:.3g}" for key in ("seconds_before", "seconds"))
+        times = [" to ".join(digits(row[key] * 1e6) for key in ("seconds_before", "seconds"))
                  for row in group]  # fmt: skip
         widths = "-".join(map(str, group[0]["widths"]))
         lines.append(f"| {' | '.join([edit, widths, *sizes, *times])} |")
