@@ -97,7 +97,7 @@ def test_arrays_that_are_no_network_are_refused_by_name(name, network, tmp_path)
         with pytest.raises(ValueError, match=message):
             dense(arrays)
     path = tmp_path / "one.npz"
-    np.savez(path, allow_pickle=True, **arrays)
+    np.savez(path, **arrays)
     with pytest.raises(UserError, match=f"{re.escape(str(path))}: found.*{message}") as refused:
         read_sparse(path)
     assert "\n" not in str(refused.value)
