@@ -15,7 +15,7 @@ test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
-	for name in population editor edit startup baselines forward; do $(BIN)/python -m benchmarks.$$name || exit; done
+	for name in population editor edit startup baselines forward compact; do $(BIN)/python -m benchmarks.$$name || exit; done
 
 docs: .venv/.installed-docs ## build the site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -54,7 +54,8 @@ class Comparison:
         return rows
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
+    """Three digits of a positive number, without an exponent."""
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
@@ -74,13 +75,13 @@ def markdown(comparison: Comparison) -> str:
     ]
     for row in comparison.rows():
         time_, ratio = row["seconds"], row["ratio"]
-        middle, low, high = (_digits(time_[key] * scale) for key in ("median", "min", "max"))
-        spread = "{} ({} to {})".format(*(_digits(ratio[key]) for key in ("median", "min", "max")))
+        middle, low, high = (digits(time_[key] * scale) for key in ("median", "min", "max"))
+        spread = "{} ({} to {})".format(*(digits(ratio[key]) for key in ("median", "min", "max")))
         ours = row["case"] == comparison.ours
         lines.append(f"| {row['case']} | {middle} ({low} to {high}) | {'1' if ours else spread} |")
     for case, floor in comparison.floors:
         distance = np.median(comparison.seconds[case] / comparison.seconds[floor])
-        lines += ["", f"{case}: {_digits(distance)} times its floor, {floor}."]
+        lines += ["", f"{case}: {digits(distance)} times its floor, {floor}."]
     return "\n".join(lines) + "\n"
 
 

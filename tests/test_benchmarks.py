@@ -41,6 +41,10 @@ def runs(tmp_path):
              "--config.population.epochs=1", "--config.population.depths=(1,)")  # fmt: skip
     return {
         "baselines": ((baselines.Sizes(64, 4, student=STEPS, ticket=STEPS),), "baselines.json"),
+        "compact": (
+            (("14-32-32-32-2 with a skip", "14-32-64-2 with layer norms"), 1),
+            "compact.json",
+        ),
         "edit": ((2, 2), "edit.json"),
         "editor": ((("default sizes",), 1), "editor.json"),
         "forward": ((64, (32,)), "forward.json"),

@@ -21,6 +21,7 @@ from configs import common, pruning
 from experiments import settings
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template
+from metanet.interop.sparse import read_sparse
 from metanet.objectives.base import EditView, resolve
 from metanet.pipeline.recipes import check_recipes
 from metanet.training.checkpoint import load_editor
@@ -177,6 +178,10 @@ def test_models_of_ones_own_are_edited(notebook, folder):
     weights = found["edited"].params.weights
     assert all((weight[gone] == 0).all() for weight, gone in zip(weights, removed, strict=True))
     assert not np.array_equal(found["before"], found["after"])
+    small = found["small"]
+    assert small.report.parameters[1] <= small.report.parameters[0]
+    np.testing.assert_allclose(found["smaller"], found["after"][0], rtol=0, atol=1e-6)
+    assert read_sparse(folder / "small.npz").spec == small.network.spec
 
 
 def test_the_objective_is_the_price_of_the_features_that_are_kept(folder):
