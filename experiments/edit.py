@@ -18,12 +18,12 @@ from absl import flags
 from experiments import launch
 from metanet.core import UserError, write_json
 from metanet.data.files import read_like
+from metanet.editing.demands import JSD
+from metanet.editing.edit import Edited, edit
+from metanet.editing.inputs import READS
+from metanet.editor.release import Release, load_editor
 from metanet.interop import files
 from metanet.objectives.base import labels_of
-from metanet.release.demands import JSD
-from metanet.release.edit import Edited, edit
-from metanet.release.folder import Release, load_editor
-from metanet.release.inputs import READS
 from metanet.report import edit as picture
 
 _EDITOR = flags.DEFINE_string("editor", None, "Folder of a trained editor, or the name of one.")

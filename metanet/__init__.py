@@ -1,0 +1,17 @@
+"""Graph metanetworks that edit trained MLPs: `load_editor`, `edit`, `compact`."""
+
+import importlib
+
+# Imported when they are asked for: importing a part of metanet does not import all of it.
+_PLACES = {
+    "load_editor": "metanet.editor.release",
+    "edit": "metanet.editing.edit",
+    "compact": "metanet.interop.compact",
+}
+__all__ = ["compact", "edit", "load_editor"]
+
+
+def __getattr__(name: str):
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'metanet' has no attribute {name!r}")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from metanet.core import UserError
+from metanet.editing.demands import Demand, check_demands, choose, parse_demand
 from metanet.evaluation.sweep import Sweep
-from metanet.release.demands import Demand, check_demands, choose, parse_demand
 
 
 def unmet(found, demands):

@@ -9,7 +9,10 @@ import pytest
 
 from metanet.core import UserError
 from metanet.data import load
+from metanet.editing.edit import edit
+from metanet.editing.units import reading_numbers
 from metanet.editor.model import EditorConfig
+from metanet.editor.release import Release
 from metanet.graphs.packing import pack
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
@@ -18,9 +21,6 @@ from metanet.mlp.network import apply
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import ProbeConfig
-from metanet.release.edit import edit
-from metanet.release.folder import Release
-from metanet.release.units import reading_numbers
 from metanet.training.config import TrainingConfig
 from metanet.training.loop import train_editor
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from metanet.data import load
-from metanet.release.folder import load_editor
+from metanet.editor.release import load_editor
 from metanet.training.checkpoint import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -5,10 +5,10 @@ import pathlib
 from metanet.core import digest, slug
 from metanet.data.files import label_of
 from metanet.editor.model import TrainedEditor
+from metanet.editor.release import Release, write_release
 from metanet.mlp import population as populations
 from metanet.objectives.base import paths_of
 from metanet.pipeline.testbed import Testbed
-from metanet.release.folder import Release, write_release
 
 LICENCE = "Apache-2.0, as metanet; of the data see their source"
 

@@ -12,21 +12,8 @@ import pandas as pd
 
 from metanet.core import stream
 from metanet.data.tabular import Table
-from metanet.editor.checks import check_lambda
-from metanet.editor.edit_fns import editor_fn
-from metanet.editor.edits import EditFn
-from metanet.editor.relax import hard_decisions
-from metanet.evaluation.program import Program, map_models
-from metanet.evaluation.sweep import Sweep
-from metanet.graphs.packing import Models
-from metanet.graphs.padded import params_of
-from metanet.interop.network import Network
-from metanet.methods.per_model import RefineConfig, sample_of
-from metanet.methods.refine import refined_fn, unedited_fn
-from metanet.objectives.base import Objective, resolve, view_of
-from metanet.release.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
-from metanet.release.folder import Release
-from metanet.release.inputs import (
+from metanet.editing.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
+from metanet.editing.inputs import (
     check_units,
     expect,
     imported_of,
@@ -35,7 +22,20 @@ from metanet.release.inputs import (
     rows_of,
     standard,
 )
-from metanet.release.units import reading_numbers
+from metanet.editing.units import reading_numbers
+from metanet.editor.checks import check_lambda
+from metanet.editor.edit_fns import editor_fn
+from metanet.editor.edits import EditFn
+from metanet.editor.relax import hard_decisions
+from metanet.editor.release import Release
+from metanet.evaluation.program import Program, map_models
+from metanet.evaluation.sweep import Sweep
+from metanet.graphs.packing import Models
+from metanet.graphs.padded import params_of
+from metanet.interop.network import Network
+from metanet.methods.per_model import RefineConfig, sample_of
+from metanet.methods.refine import refined_fn, unedited_fn
+from metanet.objectives.base import Objective, resolve, view_of
 from metanet.training.inputs import sampling_pool
 
 SEED = 0
@@ -87,7 +87,7 @@ def edit(
     """Edits one trained classifier.
 
     Args:
-      editor: see `folder.load_editor`.
+      editor: see `editor.release.load_editor`.
       model: of PyTorch or scikit-learn, the path of a file, or what an importer of metanet.interop
         returned.
       lam: lambda, one for each requirement; or

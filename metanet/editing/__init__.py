@@ -1,0 +1,1 @@
+"""Edits of one network of somebody else's, to what is demanded of it."""
