@@ -174,10 +174,13 @@ def test_the_library_example_trains_and_evaluates_an_editor(notebook, folder):
 def test_models_of_ones_own_are_edited(notebook, folder):
     found = execute(ROOT / "docs" / "own-models.md", folder)
     assert 0 < found["kept"] <= 1
-    removed = [mask == 0 for mask in found["mask"]]
-    weights = found["edited"].params.weights
-    assert all((weight[gone] == 0).all() for weight, gone in zip(weights, removed, strict=True))
-    assert not np.array_equal(found["before"], found["after"])
+    edited = found["edited"]
+    weights = edited.network.params.weights
+    for weight, kept in zip(weights, edited.mask, strict=True):
+        assert not weight[kept == 0].any()
+    assert not edited.unmet and edited.after["weights_kept"] <= 0.3
+    assert edited.before["jsd"] < 1e-6 < edited.after["jsd"]
+    assert set(edited.features) <= set(found["editor"].features)
     small = found["small"]
     assert small.report.parameters[1] <= small.report.parameters[0]
     np.testing.assert_allclose(found["smaller"], found["after"][0], rtol=0, atol=1e-6)

@@ -13,6 +13,7 @@ from metanet.pipeline.config import (
 )
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import evaluate_methods
+from metanet.pipeline.releases import write_releases
 from metanet.pipeline.run import results, run
 from metanet.pipeline.testbed import Testbed, build_testbed
 from metanet.probes.rows import ProbeConfig
@@ -36,4 +37,5 @@ __all__ = [
     "results",
     "run",
     "train_editors",
+    "write_releases",
 ]

@@ -8,13 +8,17 @@ from metanet.editor.model import TrainedEditor
 from metanet.editor.release import Release, write_release
 from metanet.mlp import population as populations
 from metanet.objectives.base import paths_of
+from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.testbed import Testbed
 
 LICENCE = "Apache-2.0, as metanet; of the data see their source"
 
 
 def write_releases(
-    testbed: Testbed, editors: dict[str, list[TrainedEditor]], folder: pathlib.Path, about: dict
+    testbed: Testbed,
+    editors: dict[str, list[TrainedEditor]],
+    folder: str | pathlib.Path,
+    about: dict | None = None,
 ) -> None:
     """Writes `folder`/editors/NAME/seed-N of every editor of the experiment's own dataset.
 
@@ -24,6 +28,7 @@ def write_releases(
       about: the command and the machine, see `provenance.about_this_process`.
     """
     experiment, data = testbed.experiment, testbed.data
+    about = about_this_process() if about is None else about
     settings = populations.settings_of(experiment.population, data, experiment.seed)
     shared = {
         "task": experiment.task,
@@ -39,7 +44,7 @@ def write_releases(
             continue
         for number, editor in enumerate(seeds):
             seed = experiment.seed + number
-            home = folder / "editors" / slug(name) / f"seed-{seed}"
+            home = pathlib.Path(folder) / "editors" / slug(name) / f"seed-{seed}"
             if (home / "editor.json").exists():
                 continue
             release = Release(
