@@ -18,7 +18,14 @@ _NUMBERWISE = {
     "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign", "mish", "clamp", "clamp_min",
     "mul", "sub", "truediv", "div", "erf", "exp", "pow", "neg", "where", "maximum", "abs",
 }  # fmt: skip
-_IGNORED = {"Dropout", "AlphaDropout", "FeatureAlphaDropout", "Identity", "dropout", "alpha_dropout"}
+_IGNORED = {
+    "Dropout",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+    "Identity",
+    "dropout",
+    "alpha_dropout",
+}
 _HEADS = {"softmax": "softmax", "Softmax": "softmax",
           "log_softmax": "log_softmax", "LogSoftmax": "log_softmax"}  # fmt: skip
 _EXPECTED = "Linear, activations, BatchNorm1d, LayerNorm, Dropout, and sums of Linears"
