@@ -5,16 +5,16 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import edited_network
 
 from metanet.core import UserError
+from metanet.interop.onnx_graph import from_onnx, read_onnx
 from metanet.interop.verify import logits
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-from helpers import edited_network
-from onnx import TensorProto, helper, numpy_helper
-
-from metanet.interop.onnx_graph import from_onnx, read_onnx
+helper, numpy_helper = onnx.helper, onnx.numpy_helper
+TensorProto = onnx.TensorProto
 
 X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
 

@@ -199,7 +199,7 @@ def test_another_architecture_is_not_restored():
     torch.manual_seed(0)
     read = from_torch(Skips())
     other = dataclasses.replace(read.network, activation="relu")
-    with pytest.raises(ValueError, match="expected .* with silu, as it was read"):
+    with pytest.raises(ValueError, match=r"expected .* with silu, as it was read"):
         read.restore(other)
 
 

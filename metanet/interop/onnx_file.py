@@ -34,7 +34,7 @@ def load(path: pathlib.Path):
 
 
 def _check_structure(content: memoryview) -> None:
-    """Small messages take much more memory than they have bytes, so that their bytes are limited."""
+    """Small messages take much more memory than bytes, so that there are few bytes of them."""
     waiting: list[tuple[tuple[int, ...], int, int]] = [((), 0, len(content))]
     structure = 0
     while waiting:

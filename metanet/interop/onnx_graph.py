@@ -38,8 +38,8 @@ def from_onnx(model) -> Imported:
       model: a ModelProto, which is not changed.
 
     Returns:
-      Its `restore` gives a ModelProto of the same graph with other initialisers; where an edit needs
-      a bias that the graph lacks, it has one more.
+      Its `restore` gives a ModelProto of the same graph with other initialisers; where an edit
+      needs a bias that the graph lacks, it has one more.
 
     Raises:
       ValueError: the graph is no network; names the node.

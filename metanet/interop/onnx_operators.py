@@ -72,8 +72,8 @@ def place_of(key: str) -> tuple[int, int]:
 
 def factor(node: Node, position: int) -> float:
     """What an input is multiplied by."""
-    role = {1: "alpha", 2: "beta"}.get(position) if node.operator == "Gemm" else None
-    return float(node.attributes.get(role, 1.0))
+    roles = {1: "alpha", 2: "beta"} if node.operator == "Gemm" else {}
+    return float(node.attributes.get(roles.get(position, ""), 1.0))
 
 
 def transposed(node: Node, position: int) -> bool:
@@ -119,12 +119,11 @@ def computed(node: Node, operands: list[Any]) -> Any:
                 raise refused(node.name, "a training mode", "inference")
             epsilon, shift = options.get("epsilon", 1e-5), node.parameter(2, constants[1])
             return parts.batch_norm(node.name, value, mean, variance, epsilon, scale, shift)
-        case "LayerNormalization", [value, np.ndarray() as scale, *shift]:
+        case "LayerNormalization", [value, np.ndarray() as scale, *more]:
             if options.get("axis", -1) not in (1, -1):
                 raise refused(node.name, f"axis {options['axis']}", "-1")
-            weight = node.parameter(1, scale)
-            bias = _bias(node, shift, weight.value.size)
-            return parts.layer_norm(node.name, value, options.get("epsilon", 1e-5), weight, bias)
+            gain, bias = node.parameter(1, scale), _bias(node, more, scale.size)
+            return parts.layer_norm(node.name, value, options.get("epsilon", 1e-5), gain, bias)
         case "ai.onnx.ml.Scaler", [value]:
             gain, offset = (np.array(options.get(k, ()), float) for k in ("scale", "offset"))
             if not isinstance(value, parts.Features) or gain.shape != offset.shape:

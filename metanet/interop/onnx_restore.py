@@ -43,6 +43,7 @@ def restored(model, nodes: dict[int, Node], constants: dict[str, np.ndarray], ar
         graph.initializer.append(helper.from_array(new, name))
         if old:
             proto.input[position] = name
+            readers.remove(old)  # the last reader takes the old array's place
         elif proto.op_type == "MatMul":
             inserted.append((index, name))
         else:

@@ -12,9 +12,9 @@ from metanet.interop.parts import Features, Parameter, Value
 from metanet.interop.verify import verify
 
 _SMOOTH = {"ReLU", "LeakyReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "ELU", "CELU", "SELU", "ReLU6",
-           "Hardtanh", "Hardswish", "Hardsigmoid", "Softplus", "Softsign", "Mish", "LogSigmoid"}  # fmt: skip
+           "Hardtanh", "Hardswish", "Hardsigmoid", "Softplus", "Softsign", "Mish"}  # fmt: skip
 _NUMBERWISE = {
-    "relu", "relu_", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "elu", "celu", "selu", "relu6",
+    "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "elu", "celu", "selu", "relu6",
     "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign", "mish", "clamp", "clamp_min",
     "mul", "sub", "truediv", "div", "erf", "exp", "pow", "neg", "where", "maximum", "abs",
 }  # fmt: skip
