@@ -102,3 +102,14 @@ def in_template(packed):
 
     count = len(packed.spec)
     return map_models(unedited, None, packed, np.arange(count), 0, count)
+
+
+def edited_network(network, seed=0):
+    """A `Network` with some parameters dropped and the others moved."""
+    rng = np.random.default_rng(seed)
+
+    def moved(leaf):
+        new = (leaf + 0.1 * rng.normal(size=leaf.shape)).astype(np.float32)
+        return np.where(rng.random(leaf.shape) < 0.3, np.float32(0), new)
+
+    return dataclasses.replace(network, params=jax.tree.map(moved, network.params))

@@ -1,10 +1,8 @@
 """scikit-learn's classifiers as networks, and edited networks as classifiers."""
 
 import copy
-import dataclasses
 import warnings
 
-import jax
 import numpy as np
 import pytest
 from scipy import special
@@ -12,6 +10,7 @@ from scipy import special
 from metanet.interop.verify import logits
 
 pytest.importorskip("sklearn")
+from helpers import edited_network
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -50,7 +49,7 @@ def test_a_classifier_and_back(activation, n_classes, scaled):
     assert read.classes == ("a", "b", "c")[:n_classes]
     assert read.network.spec.widths == (4, 6, 5, n_classes)
     rows = np.random.default_rng(1).normal(size=(40, 4))
-    for network in (read.network, moved(read.network)):
+    for network in (read.network, edited_network(read.network)):
         new = read.restore(network)
         ours = special.softmax(logits(network, rows), -1)
         np.testing.assert_allclose(ours, new.predict_proba(rows), atol=1e-5)
@@ -61,15 +60,6 @@ def test_a_classifier_and_back(activation, n_classes, scaled):
         np.testing.assert_array_equal(old, now)
     if scaled:
         np.testing.assert_array_equal(new[0].mean_, model[0].mean_)
-
-
-def moved(network):
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: (leaf * (rng.random(leaf.shape) < 0.7) + 0.05).astype(np.float32),
-        network.params,
-    )
-    return dataclasses.replace(network, params=params)
 
 
 @pytest.mark.parametrize("options", [{"with_mean": False}, {"with_std": False}])

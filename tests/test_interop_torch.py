@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from helpers import edited_network
 
 from metanet.interop.pytorch import from_torch
 from metanet.interop.verify import logits
@@ -34,17 +35,6 @@ def outputs(module, x=X):
         return module(torch.from_numpy(x).to(next(module.parameters()).dtype)).double().numpy()
 
 
-def edited(network, seed=0):
-    """The network with some weights dropped and the others, biases, scales and shifts moved."""
-    rng = np.random.default_rng(seed)
-
-    def moved(leaf):
-        new = (leaf + 0.1 * rng.normal(size=leaf.shape)).astype(np.float32)
-        return np.where(rng.random(leaf.shape) < 0.3, np.float32(0), new)
-
-    return dataclasses.replace(network, params=jax.tree.map(moved, network.params))
-
-
 def check(module, wanted_activation, *, head=lambda z: z, tolerance=1e-5):
     """Logits agree; unedited parameters have their bits; an edited module computes the edit."""
     before = copy.deepcopy(module.eval().state_dict())
@@ -53,7 +43,7 @@ def check(module, wanted_activation, *, head=lambda z: z, tolerance=1e-5):
     np.testing.assert_allclose(head(logits(read.network, X)), outputs(module), atol=tolerance)
     same = read.restore(read.network)
     assert same is not module and same.state_dict().keys() == before.keys()
-    other = edited(read.network)
+    other = edited_network(read.network)
     new = read.restore(other)
     np.testing.assert_allclose(head(logits(other, X)), outputs(new), atol=tolerance)
     for key, value in before.items():
@@ -71,7 +61,9 @@ class Skips(nn.Module):
 
     def forward(self, x):
         h = F.silu(self.norms[0](self.first(x)))
-        return self.out(F.silu(self.norms[1](self.second(F.dropout(h, training=self.training)) + self.skip(x))))
+        return self.out(
+            F.silu(self.norms[1](self.second(F.dropout(h, training=self.training)) + self.skip(x)))
+        )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +138,7 @@ def test_batch_norms_of_inputs_after_activations_and_of_outputs():
 def test_dropped_weights_are_exactly_zero_behind_normalisations():
     torch.manual_seed(0)
     read = from_torch(settled(Skips(nn.BatchNorm1d)))
-    other = edited(read.network)
+    other = edited_network(read.network)
     assert torch.equal(read.restore(other).second.weight == 0,
                        torch.from_numpy(other.params.weights[2].T == 0))  # fmt: skip
 
@@ -207,7 +199,7 @@ def test_another_architecture_is_not_restored():
     torch.manual_seed(0)
     read = from_torch(Skips())
     other = dataclasses.replace(read.network, activation="relu")
-    with pytest.raises(ValueError, match="expected .* with silu, as it was read"):
+    with pytest.raises(ValueError, match=r"expected .* with silu, as it was read"):
         read.restore(other)
 
 

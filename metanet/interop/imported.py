@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from metanet.core import UserError
+from metanet.core import UserError, one_line
 from metanet.interop.network import Network
 
 MAX_WEIGHTS = 20_000_000  # of one network, biases and normalisations counted: files claim any size
@@ -48,6 +48,10 @@ def framework(name: str) -> ModuleType:
         ) from error
 
 
-def refused(name: str, found: str, expected: str) -> ValueError:
-    """The error about a part of a model that no network has."""
-    return ValueError(f"{name}: found {found}, expected {expected}")
+class Refused(ValueError):
+    """A model, or a part of one, that no network is like; one line."""
+
+
+def refused(name: str, found: str, expected: str) -> Refused:
+    """The error about the part of a model that is called `name`."""
+    return Refused(one_line(f"{name}: found {found}, expected {expected}"))

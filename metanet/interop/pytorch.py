@@ -12,13 +12,20 @@ from metanet.interop.parts import Features, Parameter, Value
 from metanet.interop.verify import verify
 
 _SMOOTH = {"ReLU", "LeakyReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "ELU", "CELU", "SELU", "ReLU6",
-           "Hardtanh", "Hardswish", "Hardsigmoid", "Softplus", "Softsign", "Mish", "LogSigmoid"}  # fmt: skip
+           "Hardtanh", "Hardswish", "Hardsigmoid", "Softplus", "Softsign", "Mish"}  # fmt: skip
 _NUMBERWISE = {
-    "relu", "relu_", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "elu", "celu", "selu", "relu6",
+    "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "elu", "celu", "selu", "relu6",
     "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign", "mish", "clamp", "clamp_min",
     "mul", "sub", "truediv", "div", "erf", "exp", "pow", "neg", "where", "maximum", "abs",
 }  # fmt: skip
-_IGNORED = {"Dropout", "AlphaDropout", "FeatureAlphaDropout", "Identity", "dropout", "alpha_dropout"}
+_IGNORED = {
+    "Dropout",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+    "Identity",
+    "dropout",
+    "alpha_dropout",
+}
 _HEADS = {"softmax": "softmax", "Softmax": "softmax",
           "log_softmax": "log_softmax", "LogSoftmax": "log_softmax"}  # fmt: skip
 _EXPECTED = "Linear, activations, BatchNorm1d, LayerNorm, Dropout, and sums of Linears"

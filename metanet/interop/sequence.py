@@ -49,6 +49,31 @@ class Normalisation:
         )
 
 
+def blocks_of(
+    dense: Mapping[str, Dense], skips: Mapping[tuple[int, int], str]
+) -> dict[tuple[int, int], Dense]:
+    """Linear layers, which have names, by (source, target).
+
+    Args:
+      skips: names of the skip connections; all other layers follow one another.
+
+    Raises:
+      ValueError: a skip has no layer, or is none.
+    """
+    for pair, name in skips.items():
+        if name not in dense:
+            known = ", ".join(dense) or "none"
+            raise refused(f"skips{pair}", repr(name), f"the name of a linear layer: {known}")
+    main = [layer for name, layer in dense.items() if name not in skips.values()]
+    if len(main) < 2:
+        raise refused("model", f"{len(main)} linear layers that are no skips", "at least 2")
+    for source, target in skips:
+        if not 0 <= source < target - 1 < len(main):
+            raise refused("skips", f"{(source, target)}", f"layers among 0 to {len(main)}")
+    blocks = {(layer, layer + 1): each for layer, each in enumerate(main)}
+    return blocks | {pair: dense[name] for pair, name in skips.items()}
+
+
 def logits_of(
     blocks: Mapping[tuple[int, int], Dense],
     activation: str,

@@ -7,8 +7,9 @@ import numpy as np
 from metanet.interop.arrays import floats
 from metanet.interop.folding import Arrays, cast, imported
 from metanet.interop.imported import Imported, refused
+from metanet.interop.network import Network
 from metanet.interop.parts import Parameter
-from metanet.interop.sequence import Dense, Normalisation, logits_of
+from metanet.interop.sequence import Dense, Normalisation, blocks_of, logits_of
 
 _STATISTICS = ("running_mean", "running_var")
 _ROLES = ("weight", "bias", *_STATISTICS, "num_batches_tracked")
@@ -18,7 +19,7 @@ def from_state_dict(
     state: Mapping[str, np.ndarray],
     activation: str,
     *,
-    norm: str = "none",
+    norm: str | None = None,
     skips: Mapping[tuple[int, int], str] | None = None,
     epsilon: float = 1e-5,
 ) -> Imported:
@@ -31,7 +32,7 @@ def from_state_dict(
     Args:
       state: arrays of any floating dtype.
       activation: of all hidden layers, one of network.ACTIVATIONS; nothing in the dict tells it.
-      norm: "none", "batch" or "layer", which is compared with what is there.
+      norm: "none", "batch" or "layer", with which the arrays are compared; None is as they are.
       skips: NAME of the linear layer that is the skip connection (source, target).
       epsilon: of the normalisation.
 
@@ -57,7 +58,7 @@ def from_state_dict(
         else:
             norms.append(layer)
     kinds = {"layer" if each.mean is None else "batch" for each in norms} or {"none"}
-    if kinds != {norm}:
+    if len(kinds) > 1 or norm not in (None, *kinds):
         raise refused("norm", repr(norm), f"{' and '.join(sorted(kinds))}, as the arrays are")
 
     def write(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -67,7 +68,30 @@ def from_state_dict(
             restored[key] = cast(key, value.T, dtype)
         return restored
 
-    return imported(logits_of(_blocks(dense, skips or {}), activation, norms), write)
+    return imported(logits_of(blocks_of(dense, skips or {}), activation, norms), write)
+
+
+def to_state_dict(network: Network) -> dict[str, np.ndarray]:
+    """A network as the state dict of a PyTorch module.
+
+    Returns:
+      `layers.N.weight` [n_out, n_in] and `layers.N.bias` of the layers, `norms.N.weight` and
+      `norms.N.bias` of layer norms, and `skips.N.weight` in the order of `MLPSpec.skips`; N from 0.
+    """
+    spec, params = network.spec, network.params
+    weights = dict(zip(spec.blocks, params.weights, strict=True))
+    state = {}
+    for layer, bias in enumerate(params.biases):
+        state[f"layers.{layer}.weight"] = np.asarray(weights[layer, layer + 1]).T
+        state[f"layers.{layer}.bias"] = np.asarray(bias)
+    for layer, (scale, shift) in enumerate(zip(params.scales, params.shifts, strict=True)):
+        state |= {
+            f"norms.{layer}.weight": np.asarray(scale),
+            f"norms.{layer}.bias": np.asarray(shift),
+        }
+    for index, pair in enumerate(spec.skips):
+        state[f"skips.{index}.weight"] = np.asarray(weights[pair]).T
+    return {key: np.ascontiguousarray(value) for key, value in state.items()}
 
 
 def _layer(
@@ -97,21 +121,3 @@ def _parameter(key: str, value: np.ndarray | None, neutral: np.ndarray | None = 
         assert neutral is not None
         return Parameter(key, neutral, absent=True)
     return Parameter(key, value.astype(np.float64).T)
-
-
-def _blocks(
-    dense: Mapping[str, Dense], skips: Mapping[tuple[int, int], str]
-) -> dict[tuple[int, int], Dense]:
-    """The linear layers by (source, target): those that are no skips follow one another."""
-    for pair, name in skips.items():
-        if name not in dense:
-            known = ", ".join(dense) or "none"
-            raise refused(f"skips{pair}", repr(name), f"the name of a linear layer: {known}")
-    main = [layer for name, layer in dense.items() if name not in skips.values()]
-    if len(main) < 2:
-        raise refused("state", f"{len(main)} linear layers that are no skips", "at least 2")
-    for source, target in skips:
-        if not 0 <= source < target - 1 < len(main):
-            raise refused("skips", f"{(source, target)}", f"layers among 0 to {len(main)}")
-    blocks = {(layer, layer + 1): each for layer, each in enumerate(main)}
-    return blocks | {pair: dense[name] for pair, name in skips.items()}
