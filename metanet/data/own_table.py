@@ -35,6 +35,7 @@ def load(dataset: str, said: TableConfig, group: str | None) -> Raw:
       UserError: the file, its settings or a column is unusable.
     """
     path = pathlib.Path(dataset)
+    files.require_file(path)
     toml = files.toml_of(path)
     config = table_config.beside(toml, said)
     layout = files.look(path, config.separator)
@@ -131,9 +132,9 @@ def _group(source: Source, name: str, cuts: tuple[float, ...]) -> tuple[Group, n
             categories = columns.in_order([*categories, NO_VALUE])
         group = Group(name, name, categories, (), tuple(range(len(categories))))
     codes, bad = group.members(column, notation)
-    remedy = "a value in every row" if cuts else 'missing = "impute", by which they are a group'
+    remedy = source.key('missing = "impute", by which they are a group')
     absent = f'rows without a value in the group column "{name}"'
-    source.expect(bad != ["no value"], absent, source.key(remedy))
+    source.expect(bad != ["no value"], absent, "a value in every row" if cuts else remedy)
     source.expect(not bad, f'{quoted(bad)} in the group column "{name}"', "numbers for cut points")
     counts = np.bincount(codes, minlength=group.n_groups)
     source.expect(group.n_groups > 1, f'one group in the column "{name}"', "two or more")
