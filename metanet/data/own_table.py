@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from metanet.data import columns, files, table_config
 from metanet.data.columns import NO_VALUE, NUMBER, expect, quoted
@@ -216,7 +217,7 @@ def _absences(
 
 def _warn_of_leaks(source: Source, name: str, numbers: np.ndarray, y: np.ndarray) -> None:
     """Says so if a column has a value of its own for every class."""
-    distinct, codes = np.unique(numbers, return_inverse=True)
+    codes, distinct = pd.factorize(numbers, use_na_sentinel=False)
     classes = int(y.max()) + 1
     if len(distinct) == classes and len(np.unique(codes * classes + y)) == classes:
         source.say(name, "tells the class of every row: is it the label in other words?")
