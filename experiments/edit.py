@@ -8,6 +8,7 @@ experiments.run; 2 too if the demand cannot be met: then nothing is written, and
 how much.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 import sys
@@ -71,7 +72,8 @@ def _main(argv: list[str]) -> None:
         )
         raise UserError(f"--require: found {missed} out of this editor's reach; nothing is written")
     launch.writable(out)
-    written = files.write(edited.model, out / f"model{model.suffix}")
+    written = out / f"model{model.suffix}"
+    files.write(dataclasses.replace(source, network=edited.network), written)
     content = _content(release, edited, len(rows)) | {
         "model": {"file": model.name, "sha256": _sha256(model)},
         "edited": {"file": written.name, "sha256": _sha256(written)},

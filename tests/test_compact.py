@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from metanet.interop.compact import _activate, compact
+from metanet.interop.activations import activate
+from metanet.interop.compact import compact
 from metanet.interop.network import ACTIVATIONS, Network
 from metanet.mlp import network as mlp
 from metanet.mlp.network import MLPParams, shapes_of
@@ -58,7 +59,7 @@ def outputs(network, x):
                 z = z - z.mean(-1, keepdims=True)
                 z = z / np.sqrt((z**2).mean(-1, keepdims=True) + np.float32(mlp.NORM_EPSILON))
                 z = z * params.scales[layer - 1] + params.shifts[layer - 1]
-            z = _activate(network.activation, z)
+            z = activate(network.activation, z)
         values.append(z)
     return values[-1]
 
@@ -249,8 +250,8 @@ def test_the_original_is_not_changed():
 def test_activations_on_the_host_are_those_of_populations():
     x = np.concatenate([np.linspace(-9, 9, 181), [-60.0, 60.0]]).astype(np.float32)
     for index, name in enumerate(mlp.ACTIVATIONS):
-        np.testing.assert_allclose(_activate(name, x), mlp.activate(index, x), atol=1e-6)
+        np.testing.assert_allclose(activate(name, x), mlp.activate(index, x), atol=1e-6)
     exact = [0.5 * value * (1 + math.erf(value / 2**0.5)) for value in x.tolist()]
-    np.testing.assert_allclose(_activate("gelu_erf", x.astype(np.float64)), exact, atol=1e-12)
+    np.testing.assert_allclose(activate("gelu_erf", x.astype(np.float64)), exact, atol=1e-12)
     with pytest.raises(ValueError, match="activation: found 'swish', expected the name of one"):
-        _activate("swish", x)
+        activate("swish", x)

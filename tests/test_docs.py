@@ -1,6 +1,7 @@
 """What README and docs/ tell users to type works, to the letter."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,12 +20,15 @@ from pages import PAGES, ROOT, blocks, by_name
 
 from configs import common, pruning
 from experiments import settings
+from metanet.data import TableConfig
+from metanet.data.columns import MISSING_VALUES
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template
 from metanet.interop.sparse import read_sparse
+from metanet.mlp.network import ACTIVATIONS, apply
 from metanet.objectives.base import EditView, resolve
 from metanet.pipeline.recipes import check_recipes
-from metanet.mlp.network import ACTIVATIONS, apply
+from metanet.settings import build
 from metanet.training.checkpoint import load_checkpoint
 
 # A small study with everything that docs/extending.md adds, except for the scores of weights.
@@ -191,6 +195,19 @@ def test_models_of_ones_own_are_edited(notebook, folder):
     )
     np.testing.assert_allclose(less, whole, rtol=0, atol=1e-5)
     assert read_sparse(folder / "small.npz").spec == small.network.spec
+
+
+def test_a_table_of_ones_own_is_encoded_and_its_settings_are_known(folder):
+    page = ROOT / "docs" / "own-tables.md"
+    found = execute(page, folder)
+    assert found["table"].x.shape == (2, 2) and found["table"].group.tolist() == [0, 1]
+    (toml,) = (text for language, text in blocks(page) if language == "toml")
+    said = build(TableConfig, tomllib.loads(toml))
+    assert said.label == "repaid" and said.rare == 20
+    keys = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", page.read_text(), re.M)))
+    assert keys == [field.name for field in dataclasses.fields(TableConfig)]
+    cell = re.search(r"^\| `missing_values` .*\| (.*) \|$", page.read_text(), re.M)[1]
+    assert ("", *re.findall(r"`(.*?)`", cell)) == MISSING_VALUES
 
 
 def test_the_objective_is_the_price_of_the_features_that_are_kept(folder):

@@ -13,7 +13,13 @@ def test_every_block_is_python_commands_or_the_layout():
     for path in PAGES:
         for language, text in blocks(path):
             first = text.split()[0]
-            known = language == "python" or first in ("make", "python", "pip", "#", "metanet/data,")
+            known = language in ("python", "toml") or first in (
+                "make",
+                "python",
+                "pip",
+                "#",
+                "metanet/data,",
+            )
             assert known, f"{path.name}: {text}"
 
 

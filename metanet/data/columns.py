@@ -20,6 +20,7 @@ MISSING_VALUES = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NU
                   "None")  # fmt: skip
 RARE = "(rare)"  # the category of all that have few rows
 NO_VALUE = "(missing)"  # the group of rows without one
+MICROSECONDS = 86_400 * 10**6  # of a day
 SHOWN = 3  # values or names that a message quotes
 _BOOLEANS = {"false": 0.0, "0": 0.0, "true": 1.0, "1": 1.0}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -123,9 +124,10 @@ def values(
 
 def _days(moments: pd.Series) -> np.ndarray:
     """[rows] float64, days since 1970-01-01 UTC, NaN where there is none."""
-    if moments.dt.tz is None:
-        moments = moments.dt.tz_localize("UTC")
-    return ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)
+    if moments.dt.tz is not None:
+        moments = moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    stamps = moments.to_numpy("datetime64[us]")
+    return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / MICROSECONDS)
 
 
 def _numeric(column: pd.Series) -> bool:

@@ -70,6 +70,21 @@ def _stem(path: pathlib.Path) -> str:
     return bare.stem if bare.suffix.lower() in (*TEXT, *PARQUET) else bare.name
 
 
+def require_file(path: pathlib.Path) -> None:
+    """Raises UserError unless `path` is a file with the ending of a table, which can be read."""
+    endings = (*TEXT, *PARQUET)
+    expected = f"a file that ends in {', '.join(endings)}"
+    try:
+        expect(not path.is_dir(), str(path), "a folder", expected)
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        said = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: found {said}, expected {expected}") from error
+    known = path.name.lower().removesuffix(".gz").endswith(endings)
+    expect(known, str(path), "a file of another kind", expected)
+
+
 def look(path: pathlib.Path, separator: str | None) -> Layout:
     """The layout of the table at `path`.
 
@@ -79,12 +94,7 @@ def look(path: pathlib.Path, separator: str | None) -> Layout:
     Raises:
       UserError: there is no such file, or it is no table.
     """
-    endings = (*TEXT, *PARQUET)
-    known = path.name.lower().removesuffix(".gz").endswith(endings) and bool(_stem(path))
-    ending = f"one that ends in {', '.join(endings)}"
-    expect(path.exists() or known, str(path), "no such file", ending)
-    expect(not path.is_dir(), str(path), "a folder", "a file")
-    expect(known, str(path), "a file of another kind", ending)
+    require_file(path)
     if path.suffix.lower() in PARQUET:
         return _checked(Layout(path, _parquet(path, _arrow_names), None))
     sample, whole = _guarded(path, lambda: _sample(path))
@@ -225,7 +235,6 @@ def _csv(layout: Layout, notation: Notation, text: Sequence[str]) -> pd.DataFram
             encoding="utf-8-sig",
             decimal=notation.decimal,
             thousands=notation.thousands or None,
-            float_precision="round_trip",  # a number is what is written, as everywhere else
         )
     # pandas takes surplus values for row names, and lacking ones for missing values.
     ranged = isinstance(frame.index, pd.RangeIndex)

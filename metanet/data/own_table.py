@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from metanet.data import columns, files, table_config
 from metanet.data.columns import NO_VALUE, NUMBER, expect, quoted
@@ -35,6 +36,7 @@ def load(dataset: str, said: TableConfig, group: str | None) -> Raw:
       UserError: the file, its settings or a column is unusable.
     """
     path = pathlib.Path(dataset)
+    files.require_file(path)
     toml = files.toml_of(path)
     config = table_config.beside(toml, said)
     layout = files.look(path, config.separator)
@@ -131,9 +133,9 @@ def _group(source: Source, name: str, cuts: tuple[float, ...]) -> tuple[Group, n
             categories = columns.in_order([*categories, NO_VALUE])
         group = Group(name, name, categories, (), tuple(range(len(categories))))
     codes, bad = group.members(column, notation)
-    remedy = "a value in every row" if cuts else 'missing = "impute", by which they are a group'
+    remedy = source.key('missing = "impute", by which they are a group')
     absent = f'rows without a value in the group column "{name}"'
-    source.expect(bad != ["no value"], absent, source.key(remedy))
+    source.expect(bad != ["no value"], absent, "a value in every row" if cuts else remedy)
     source.expect(not bad, f'{quoted(bad)} in the group column "{name}"', "numbers for cut points")
     counts = np.bincount(codes, minlength=group.n_groups)
     source.expect(group.n_groups > 1, f'one group in the column "{name}"', "two or more")
@@ -215,7 +217,7 @@ def _absences(
 
 def _warn_of_leaks(source: Source, name: str, numbers: np.ndarray, y: np.ndarray) -> None:
     """Says so if a column has a value of its own for every class."""
-    distinct, codes = np.unique(numbers, return_inverse=True)
+    codes, distinct = pd.factorize(numbers, use_na_sentinel=False)
     classes = int(y.max()) + 1
     if len(distinct) == classes and len(np.unique(codes * classes + y)) == classes:
         source.say(name, "tells the class of every row: is it the label in other words?")

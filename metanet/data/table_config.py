@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Literal
 
+import pandas as pd
+
 from metanet.core import SettingError, UserError, require
 from metanet.data.columns import MISSING_VALUES, Notation
 from metanet.settings import build
@@ -51,6 +53,9 @@ class TableConfig:
         for name, cuts in self.cuts.items():
             ascending = list(cuts) == sorted(set(cuts))
             require(ascending, f"table.groups.{name}", cuts, "ascending cut points")
+        for name, style in (self.dates or {}).items():
+            ok = "%" in style and _is_format(style)
+            require(ok, f"table.dates.{name}", repr(style), "a format of strptime, like %d.%m.%Y")
         rare = self.rare
         require(rare is None or rare >= 1, "table.rare", rare, "1 or more rows")
         ok = self.separator in (None, *SEPARATORS)
@@ -82,6 +87,14 @@ class TableConfig:
         """The keys that say something."""
         values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_format(style: str) -> bool:
+    try:
+        pd.to_datetime(pd.Series(["0"]), format=style, errors="coerce")
+    except ValueError:
+        return False
+    return True
 
 
 def beside(path: pathlib.Path, said: TableConfig) -> TableConfig:

@@ -4,8 +4,8 @@ import dataclasses
 
 import jax
 import numpy as np
-from scipy import special
 
+from metanet.interop.activations import activate
 from metanet.interop.network import Network
 from metanet.mlp.network import NORM_EPSILON, MLPParams
 from metanet.mlp.spec import MLPSpec
@@ -106,7 +106,7 @@ def _constants(
     """Which neurons of a hidden layer are constant, and the values that these have: [n_l] each."""
     incoming = np.concatenate([w for (_, target), w in weights.items() if target == layer])
     if network.spec.norm != "layer":
-        return np.all(incoming == 0, axis=0), _activate(network.activation, bias)
+        return np.all(incoming == 0, axis=0), activate(network.activation, bias)
     scale, shift = (
         np.asarray(leaves[layer - 1], np.float64)
         for leaves in (network.params.scales, network.params.shifts)
@@ -115,7 +115,7 @@ def _constants(
     constant = np.logical_or(scale == 0, np.all(incoming == incoming[:, :1]))
     centred = bias - bias.mean()
     normalised = centred / np.sqrt((centred**2).mean() + NORM_EPSILON)
-    return constant, _activate(network.activation, normalised * scale + shift)
+    return constant, activate(network.activation, normalised * scale + shift)
 
 
 def _cut_unread(spec: MLPSpec, weights: _Weights) -> list[np.ndarray]:
@@ -156,21 +156,3 @@ def _rows(leaves, kept: list[np.ndarray]) -> tuple:
     return tuple(
         np.asarray(leaf, np.float32)[rows] for leaf, rows in zip(leaves, kept, strict=False)
     )
-
-
-def _activate(name: str, x: np.ndarray) -> np.ndarray:
-    """The activation `name` of x [...], in its dtype; "gelu" is its tanh form."""
-    match name:
-        case "relu":
-            return np.maximum(x, 0)
-        case "leaky_relu":
-            return np.where(x > 0, x, 0.01 * x)
-        case "gelu":
-            return 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)))
-        case "gelu_erf":
-            return 0.5 * x * (1 + special.erf(x * 0.5**0.5))
-        case "silu":
-            return x * special.expit(x)
-        case "tanh":
-            return np.tanh(x)
-    raise ValueError(f"activation: found {name!r}, expected the name of one")
