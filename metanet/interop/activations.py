@@ -1,5 +1,7 @@
 """Activations as numbers: their values tell which one a model applies, however it is written."""
 
+import math
+
 import numpy as np
 from scipy import special
 
@@ -23,7 +25,7 @@ def activate(name: str, x: np.ndarray) -> np.ndarray:
         case "leaky_relu":
             return np.where(x > 0, x, 0.01 * x)
         case "gelu":
-            return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
         case "gelu_erf":
             return 0.5 * x * (1 + special.erf(x * 0.5**0.5))
         case "silu":

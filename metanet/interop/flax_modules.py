@@ -12,10 +12,10 @@ from metanet.interop import parts
 from metanet.interop.arrays import floats
 from metanet.interop.folding import Arrays, cast, imported
 from metanet.interop.imported import Imported, framework, refused
-from metanet.interop.network import ACTIVATIONS
 from metanet.interop.parts import Parameter
 from metanet.interop.sequence import Dense, Normalisation, blocks_of, logits_of
 from metanet.interop.verify import TOLERANCE, gap
+from metanet.mlp.network import ACTIVATIONS
 
 _ROLES = ("kernel", "bias", "scale", "mean", "var")
 

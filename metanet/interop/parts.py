@@ -12,8 +12,7 @@ import numpy as np
 
 from metanet.interop.activations import GRID, activate, is_same, sigmoid
 from metanet.interop.imported import refused
-from metanet.interop.network import ACTIVATIONS
-from metanet.mlp.network import NORM_EPSILON
+from metanet.mlp.network import ACTIVATIONS, NORM_EPSILON
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metanet.interop.imported import refused
-from metanet.interop.network import ACTIVATIONS
 from metanet.interop.parts import (
     Features,
     Norm,
@@ -18,6 +17,7 @@ from metanet.interop.parts import (
     layer_norm,
     linear,
 )
+from metanet.mlp.network import ACTIVATIONS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
