@@ -1,6 +1,11 @@
 """Edits of somebody else's network: in its own units and framework, to what is demanded."""
 
 import dataclasses
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,8 +17,9 @@ from metanet.data import load
 from metanet.editing.edit import edit
 from metanet.editing.units import reading_numbers
 from metanet.editor.model import EditorConfig
-from metanet.editor.release import Release
+from metanet.editor.release import Release, write_release
 from metanet.graphs.packing import pack
+from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
 from metanet.mlp import network as networks
@@ -24,6 +30,7 @@ from metanet.probes.rows import ProbeConfig
 from metanet.training.config import TrainingConfig
 from metanet.training.loop import train_editor
 
+ROOT = pathlib.Path(__file__).parents[1]
 SPEC = MLPSpec((10, 8, 2))
 PATH = "metanet.objectives.data_minimisation.inputs_kept"
 
@@ -213,3 +220,72 @@ def test_a_requirement_of_labels_and_groups_asks_for_their_columns(release, netw
     frame = frame_of(data).drop(columns=label)  # the group is a feature, and so has a column
     message = f"data: found no column {label}, expected it: equalised_odds is about it"
     refused(message, editor=fair, model=network, lam=0.1, data=frame)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def place(release, network, data, tmp_path_factory):
+    """A folder with an editor, a model and a table."""
+    folder = tmp_path_factory.mktemp("command")
+    write_release(folder / "editor", release)
+    files.write(network, folder / "model.npz")
+    frame_of(data).to_csv(folder / "audit.csv", index=False)
+    return folder
+
+
+def command(place, *flags, **changes):
+    given = {"editor": place / "editor", "model": place / "model.npz", "data": place / "audit.csv",
+             "out": place / "out"} | changes  # fmt: skip
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.edit", *options, *flags],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
+    place, release, network, data
+):
+    done = command(place, "--require=features<=6", "--require=jsd<=0.5")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((place / "out" / "edit.json").read_text())
+    assert found["require"] == ["features<=6", "jsd<=0.5"]
+    assert len(found["features_read"]) <= 6
+    assert set(found["features_read"]) | set(found["features_removed"]) == set(release.features)
+    edited = files.read(place / "out" / "model.npz").network
+    before, after = logits(network, data.select.x), logits(edited, data.select.x)
+    jsd = float(networks.js_divergence(before, after).mean())
+    assert found["after"]["jsd"] == pytest.approx(jsd, rel=1e-2)
+    digest = hashlib.sha256((place / "model.npz").read_bytes()).hexdigest()
+    assert found["model"] == {"file": "model.npz", "sha256": digest}
+    assert found["data"]["rows"] == len(data.select.y)
+    assert found["command"].startswith("python -m experiments.edit")
+    assert (place / "out" / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert "no longer reads: " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "changes", "message"),
+    [
+        (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
+        (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
+        ([], {}, "--require: found nothing"),
+        (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
+        (["--require=features<=3"], {"model": None}, "--model: found nothing"),
+        (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
+        (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
+        (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
+        (["--require=features<=3", "--reads=raw"], {}, "reads"),
+    ],
+)
+def test_an_unusable_command_ends_in_one_line_and_writes_nothing(place, flags, changes, message):
+    out = place / "none"
+    done = command(place, *flags, **({"out": out} | changes))
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and not out.exists()
+    assert lines[-1].startswith("error: ") and message in lines[-1]
+    assert "Traceback" not in done.stderr
