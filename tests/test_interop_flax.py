@@ -39,17 +39,21 @@ class MLP(linen.Module):
         return linen.Dense(self.last, name="a")(x)
 
 
-def unsettled(variables):
-    """Variables of which none is neutral."""
+def unsettled(like):
+    """Variables of these shapes, of which none is neutral."""
     rng = np.random.default_rng(1)
     return jax.tree.map(
-        lambda leaf: leaf + jnp.asarray(rng.uniform(0.1, 0.5, leaf.shape), leaf.dtype), variables
+        lambda leaf: jnp.asarray(rng.uniform(0.2, 0.8, leaf.shape) - 0.4 * (leaf.ndim > 1)), like
     )
+
+
+def variables_of(module):
+    return unsettled(jax.eval_shape(module.init, jax.random.key(0), X))
 
 
 def check(module, activation, tolerance=1e-5, variables=None, **options):
     if variables is None:
-        variables = unsettled(module.init(jax.random.key(0), X))
+        variables = variables_of(module)
     read = from_flax(module, variables, **options)
     assert read.network.activation == activation
     for network in (read.network, edited_network(read.network)):
@@ -88,7 +92,7 @@ def test_normalisations_and_skips(norm, kind):
 
 def test_one_logit_and_frozen_variables():
     module = MLP(last=1)
-    variables = freeze(unsettled(module.init(jax.random.key(0), X)))
+    variables = freeze(variables_of(module))
     assert check(module, "relu", variables=variables).network.spec.widths == (5, 8, 6, 2)
 
 
@@ -131,7 +135,7 @@ class NoBias(linen.Module):
 )
 def test_what_is_no_network_is_refused(module, message):
     with pytest.raises(ValueError, match=message):
-        from_flax(module, unsettled(module.init(jax.random.key(0), X)))
+        from_flax(module, variables_of(module))
 
 
 def test_variables_and_modules_are_needed():

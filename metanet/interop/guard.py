@@ -6,8 +6,8 @@ import pathlib
 import stat
 from collections.abc import Iterator
 
-from metanet.core import LONGEST, UserError, one_line
-from metanet.interop.imported import MAX_WEIGHTS, Refused
+from metanet.core import UserError
+from metanet.interop.imported import MAX_WEIGHTS, Refused, short
 
 MAX_BYTES = 8 * MAX_WEIGHTS + 2**24  # of a file: weights in float64, and its structure
 
@@ -31,14 +31,9 @@ def reading(path: str | os.PathLike, expected: str) -> Iterator[pathlib.Path]:
     except UserError:
         raise
     except Refused as error:
-        raise UserError(f"{path}: {_short(str(error))}") from error
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:
-        found = _short(f"{type(error).__name__}: {error}")
+        found = short(f"{type(error).__name__}: {error}")
         raise UserError(
             f"{path}: found what cannot be read ({found}), expected {expected}"
         ) from error
-
-
-def _short(text: str) -> str:
-    line = one_line(text[: 2 * LONGEST])
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from metanet.core import UserError, one_line
+from metanet.core import LONGEST, UserError, one_line
 from metanet.interop.network import Network
 
 MAX_WEIGHTS = 20_000_000  # of one network, biases and normalisations counted: files claim any size
@@ -54,4 +54,10 @@ class Refused(ValueError):
 
 def refused(name: str, found: str, expected: str) -> Refused:
     """The error about the part of a model that is called `name`."""
-    return Refused(one_line(f"{name}: found {found}, expected {expected}"))
+    return Refused(f"{short(name)}: found {short(found)}, expected {short(expected)}")
+
+
+def short(text: str) -> str:
+    """The beginning of a text that a model or a file may have written, in one line."""
+    line = one_line(text[: LONGEST + 1])
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

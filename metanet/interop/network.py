@@ -38,7 +38,8 @@ class Network:
                 if found != shape:
                     raise ValueError(f"{name}[{index}]: found shape {found}, expected {shape}")
                 if not np.isfinite(leaf).all():
-                    raise ValueError(f"{name}[{index}]: found a number that is not finite")
+                    found_one = f"{name}[{index}]: found a number that is not finite"
+                    raise ValueError(f"{found_one}, expected finite numbers")
 
 
 def stack_of(network: Network) -> Stack:

@@ -8,7 +8,7 @@ import numpy as np
 
 from metanet.interop.imported import MAX_WEIGHTS, framework, refused
 
-MAX_STRUCTURE = 2**22  # bytes of a file that are not numbers of tensors
+MAX_STRUCTURE = 2**20  # bytes of a file that are not numbers of tensors
 # Fields by their numbers, from the model on: messages that lead to tensors, and their numbers.
 _TENSORS = ((7, 5), (7, 1, 5, 5))  # graph.initializer; graph.node.attribute.t
 _MESSAGES = {path[:length] for path in _TENSORS for length in range(1, len(path) + 1)}
@@ -89,7 +89,7 @@ def tensor(name: str, proto) -> np.ndarray:
         raise refused(name, "numbers in another file", "them inside: external data is not read")
     shape = tuple(proto.dims)
     if proto.data_type == STRING:  # names of classes
-        return np.zeros(len(proto.string_data), bool)
+        return np.zeros(len(proto.string_data), "U1")
     if proto.data_type not in _TYPES:
         raise refused(name, f"data type {proto.data_type}", "floating numbers or integers")
     dtype, size = _TYPES[proto.data_type]

@@ -90,10 +90,10 @@ def from_onnx(model) -> Imported:
 
 def _check(model) -> None:
     graph = model.graph
-    if model.functions or graph.sparse_initializer or not graph.node:
-        raise refused("model", "functions, sparse initialisers or no node", "a plain graph")
-    if len(graph.node) > MAX_NODES:
-        raise refused("graph", f"{len(graph.node)} nodes", f"at most {MAX_NODES}")
+    if model.functions or graph.sparse_initializer:
+        raise refused("model", "functions or sparse initialisers", "a plain graph")
+    if not 0 < len(graph.node) <= MAX_NODES:
+        raise refused("graph", f"{len(graph.node)} nodes", f"1 to {MAX_NODES}")
     for each in model.opset_import:
         if each.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise refused("model", f"operators of {each.domain!r}", "those of ONNX")

@@ -100,6 +100,8 @@ def computed(node: Node, operands: list[Any]) -> Any:
     """
     if all(isinstance(each, np.ndarray) for each in operands):
         return _constant(node, operands)
+    if operands[0] is None:
+        raise refused(node.name, f"{node.operator} without its first input", "all inputs")
     if any(isinstance(each, Decision) for each in operands):
         return _decided(node, operands)
     options = node.attributes
@@ -122,13 +124,13 @@ def computed(node: Node, operands: list[Any]) -> Any:
         case "LayerNormalization", [value, np.ndarray() as scale, *more]:
             if options.get("axis", -1) not in (1, -1):
                 raise refused(node.name, f"axis {options['axis']}", "-1")
-            gain, bias = node.parameter(1, scale), _bias(node, more, scale.size)
-            return parts.layer_norm(node.name, value, options.get("epsilon", 1e-5), gain, bias)
+            epsilon, own = options.get("epsilon", 1e-5), node.parameter(1, scale)
+            return parts.layer_norm(node.name, value, epsilon, own, _bias(node, more, scale.size))
         case "ai.onnx.ml.Scaler", [value]:
-            gain, offset = (np.array(options.get(k, ()), float) for k in ("scale", "offset"))
-            if not isinstance(value, parts.Features) or gain.shape != offset.shape:
+            factors, means = (np.array(options.get(k, ()), float) for k in ("scale", "offset"))
+            if not isinstance(value, parts.Features) or factors.shape != means.shape:
                 raise refused(node.name, "a scaler elsewhere", "one of all inputs")
-            norm = parts.affine(node.name, gain, -offset * gain, None)
+            norm = parts.affine(node.name, factors, -means * factors, None)
             return parts.normalise(node.name, value, norm)
         case ("Dropout", [value, *_]) if not np.any(operands[2:3]):
             return value

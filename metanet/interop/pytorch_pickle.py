@@ -94,7 +94,7 @@ def check_pickle(content: bytes, sizes: Mapping[str, int]) -> None:
     (state,) = stack
     tensors = isinstance(state, dict) and all(isinstance(v, _Tensor) for v in state.values())
     if not tensors or not state:
-        raise refused("pickle", "another object", _EXPECTED)
+        raise refused("pickle", "no dict of tensors alone", _EXPECTED)
     if sum(each.size for each in state.values()) > MAX_WEIGHTS:
         raise refused("pickle", "too many numbers", f"at most {MAX_WEIGHTS}")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from metanet.interop.imported import MAX_LAYERS, MAX_WEIGHTS, Imported, refused
-from metanet.interop.network import Network
+from metanet.interop.imported import MAX_LAYERS, MAX_WEIGHTS, Imported, Refused, refused, short
+from metanet.interop.network import ACTIVATIONS, Network
 from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.spec import MLPSpec
 
 FORMAT, VERSION = "metanet-network", 1
-_TEXTS = ("norm", "activation")
-_KEYS = {"format", "version", "widths", "skips", "classes", "features", *_TEXTS}
+_NEEDED = {"widths", "skips", "norm", "activation"}
+_KEYS = {"format", "version", "classes", "features", *_NEEDED}
 
 
 def content_of(network: Network, names: Mapping[str, tuple[str, ...]]) -> tuple[str, dict]:
@@ -46,14 +46,18 @@ def header_of(text: str, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> di
     Raises:
       ValueError: it is no header, of another version, or the arrays are not its.
     """
-    header = json.loads(text)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refused("header", f"no JSON ({error})", "that of a network") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise refused("header", "another format", repr(FORMAT))
     if header.get("version") != VERSION:
         raise refused("header", f"version {header.get('version')!r:.20}", str(VERSION))
-    missing = {"widths", "skips", *_TEXTS} - set(header)
-    if set(header) - _KEYS or missing:
+    if not _NEEDED <= set(header) <= _KEYS:
         raise refused("header", f"keys {sorted(header)}", f"{sorted(_KEYS)}")
+    if header["activation"] not in ACTIVATIONS:
+        raise refused("activation", repr(header["activation"]), f"one of {', '.join(ACTIVATIONS)}")
     spec = _spec(header)
     expected = {
         f"{group}.{index}": ("float32", shape)
@@ -78,11 +82,13 @@ def _spec(header: Mapping[str, Any]) -> MLPSpec:
     pairs = isinstance(skips, list) and all(_integers(each) and len(each) == 2 for each in skips)
     if not pairs or len(skips) > MAX_WEIGHTS:
         raise refused("header", "skips of another kind", "pairs of layers")
-    for key in _TEXTS:
-        if not isinstance(header[key], str):
-            raise refused("header", f"{key} of another kind", "a text")
-    spec = MLPSpec(tuple(widths), tuple((each[0], each[1]) for each in skips), header["norm"])
-    if max(widths) > MAX_WEIGHTS or spec.n_weights > MAX_WEIGHTS:
+    if not isinstance(header["norm"], str):
+        raise refused("header", "norm of another kind", "a text")
+    try:
+        spec = MLPSpec(tuple(widths), tuple((each[0], each[1]) for each in skips), header["norm"])
+    except ValueError as error:
+        raise Refused(short(f"header: {error}")) from error
+    if spec.n_weights > MAX_WEIGHTS:
         raise refused("header", f"{spec.n_weights} weights", f"at most {MAX_WEIGHTS}")
     for key, count in (("classes", widths[-1]), ("features", widths[0])):
         names = header.get(key, [])
@@ -100,13 +106,16 @@ def imported_of(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     """The network of a checked header and its arrays; its `restore` gives the network itself.
 
     Raises:
-      ValueError: its activation is unknown, or a number is not finite.
+      ValueError: a number is not finite.
     """
     spec = _spec(header)
     groups: dict[str, Any] = {
         group: tuple(arrays[f"{group}.{index}"] for index in range(len(shapes)))
         for group, shapes in shapes_of(spec).items()
     }
-    network = Network(spec, MLPParams(**groups), header["activation"])
+    try:
+        network = Network(spec, MLPParams(**groups), header["activation"])
+    except ValueError as error:
+        raise Refused(short(str(error))) from error
     names = {key: tuple(header.get(key, ())) for key in ("classes", "features")}
     return Imported(network, lambda edited: edited, **names)
