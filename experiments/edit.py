@@ -21,9 +21,9 @@ from metanet.core import UserError, write_json
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD
 from metanet.editing.edit import Edited, edit
-from metanet.editing.inputs import READS
 from metanet.editor.release import Release, load_editor
 from metanet.interop import files
+from metanet.mlp.sampling import READS
 from metanet.objectives.base import labels_of
 from metanet.report import edit as picture
 

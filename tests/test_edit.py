@@ -15,13 +15,13 @@ import pytest
 from metanet.core import UserError
 from metanet.data import load
 from metanet.editing.edit import edit
-from metanet.editing.units import reading_numbers
 from metanet.editor.model import EditorConfig
 from metanet.editor.release import Release, write_release
 from metanet.graphs.packing import pack
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
+from metanet.interop.units import reading_numbers
 from metanet.mlp import network as networks
 from metanet.mlp.network import apply
 from metanet.mlp.population import Stack

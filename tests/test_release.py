@@ -10,12 +10,12 @@ from helpers import random_stack
 
 from metanet.core import UserError
 from metanet.data import load
-from metanet.editing.units import reading_numbers, reading_standardised
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.editor.release import Release, load_editor, write_release
 from metanet.graphs.packing import pack
 from metanet.interop.network import network_of
+from metanet.interop.units import reading_numbers, reading_standardised
 from metanet.mlp.network import apply
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import ProbeConfig

@@ -22,7 +22,6 @@ from metanet.editing.inputs import (
     rows_of,
     standard,
 )
-from metanet.editing.units import reading_numbers
 from metanet.editor.checks import check_lambda
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
@@ -33,6 +32,7 @@ from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
 from metanet.graphs.padded import params_of
 from metanet.interop.network import Network
+from metanet.interop.units import reading_numbers
 from metanet.methods.per_model import RefineConfig, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.objectives.base import Objective, resolve, view_of

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from metanet.data.tabular import Table
-from metanet.editing.units import reading_standardised
 from metanet.editor.checks import check_points, check_stack
 from metanet.editor.release import Release
 from metanet.graphs.packing import Models, pack, pack_probes
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, stack_of
+from metanet.interop.units import reading_standardised
 from metanet.mlp.network import ACTIVATIONS, apply
+from metanet.mlp.sampling import READS
 from metanet.probes.rows import points_of
 from metanet.probes.store import probe_stack
 
-READS = ("standardised", "numbers")
 CLEARLY = 0.02  # of accuracy, by which other units show
 
 

@@ -55,11 +55,13 @@ class Population:
         ("train", "validation", "test", or "diverged" where a parameter is not finite), accuracy
         (on the data's `select` split), dropout, learning_rate, weight_decay, batch_size, epoch.
       seconds: wall seconds of training them, over all runs that took part; None where unknown.
+      digest: of the files that it was read from, None of a trained one.
     """
 
     stacks: tuple[Stack, ...]
     table: pd.DataFrame
     seconds: float | None = None
+    digest: str | None = None
 
     def ids(self, split: str) -> np.ndarray:
         """The rows of `table` that belong to `split`, ascending."""
@@ -118,7 +120,7 @@ def _load_family(
 def settings_of(config: PopulationConfig, data, seed: int) -> dict:
     """Everything that determines a population, flat, for JSON: the data by their content too."""
     source = {"dataset": data.name, "data": data.digest, "seed": seed}
-    return source | dataclasses.asdict(config)
+    return source | config.identity
 
 
 def build(

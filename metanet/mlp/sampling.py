@@ -10,6 +10,8 @@ from metanet.mlp.spec import NORMS, MLPSpec
 
 MODES = ("offline", "online")
 SPLITS = ("train", "validation", "test")
+READS = ("standardised", "numbers")
+ZOO = ("source", "reads", "activation", "split_by")  # keys of networks in files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,11 @@ class PopulationConfig:
 
     mode: "offline": editors are trained on the stored models of the training split. "online": on
     models in training (see mlp.online), and the training split is not trained.
+
+    source: files of networks that are the population instead (see interop.zoo), a pattern as
+    "models/*.safetensors" or a folder; of the other keys only `split` counts then. reads: what they
+    read, "standardised" features or the table's own "numbers". activation: of files that do not
+    tell theirs. split_by: a CSV with the columns file and split, instead of a random split.
     """
 
     experiments: int = 1000
@@ -39,8 +46,22 @@ class PopulationConfig:
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)
     mode: str = "offline"
+    source: str = ""
+    reads: str = "standardised"
+    activation: str | None = None
+    split_by: str = ""
 
     def __post_init__(self):
+        require(self.reads in READS, "population.reads", self.reads, f"one of {', '.join(READS)}")
+        for key in ZOO[1:]:
+            unset = getattr(self, key) == getattr(PopulationConfig, key)
+            needs = "population.source, whose files it is about"
+            require(bool(self.source) or unset, f"population.{key}", getattr(self, key), needs)
+        ok = self.activation is None or self.activation in ACTIVATIONS
+        some = f"one of {', '.join(ACTIVATIONS)}"
+        require(ok, "population.activation", self.activation, some)
+        offline = not self.source or self.mode == "offline"
+        require(offline, "population.mode", self.mode, "offline with population.source")
         require(self.mode in MODES, "population.mode", self.mode, f"one of {', '.join(MODES)}")
         for key in ("experiments", "max_specs", "epochs"):
             value = getattr(self, key)
@@ -63,6 +84,12 @@ class PopulationConfig:
         sizes = np.diff([0, *split_bounds(self), self.experiments])
         expected = f"enough for a model in every part of population.split {self.split}"
         require(bool(min(sizes) > 0), "population.experiments", self.experiments, expected)
+
+    @property
+    def identity(self) -> dict:
+        """Its settings, flat, for JSON; those of files only where there are some."""
+        settings = dataclasses.asdict(self)
+        return {k: v for k, v in settings.items() if self.source or k not in ZOO}
 
     @property
     def trained_splits(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from metanet.data.files import is_file, label_of
 from metanet.data.tabular import Table, TabularData, covariate_shift
 from metanet.evaluation.postprocess import one_class
 from metanet.graphs.packing import Models, pack, pack_probes
+from metanet.interop.zoo import read_zoo
 from metanet.mlp import population as populations
 from metanet.mlp.population import Population
 from metanet.mlp.spec import MLPSpec
@@ -88,7 +89,7 @@ class Testbed:
     @property
     def identity(self) -> dict:
         """The settings of data and population, flat, which every later result depends on."""
-        experiment = self.experiment
+        experiment, population = self.experiment, self.experiment.population
         settings: dict[str, Any] = {
             "dataset": label_of(experiment.dataset),
             "data": self.data.digest,
@@ -97,7 +98,9 @@ class Testbed:
         }
         if self.online:
             settings |= flat(experiment.online, "online")
-        return settings | flat(experiment.population, "population")
+        settings |= {f"population.{key}": value for key, value in population.identity.items()}
+        read = self.population.digest
+        return settings | ({"population.files": read} if read is not None else {})
 
     @property
     def online(self) -> bool:
@@ -251,9 +254,12 @@ def build_testbed(
             settings = populations.settings_of(experiment.population, tables, experiment.seed)
             home = store / f"{slug_of(dataset)}-{digest(settings)}"
         homes[dataset] = home
-        built[dataset] = populations.build(
-            home / "population", experiment.population, tables, experiment.seed, should_stop
-        )
+        if experiment.population.source:
+            built[dataset] = read_zoo(experiment.population, tables, experiment.seed)
+        else:
+            built[dataset] = populations.build(
+                home / "population", experiment.population, tables, experiment.seed, should_stop
+            )
     population = built[experiment.dataset]
     stacks, others = list(population.stacks), {}
     for dataset in experiment.other_datasets:

@@ -1,0 +1,128 @@
+"""Other people's networks as a population."""
+
+import glob
+import hashlib
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pandas as pd
+
+from metanet.core import UserError
+from metanet.data.tabular import TabularData
+from metanet.interop.files import EXTENSIONS, read
+from metanet.interop.network import Network
+from metanet.interop.units import reading_standardised
+from metanet.interop.verify import logits
+from metanet.mlp.network import ACTIVATIONS
+from metanet.mlp.population import Population, Stack
+from metanet.mlp.sampling import SPLITS, PopulationConfig
+from metanet.mlp.spec import MLPSpec
+
+MOST = 100_000  # files
+
+
+def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Population:
+    """The networks of `config.source` as a population: every file is an experiment of one model.
+
+    Networks of one shape share a stack. Splits are drawn at random, or are those of
+    `config.split_by`.
+
+    Raises:
+      UserError: there are no files, a file is no network of the data's features and classes, or a
+        split is absent; names the file.
+    """
+    paths = _paths(config.source)
+    digest, stacks = hashlib.sha256(), {}  # type: ignore[var-annotated]
+    for number, path in enumerate(paths):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        network = _network(path, config, data)
+        stacks.setdefault(network.spec, []).append((number, network))
+    split = _splits(paths, config, seed)
+    built, rows = [], []
+    for family, (spec, members) in enumerate(stacks.items()):
+        built.append(_stack(spec, [network for _, network in members]))
+        for number, network in members:
+            decided = logits(network, np.asarray(data.select.x)).argmax(1)
+            row = {"experiment": number, "family": family, "stage": "last", "split": split[number]}
+            rows.append(row | {"accuracy": float((decided == data.select.y).mean())})
+    table = pd.DataFrame(rows)
+    for name in ("dropout", "learning_rate", "weight_decay", "batch_size", "epoch"):
+        table[name] = np.nan  # nobody knows
+    digest.update(repr((config.source, split.tolist())).encode())
+    return Population(tuple(built), table, digest=digest.hexdigest()[:12])
+
+
+def _paths(source: str) -> list[pathlib.Path]:
+    """The files of a pattern or a folder, by name."""
+    pattern = os.path.join(glob.escape(source), "*") if os.path.isdir(source) else source
+    found = [pathlib.Path(one) for one in sorted(glob.glob(pattern, recursive=True))]
+    paths = [path for path in found if path.is_file() and path.suffix.lower() in EXTENSIONS]
+    known = ", ".join(EXTENSIONS)
+    if not paths:
+        raise UserError(f"population.source: found no files of {source!r}, expected some that end "
+                        f"in {known}")  # fmt: skip
+    if len(paths) > MOST:
+        raise UserError(f"population.source: found {len(paths)} files, expected at most {MOST}")
+    return paths
+
+
+def _network(path: pathlib.Path, config: PopulationConfig, data: TabularData) -> Network:
+    """One network, on standardised features."""
+    network = read(path, config.activation).network
+    found, expected = network.spec.widths, (data.n_features, data.n_classes)
+    if (found[0], found[-1]) != expected:
+        wanted = f"{expected[0]} features and {expected[1]} classes of {data.name}"
+        raise UserError(
+            f"{path}: found {found[0]} inputs and {found[-1]} outputs, expected {wanted}"
+        )
+    if config.reads == "numbers":
+        return reading_standardised(network, data.mean, data.std)
+    return network
+
+
+def _stack(spec: MLPSpec, networks: list[Network]) -> Stack:
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in networks))
+    indices = [ACTIVATIONS.index(one.activation) for one in networks]
+    return Stack(spec, params, np.array(indices, np.int32))
+
+
+def _splits(paths: list[pathlib.Path], config: PopulationConfig, seed: int) -> np.ndarray:
+    """The split of every file: [files] of text."""
+    if not config.split_by:
+        order = np.random.default_rng([seed, 5]).permutation(len(paths))
+        ends = np.round(np.cumsum(config.split)[:2] * len(paths)).astype(int)
+        split = np.empty(len(paths), object)
+        for name, part in zip(SPLITS, np.split(order, ends), strict=True):
+            split[part] = name
+    else:
+        split = _listed(paths, pathlib.Path(config.split_by))
+    for name in SPLITS:
+        if name not in split:
+            raise UserError(f"population.source: found {len(paths)} files and none for {name}, "
+                            "expected some for every split")  # fmt: skip
+    return split
+
+
+def _listed(paths: list[pathlib.Path], listing: pathlib.Path) -> np.ndarray:
+    """The splits that a CSV with the columns "file" and "split" has for the files, by name."""
+    try:
+        table = pd.read_csv(listing, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{listing}: found {' '.join(str(error).split())}, expected a CSV with the "
+                        "columns file and split") from error  # fmt: skip
+    if not {"file", "split"} <= set(table):
+        raise UserError(
+            f"{listing}: found columns {', '.join(map(str, table))}, expected file and split"
+        )
+    known = dict(zip(table["file"], table["split"], strict=True))
+    if len(known) < len(table):
+        raise UserError(f"{listing}: found a file twice, expected every one once")
+    wrong = sorted(set(known.values()) - set(SPLITS))
+    if wrong:
+        raise UserError(f"{listing}: found split {wrong[0]!r}, expected one of {', '.join(SPLITS)}")
+    absent = [path.name for path in paths if path.name not in known]
+    if absent:
+        raise UserError(f"{listing}: found no row for {absent[0]} and {len(absent) - 1} more files")
+    return np.array([known[path.name] for path in paths], object)
