@@ -67,7 +67,7 @@ def write(model: Imported | Network, path: str | os.PathLike) -> None:
     state = _arrays(source)
     match extension:
         case ".onnx":
-            graph = source if hasattr(source, "graph") else to_onnx(network)
+            graph = source if hasattr(source, "SerializeToString") else to_onnx(network)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(graph.SerializeToString())
         case ".safetensors" if state:
