@@ -50,6 +50,9 @@ def test_metanet_s_own_files(tmp_path, extension, activation):
     same(found.network, network)
     same(found.restore(edited_network(network)), edited_network(network))
     assert found.classes == found.features == ()
+    other = next(name for name in ACTIVATIONS if name != activation)
+    with pytest.raises(UserError, match=f"found activation {activation}, expected {other}"):
+        read(path, other)
     named = dataclasses.replace(found, classes=("no", "yes"), features=("a", "b", "ü"))
     write(named, path)
     assert read(path).classes == ("no", "yes") and read(path).features == ("a", "b", "ü")

@@ -166,6 +166,37 @@ def test_a_softmax_at_the_end_is_cut_off_and_kept(last, head):
     check(nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3), last), "relu", head=head)
 
 
+class Spelled(nn.Module):
+    """Functions and methods in place of modules."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.a, self.b, self.skip, self.c = (
+            nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(5, 8), nn.Linear(8, 3)
+        )  # fmt: skip
+        self.head = head
+
+    def forward(self, x):
+        x = torch.flatten(x, 1)
+        h = self.a(x).relu()
+        z = torch.add(self.b(F.dropout(h, p=0.1, training=self.training)), self.skip(x))
+        return self.head(self.c(torch.relu_(z)))
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [
+        (lambda z: z.softmax(-1), _softmax),
+        (lambda z: F.softmax(z, dim=1), _softmax),
+        (lambda z: F.log_softmax(z, 1), lambda z: np.log(_softmax(z))),
+        (lambda z: z, lambda z: z),
+    ],
+)
+def test_functions_and_methods(head, wanted):
+    torch.manual_seed(0)
+    check(Spelled(head), "relu", head=wanted)
+
+
 @pytest.mark.parametrize("sigmoid", [False, True])
 def test_one_logit_becomes_two_and_one_again(sigmoid):
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from metanet.core import UserError, atomic_path
 from metanet.interop import npz_file, pytorch_file, safetensors_file
-from metanet.interop.imported import Imported
+from metanet.interop.imported import Imported, short
 from metanet.interop.network import Network
 from metanet.interop.onnx_graph import read_onnx
 from metanet.interop.onnx_write import to_onnx
@@ -24,7 +24,8 @@ def read(path: str | os.PathLike, activation: str | None = None) -> Imported:
     Args:
       path: ends in one of EXTENSIONS.
       activation: one of network.ACTIVATIONS; needed for a PyTorch state dict (.pt, .pth, or arrays
-        with its names in .safetensors and .npz), which does not tell it, and else None.
+        with its names in .safetensors and .npz), which does not tell it; that of others is
+        compared with it.
 
     Raises:
       UserError: the format's package is not installed, or the file is no network; one line that
@@ -32,13 +33,18 @@ def read(path: str | os.PathLike, activation: str | None = None) -> Imported:
     """
     match _extension(path):
         case ".onnx":
-            return read_onnx(path)
+            found = read_onnx(path)
         case ".safetensors":
-            return safetensors_file.read_safetensors(path, activation)
+            found = safetensors_file.read_safetensors(path, activation)
         case ".npz":
-            return npz_file.read_npz(path, activation)
+            found = npz_file.read_npz(path, activation)
         case _:
-            return pytorch_file.read_torch(path, activation)
+            found = pytorch_file.read_torch(path, activation)
+    if activation not in (None, found.network.activation):
+        raise UserError(
+            f"{path}: found activation {found.network.activation}, expected {short(activation)}"
+        )
+    return found
 
 
 def write(model: Imported | Network, path: str | os.PathLike) -> None:
@@ -67,7 +73,7 @@ def write(model: Imported | Network, path: str | os.PathLike) -> None:
     state = _arrays(source)
     match extension:
         case ".onnx":
-            graph = source if hasattr(source, "graph") else to_onnx(network)
+            graph = source if hasattr(source, "SerializeToString") else to_onnx(network)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(graph.SerializeToString())
         case ".safetensors" if state:

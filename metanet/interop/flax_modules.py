@@ -14,7 +14,7 @@ from metanet.interop.folding import Arrays, cast, imported
 from metanet.interop.imported import Imported, framework, refused
 from metanet.interop.parts import Parameter
 from metanet.interop.sequence import Dense, Normalisation, blocks_of, logits_of
-from metanet.interop.verify import TOLERANCE, gap
+from metanet.interop.verify import TOLERANCE, gap, rows_for
 from metanet.mlp.network import ACTIVATIONS
 
 _ROLES = ("kernel", "bias", "scale", "mean", "var")
@@ -85,7 +85,8 @@ def from_flax(
     else:
         raise refused("module", type(module).__name__, "a module of flax.linen or flax.nnx")
     found = list(_candidates(layers, skips or {}, write))
-    gaps = [gap(each.network, outputs) for each in found]
+    theirs = np.asarray(outputs(rows_for(found[0].network)))
+    gaps = [gap(each.network, lambda rows: theirs) for each in found]
     if not min(gaps) <= TOLERANCE:
         raise refused(
             "module",

@@ -141,7 +141,10 @@ def _unfolded(chain: Chain, before: Network, after: Network) -> Arrays:
         parameters.append((place, np.where(same, place.value, edited)))
     for index, norm in enumerate(chain.layer_norms):
         for parameter, name in ((norm.scale, "scales"), (norm.shift, "shifts")):
-            old, new = (getattr(network.params, name)[index] for network in (before, after))
+            old, new = (
+                np.asarray(getattr(network.params, name)[index], np.float64)
+                for network in (before, after)
+            )
             if parameter is not None:
                 parameters.append((parameter, np.where(new == old, parameter.value, new)))
     return {

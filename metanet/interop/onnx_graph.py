@@ -85,6 +85,8 @@ def from_onnx(model) -> Imported:
         classes=_classes(graph),
     )
     _check_input(inputs[0], result.network.spec.widths[0])
+    if len(result.classes) not in (0, result.network.spec.widths[-1]):
+        raise refused("graph", f"{len(result.classes)} classes", "one per logit")
     return result
 
 
@@ -110,12 +112,17 @@ def _constants(graph) -> dict[str, np.ndarray]:
 
 
 def _classes(graph) -> tuple[str, ...]:
-    """The names of classes that a ZipMap gives."""
+    """The names of classes: of a ZipMap, or else those among which the output picks."""
+    arrays = {each.name: each for each in graph.initializer}
+    names: list[bytes] = []
     for each in graph.node:
-        for attribute in each.attribute if each.op_type == "ZipMap" else ():
-            names = [one.decode(errors="replace") for one in attribute.strings]
-            return tuple(names or map(str, attribute.ints))
-    return ()
+        if each.op_type == "ZipMap":
+            for attribute in each.attribute:
+                names = [*attribute.strings] or [b"%d" % one for one in attribute.ints]
+        elif each.op_type == "ArrayFeatureExtractor" and not names and each.input[0] in arrays:
+            labels = arrays[each.input[0]]
+            names = [*labels.string_data] or [b"%d" % one for one in labels.int32_data]
+    return tuple(name.decode(errors="replace") for name in names)
 
 
 def _check_input(value, width: int) -> None:

@@ -53,7 +53,7 @@ def from_torch(module) -> Imported:
     """
     torch, fx = framework("torch"), framework("torch.fx")
     _check_arrays(torch, module)
-    double = copy.deepcopy(module).double().cpu().eval()
+    double = copy.deepcopy(module).cpu().double().eval()
     try:
         nodes = list(fx.symbolic_trace(double).graph.nodes)
     except Exception as error:  # of the module's own code, which is run without numbers

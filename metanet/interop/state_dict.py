@@ -6,7 +6,7 @@ import numpy as np
 
 from metanet.interop.arrays import floats
 from metanet.interop.folding import Arrays, cast, imported
-from metanet.interop.imported import Imported, refused
+from metanet.interop.imported import MAX_WEIGHTS, Imported, refused
 from metanet.interop.network import Network
 from metanet.interop.parts import Parameter
 from metanet.interop.sequence import Dense, Normalisation, blocks_of, logits_of
@@ -49,6 +49,8 @@ def from_state_dict(
             raise refused(key, "an array of another name", f"NAME.{' or NAME.'.join(_ROLES)}")
         if role != "num_batches_tracked":
             raw[key] = floats(key, value)
+    if (count := sum(array.size for array in raw.values())) > MAX_WEIGHTS:
+        raise refused("state", f"{count} numbers", f"at most {MAX_WEIGHTS}")
     dense: dict[str, Dense] = {}
     norms: list[Normalisation] = []
     for name in dict.fromkeys(key.rpartition(".")[0] for key in raw):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from metanet.interop.imported import MAX_LAYERS, MAX_WEIGHTS, Imported, Refused, refused, short
-from metanet.interop.network import ACTIVATIONS, Network
-from metanet.mlp.network import MLPParams, shapes_of
+from metanet.interop.network import Network
+from metanet.mlp.network import ACTIVATIONS, MLPParams, shapes_of
 from metanet.mlp.spec import MLPSpec
 
 FORMAT, VERSION = "metanet-network", 1
