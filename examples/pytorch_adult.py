@@ -1,6 +1,6 @@
-"""A PyTorch network with batch normalisation and one logit, edited to read fewer features.
+"""A PyTorch network with batch normalisation and one logit, edited to keep fewer weights.
 
-python examples/pytorch_adult.py [--editor=adult-dm] [--require='features<=6'] [--out=edited]
+python examples/pytorch_adult.py [--editor=adult-pruning-probe] [--require='weights<=0.3'] [--out=DIR]
 """
 
 import pathlib
@@ -44,7 +44,7 @@ def probabilities(logit: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    asked = arguments("adult-dm", "features<=6")
+    asked = arguments("adult-pruning-probe", "weights<=0.3")
     torch.manual_seed(0)
     data, out = load("adult", "sex", 0), pathlib.Path(asked.out)
     out.mkdir(exist_ok=True)
