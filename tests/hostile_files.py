@@ -358,6 +358,7 @@ def torch_files():
         "expanded": saved(tensors(**{"0_weight": torch.zeros(1).expand(10**5, 10**5)})),
         "nested-tuples": repacked(good, lambda each: nested(1_000_000)),
         "doubled-tuples": repacked(good, lambda each: doubled(60)),
+        "wrong-checksum": good.replace(STATE["0.weight"].tobytes(), bytes(48)),
         "no-end": repacked(good, lambda each: each[:-1]),
         "no-stack": repacked(good, lambda each: b"\x80\x020."),
         "memo": repacked(good, lambda each: b"\x80\x02h\x63."),
@@ -464,6 +465,7 @@ def onnx_files():
         "function": model(change=function),
         "sparse": model(change=sparse),
         "other-domain": model(domain="evil.com"),
+        "no-opset": model(change=lambda proto: proto.ClearField("opset_import")),
         "unknown-operator": model([NODES[0], ("Nonsense\n" * 1000, ["p"], ["h"], {}), NODES[2]]),
         "expand": model([NODES[0], ("Expand", ["p", "b"], ["h"], {}), NODES[2]]),
         "powers-of-powers": model(

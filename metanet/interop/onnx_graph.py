@@ -14,6 +14,7 @@ from metanet.interop.onnx_operators import Decision, Node, computed
 from metanet.interop.onnx_restore import restored
 
 MAX_NODES = 20 * MAX_LAYERS
+_ONNX = ("", "ai.onnx")  # the domain of most operators
 
 
 def read_onnx(path: str | os.PathLike) -> Imported:
@@ -51,7 +52,7 @@ def from_onnx(model) -> Imported:
     if len(inputs) != 1:
         raise refused("graph", f"{len(inputs)} inputs", "one, of shape [rows, features]")
     values: dict[str, Any] = {**constants, inputs[0].name: parts.Features()}
-    opset = max((each.version for each in model.opset_import if not each.domain), default=1)
+    opset = max(each.version for each in model.opset_import if each.domain in _ONNX)
     nodes, read = {}, 0
     for index, each in enumerate(graph.node):
         name = f"{each.name or each.op_type} (node {index})"
@@ -61,9 +62,7 @@ def from_onnx(model) -> Imported:
             raise refused(name, found, "nodes in order, without cycles")
         if not each.output or not each.output[0] or each.output[0] in values:
             raise refused(name, "an output that has a value already, or no name", "a new name")
-        operator = (
-            each.op_type if each.domain in ("", "ai.onnx") else f"{each.domain}.{each.op_type}"
-        )
+        operator = each.op_type if each.domain in _ONNX else f"{each.domain}.{each.op_type}"
         nodes[index] = Node(name, index, operator, attributes(name, each), opset)
         operands = [values[one] if one else None for one in each.input]
         read += sum(one.size for one in operands if isinstance(one, np.ndarray))
@@ -96,8 +95,10 @@ def _check(model) -> None:
         raise refused("model", "functions or sparse initialisers", "a plain graph")
     if not 0 < len(graph.node) <= MAX_NODES:
         raise refused("graph", f"{len(graph.node)} nodes", f"1 to {MAX_NODES}")
+    if not any(each.domain in _ONNX for each in model.opset_import):
+        raise refused("model", "no version of its operators", "an opset")
     for each in model.opset_import:
-        if each.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        if each.domain not in (*_ONNX, "ai.onnx.ml"):
             raise refused("model", f"operators of {each.domain!r}", "those of ONNX")
 
 

@@ -1,6 +1,7 @@
 """Networks in PyTorch's files of state dicts."""
 
 import dataclasses
+import io
 import os
 import pathlib
 import zipfile
@@ -18,7 +19,7 @@ from metanet.interop.pytorch_pickle import check_pickle
 from metanet.interop.state_dict import from_state_dict
 
 MAX_PICKLE = 2**22  # bytes: names and shapes
-MAX_STORAGES = 100_000
+MAX_PARTS = 100_000
 
 
 def read_torch(path: str | os.PathLike, activation: str | None = None, **options) -> Imported:
@@ -39,11 +40,11 @@ def read_torch(path: str | os.PathLike, activation: str | None = None, **options
     """
     torch = framework("torch")
     with reading(path, "a file of a PyTorch state dict") as file:
-        _check(file)
+        content = _checked(file)
         if activation is None:
             found = "a state dict, which does not tell its activation"
             raise refused("file", found, "the argument activation")
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(content, map_location="cpu", weights_only=True)
         read = from_state_dict(arrays_of(state), activation, **options)
 
     def restore(network: Network) -> dict[str, Any]:
@@ -52,36 +53,45 @@ def read_torch(path: str | os.PathLike, activation: str | None = None, **options
     return dataclasses.replace(read, restore=restore)
 
 
-def _check(path: pathlib.Path) -> None:
-    """The file is a zip of uncompressed members, and its pickle makes a state dict."""
+def _checked(path: pathlib.Path) -> io.BytesIO:
+    """A copy of the file with what torch.load needs, once its pickle is known to be harmless.
+
+    A copy, because two readers of zips may find other parts in one file.
+    """
     if not zipfile.is_zipfile(path):
         raise refused("file", "no zip", "a file of torch.save, as of version 1.6")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = {member.filename for member in members}
-        if len(members) > MAX_STORAGES or len(names) < len(members):
+        if len(members) > MAX_PARTS or len(names) < len(members):
             raise refused("file", f"{len(members)} parts, {len(names)} names", "each name once")
         for member in members:
-            if (
-                member.compress_type != zipfile.ZIP_STORED
-                or member.file_size != member.compress_size
-            ):
-                raise refused(f"part {member.filename!r:.50}", "compression", "none")
+            stored = member.compress_type == zipfile.ZIP_STORED
+            if not stored or member.file_size != member.compress_size:
+                raise refused(f"part {member.filename!r}", "compression", "none")
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise refused("file", "parts that overlap", "as many bytes as they have")
         pickles = [each for each in members if each.filename.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
             raise refused("file", f"{len(pickles)} pickles", f"one of at most {MAX_PICKLE} bytes")
         folder = pickles[0].filename.removesuffix("data.pkl")
-        if any(not name.startswith(folder) for name in names):
-            raise refused("file", "parts outside of its folder", "one folder")
-        prefix = f"{folder}data/"
-        sizes = {
-            member.filename.removeprefix(prefix): member.file_size
+        parts = {
+            member.filename.removeprefix(folder): archive.read(member)
             for member in members
-            if member.filename.startswith(prefix)
+            if member.filename.removeprefix(folder).startswith(("data", "version", "byteorder"))
         }
-        check_pickle(archive.read(pickles[0]), sizes)
+    sizes = {
+        name.removeprefix("data/"): len(part)
+        for name, part in parts.items()
+        if name.startswith("data/")
+    }
+    check_pickle(parts["data.pkl"], sizes)
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(f"archive/{name}", part)
+    copy.seek(0)
+    return copy
 
 
 def arrays_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
