@@ -105,6 +105,7 @@ def test_all_differences_are_in_one_line(frame, fitted):
         (frame[:0], "no rows"),
         (pd.concat([frame, frame[["age"]]], axis=1), 'columns "age" twice'),
         (frame.assign(age=np.inf), '"inf", expected numbers'),
+        (frame.assign(age=1e300), 'column "age" numbers too large'),
         (frame.assign(member=2), '"2", expected true or false'),
         (frame.assign(paid=None), "no class in some rows"),
     ]:
@@ -132,6 +133,25 @@ def test_missing_values_become_those_of_training(frame, fitted):
         place = names.index(name)
         np.testing.assert_allclose(x[:, place], encoding.features[place].fill, rtol=1e-5)
     np.testing.assert_allclose(x[:, names.index("age is missing")], 1, rtol=1e-5)
+
+
+def test_a_number_may_stand_for_a_missing_value_in_every_form(frame, fitted):
+    frame.loc[[2, 3], "age"] = -9
+    encoding = fitted(missing="indicator", missing_values=("-9", "")).encoding
+    place = [one.name for one in encoding.features].index("age is missing")
+    texts = frame.astype(str).assign(since=frame["since"].dt.strftime("%Y-%m-%d"))
+    for later in (frame, frame.astype({"age": float}), texts):
+        x = encoding.encode(later, "later").x
+        assert np.flatnonzero(x[:, place] > 1).tolist() == [2, 3]
+        np.testing.assert_array_equal(x, encoding.encode(frame, "frame").x)
+
+
+def test_values_that_are_none_are_refused(frame, fitted):
+    encoding = fitted().encoding
+    for wrong in ([[1, 2]] * ROWS, [{}] * ROWS, [b"x"] * ROWS, [object] * ROWS):
+        for name in ("age", "town", "since", "member"):
+            with pytest.raises(UserError, match=f'in column "{name}"'):
+                encoding.encode(frame.assign(**{name: wrong}), "later")
 
 
 def test_an_encoding_is_as_json_has_it(fitted):

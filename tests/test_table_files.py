@@ -225,6 +225,7 @@ REFUSED = {
     "infinity": (with_rows("inf,1,red,no"), {}, '"inf" in column "size", expected finite numbers'),
     "an impossible date": (GOOD.replace("red", "2020-13-01").replace("blue", "2020-01-01"), {}, '"2020-13-01" in column "colour", expected dates'),
     "numbers beyond floats": (with_rows("1e308,1,red,no", "-1e308,1,red,no"), {}, 'too large or too small to standardise in "size"'),
+    "one number beyond floats": (with_rows(*["1,1,red,no"] * 39, "1e300,1,red,no"), {}, 'too large or too small to standardise in "size"'),
     "no features": (GOOD, {"drop": ("size", "price", "colour")}, "no column that models could see"),
     "few rows": (HEAD + "\n".join(ROWS[:5]), {}, "samples: 5, expected at least 10"),
 }  # fmt: skip

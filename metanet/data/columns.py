@@ -54,12 +54,17 @@ def canonical(value) -> str:
 
 def texts(column: pd.Series, notation: Notation) -> tuple[np.ndarray, list[str]]:
     """A column's distinct values: codes [rows] int64, -1 where missing, and their texts."""
-    codes, distinct = pd.factorize(column if _numeric(column) else column.astype(object))
+    missing = {canonical(one) for one in notation.missing_values}
+    column = column if _numeric(column) else column.astype(object)
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:  # lists and the like, which are no values
+        codes, distinct = pd.factorize(column.map(repr))
     places: dict[str, int] = {}
     found = [-1] * (len(distinct) + 1)  # the last is where `codes` is -1
     for index, value in enumerate(distinct.tolist()):
         text = canonical(value)
-        if text not in notation.missing_values:
+        if text not in missing:
             found[index] = places.setdefault(text, len(places))
     return np.array(found, np.int64)[codes], list(places)
 
@@ -94,12 +99,13 @@ def values(
       date_format: as of strptime; "" is ISO 8601.
     """
     if kind == "missing":
-        absent = column.isna().to_numpy() if _numeric(column) else texts(column, notation)[0] < 0
+        numeric = _numeric(column)
+        absent = np.isnan(_numbers(column, notation)) if numeric else texts(column, notation)[0] < 0
         return absent.astype(np.float64), []
     if kind == "date" and pd.api.types.is_datetime64_any_dtype(column):
         return _days(column), []
     if kind in ("number", "boolean") and _numeric(column):
-        numbers = column.to_numpy(np.float64, na_value=np.nan)
+        numbers = _numbers(column, notation)
         ok = np.isfinite(numbers) if kind == "number" else (numbers == 0) | (numbers == 1)
         strange = pd.unique(numbers[~ok & ~np.isnan(numbers)])
         return numbers, [canonical(one) for one in strange.tolist()]
@@ -122,6 +128,14 @@ def values(
     return np.array([np.nan if one is None else one for one in of_name] + [np.nan])[codes], bad
 
 
+def _numbers(column: pd.Series, notation: Notation) -> np.ndarray:
+    """A column of numbers: [rows] float64, NaN where missing."""
+    numbers = column.to_numpy(np.float64, na_value=np.nan)
+    missing = [number_of(one, notation) for one in notation.missing_values]
+    absent = [one for one in missing if one is not None]
+    return np.where(np.isin(numbers, absent), np.nan, numbers) if absent else numbers
+
+
 def _days(moments: pd.Series) -> np.ndarray:
     """[rows] float64, days since 1970-01-01 UTC, NaN where there is none."""
     if moments.dt.tz is not None:
@@ -131,7 +145,8 @@ def _days(moments: pd.Series) -> np.ndarray:
 
 
 def _numeric(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column)  # booleans too
+    types = pd.api.types
+    return types.is_numeric_dtype(column) and not types.is_complex_dtype(column)  # booleans too
 
 
 def expect(ok: bool, source: str, found: str, expected: str) -> None:

@@ -150,8 +150,11 @@ class Encoding:
             if feature.column not in frame:
                 continue
             found, bad = self._numbers(frame[feature.column], feature)
+            with np.errstate(over="ignore"):
+                x[:, index] = ((found - feature.mean) / feature.std).astype(np.float32)
+            if not bad and not np.isfinite(x[:, index]).all():
+                bad = ["numbers too large to standardise"]
             problems += [f'in column "{feature.column}" {one}' for one in bad]
-            x[:, index] = ((found - feature.mean) / feature.std).astype(np.float32)
         y = group = np.zeros(len(frame), np.int64)
         if self.label in frame and self.label not in known:
             codes, names = columns.texts(frame[self.label], self.notation)

@@ -114,11 +114,13 @@ def split(raw: Raw, group: str | None, seed: int) -> TabularData:
     fill = _fill(raw, parts[0]) if raw.impute else None
     x = raw.x if fill is None else np.where(np.isnan(raw.x), fill, raw.x)
     x_train = x[parts[0]]
-    with np.errstate(over="ignore", invalid="ignore"):  # which is refused below
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # which is refused below
         mean = x_train.mean(axis=0)
         # The computed standard deviation of a constant column can be a rounding error, not 0.
         std = np.where(np.ptp(x_train, axis=0) == 0, 1.0, x_train.std(axis=0))
-    strange = np.array(raw.features)[~(np.isfinite(mean) & np.isfinite(std) & (std > 0))]
+        largest = np.abs((x - mean) / std).max(axis=0).astype(np.float32)
+    ok = np.isfinite(largest) & np.isfinite(std) & (std > 0)
+    strange = np.array(raw.features)[~ok]
     if len(strange):
         raise UserError(f"dataset {raw.name}: found numbers too large or too small to standardise "
                         f"in {quoted(strange)}, expected some of another unit")  # fmt: skip
