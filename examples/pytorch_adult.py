@@ -1,6 +1,6 @@
 """A PyTorch network with batch normalisation and one logit, edited to keep fewer weights.
 
-python examples/pytorch_adult.py [--editor=adult-pruning-probe] [--require='weights<=0.3'] [--out=DIR]
+python examples/pytorch_adult.py [--editor=NAME] [--require='weights<=0.3'] [--out=DIR]
 """
 
 import pathlib

@@ -14,8 +14,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 UCI = pathlib.Path(os.environ.get("METANET_DATA") or ROOT.parent / "shared" / "data" / "uci")
 HERE = (UCI / "adult" / "adult.data").exists()
 needs_adult = pytest.mark.skipif(not HERE, reason="no Adult here")
-    not (UCI / "adult" / "adult.data").exists(), reason="no Adult here"
-)
 LINE = re.compile(r"(.+): accuracy ([\d.]+), JSD to the original ([\d.]+) nats")
 
 
