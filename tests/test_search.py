@@ -230,7 +230,7 @@ def spaces_of(config, method, spaces=SPACES):
 def test_the_space_of_a_method_is_of_those_of_its_options_that_are_named():
     found = spaces_of(pruning.get_config(), SLOW)
     assert set(found.space) == {"distil.learning_rate", "distil.batch_size"}
-    assert found.own == {"distil.learning_rate": 1e-2, "distil.batch_size": 128}
+    assert found.own == {"distil.learning_rate": 0.035, "distil.batch_size": 128}
     found = spaces_of(pruning.get_config(), "Per-model optimisation")
     assert set(found.space) == {
         f"descent.{name}"

@@ -390,7 +390,7 @@ def test_options_of_a_recipe_are_converted_by_its_annotations():
     (experiment,) = experiments_of(pruning.get_config())
     function, options = bound(experiment.recipe("SNIP & Distil"), "recipes.SNIP & Distil")
     assert function is one_shot
-    assert options == {"score": snip, "distil": RetrainConfig(100, 128, 1e-2)}
+    assert options == {"score": snip, "distil": RetrainConfig(100, 128, 0.035)}
 
 
 def test_overrides_of_the_command_line_keep_their_types():
