@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from experiments import settings
 from metanet.core import Diverged, Stopped, UserError, require
+from metanet.data.files import label_of
 from metanet.devices import any_process
 from metanet.pipeline import run, timing
 from metanet.pipeline.provenance import about_this_process as about
@@ -84,6 +85,18 @@ def parsed(config: ConfigDict) -> Callable[..., dict]:
     if "experiments" in config:
         return functools.partial(timing.run, settings.parse_timing(config))
     return functools.partial(run, settings.parse(config))
+
+
+def default_workdir(config_flag: str, dataset: str) -> pathlib.Path:
+    """The folder of a run that has none of its own: runs/CONFIG_DATASET[-TASK].
+
+    Args:
+      config_flag: FILE[:WHICH];  dataset: that the config has, perhaps a file's path.
+    """
+    path, _, which = config_flag.partition(":")
+    # The dataset may be all of WHICH, or a part of it.
+    which = (which or dataset).replace(dataset, label_of(dataset))
+    return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
 
 
 def setup_jax(num_cpu_devices: int = 0) -> None:

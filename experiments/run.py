@@ -15,21 +15,12 @@ from ml_collections import ConfigDict, config_flags
 from experiments import launch
 from metanet import report
 from metanet.core import UserError, require
-from metanet.data.files import label_of
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Path of a config file, with :dataset.")
 DEVICES = 1024  # on CPU, each of which has threads of its own
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Output folder; by default runs/CONFIG_DATASET[-TASK]."
 )
-
-
-def _default_workdir(config) -> pathlib.Path:
-    path, _, which = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    # The dataset may be a file's path, alone or as a part.
-    dataset = str(config.get("dataset"))
-    which = (which or dataset).replace(dataset, label_of(dataset))
-    return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
 
 
 def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
@@ -47,7 +38,9 @@ def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
     devices = config.get("num_cpu_devices", 0)
     ok = type(devices) is int and 0 <= devices <= DEVICES
     require(ok, "num_cpu_devices", repr(devices), f"0 for one per core, or at most {DEVICES}")
-    return config, devices, pathlib.Path(_WORKDIR.value or _default_workdir(config))
+    given = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = _WORKDIR.value or launch.default_workdir(given, str(config.get("dataset")))
+    return config, devices, pathlib.Path(workdir)
 
 
 def main(argv: list[str]) -> None:

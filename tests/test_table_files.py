@@ -13,7 +13,7 @@ from test_data import ADULT_DATA, ADULT_TEST
 
 from configs import dm, fairness, pruning
 from configs.tasks import config_of
-from experiments import run, settings
+from experiments import launch, settings
 from metanet import data
 from metanet.core import UserError
 from metanet.data import TableConfig, files, uci
@@ -305,7 +305,7 @@ def test_keys_of_a_file_are_refused_for_other_datasets():
                          table=TableConfig(label="x"))  # fmt: skip
 
 
-def test_a_file_has_a_sane_name_in_folders_and_reports(monkeypatch):
+def test_a_file_has_a_sane_name_in_folders_and_reports():
     assert slug_of("../some data/My Table.v2.csv.gz") == "my-table-v2"
     assert files.label_of("some data/My Table.v2.csv.gz") == "My Table.v2"
     assert slug_of("/tables/(?).csv") == "table"
@@ -313,11 +313,7 @@ def test_a_file_has_a_sane_name_in_folders_and_reports(monkeypatch):
     assert files.label_of("cancer.breast_cancer") == "cancer.breast_cancer"
     assert config_of("my-data/a-b.csv-dm").dataset == "my-data/a-b.csv"
     for which, folder in [("a/my-t.csv", "my-t"), ("a/my-t.csv-dm", "my-t-dm"), ("adult", "adult")]:
-        monkeypatch.setattr(
-            run.config_flags, "get_config_filename", lambda _, w=which: f"c/dm.py:{w}"
-        )
-        monkeypatch.setattr(run.flags, "FLAGS", {"config": None})
-        found = run._default_workdir({"dataset": which.removesuffix("-dm")})
+        found = launch.default_workdir(f"c/dm.py:{which}", which.removesuffix("-dm"))
         assert found == pathlib.Path("runs") / f"dm_{folder}"
 
 
