@@ -244,7 +244,7 @@ def test_unusable_paths_are_refused(tmp_path):
         ("none.csv", "No such file"), ("folder.csv", "a folder"), ("book.xlsx", "of another kind"),
         ("x" * 300 + ".csv", "File name too long"), ("a\0b.csv", "null byte"),
     ]:  # fmt: skip
-        refused(lambda name=name: load(f"{tmp_path}/{name}"), f"{said}.*, expected a file that ends in")  # fmt: skip
+        refused(lambda name=name: load(f"{tmp_path}/{name}"), f"{said}.*, expected a readable file that ends in")  # fmt: skip
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
