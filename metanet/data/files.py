@@ -149,6 +149,7 @@ def read_like(path: pathlib.Path, encoding: Encoding) -> pd.DataFrame:
 
 def _checked(layout: Layout) -> Layout:
     path, names = str(layout.path), [name for name in layout.names if name]
+    expect(bool(names), path, "no columns", "two or more")
     twice = sorted({name for name in names if names.count(name) > 1})
     expect(not twice, path, f"the column name {quoted(twice)} twice", "every name once")
     headed = not all(NUMBER.fullmatch(name) for name in names)
