@@ -244,7 +244,7 @@ def test_unusable_paths_are_refused(tmp_path):
         ("none.csv", "No such file"), ("folder.csv", "a folder"), ("book.xlsx", "of another kind"),
         ("x" * 300 + ".csv", "File name too long"), ("a\0b.csv", "null byte"),
     ]:  # fmt: skip
-        refused(lambda name=name: load(f"{tmp_path}/{name}"), f"{said}.*, expected a file that ends in")  # fmt: skip
+        refused(lambda name=name: load(f"{tmp_path}/{name}"), f"{said}.*, expected a readable file that ends in")  # fmt: skip
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -355,3 +355,27 @@ def test_parquet_is_read_like_text(write, tmp_path):
 def test_parquet_without_its_package_is_refused(write, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     refused(lambda: load(write(b"PAR1", name="x.parquet")), "pip install pyarrow")
+
+
+def test_whole_numbers_that_count_the_rows_are_left_out_unless_they_are_named(write):
+    for first in (0, 1):
+        rows = [f"{i + first},{i % 5},{'red blue'.split()[i % 2]},{i % 2}" for i in range(60)]
+        path = write(HEAD + "\n".join(rows[::-1]))
+        assert load(path).features == ("price", "colour")
+        assert load(path, features=("size", "price")).features == ("size", "price")
+    assert "size" in load(write(HEAD + "\n".join([*rows[:-1], rows[0]]))).features
+
+
+def test_a_category_is_the_same_as_a_whole_number_and_as_a_decimal(write):
+    rows = [f"{i % 7},{i % 5},{'1.0 1 2 02'.split()[i % 4]},{'1 0 1.0'.split()[i % 3]}"
+            for i in range(60)]  # fmt: skip
+    found = load(write(HEAD + "\n".join(rows)), categorical=("colour",))
+    assert found.classes == ("0", "1")
+    assert found.encoding.features[-1].categories == ("1", "02", "2")
+
+
+def test_a_category_is_imputed_by_the_most_frequent_one_not_by_one_in_the_middle(write):
+    colours = ["blue"] * 9 + ["green"] * 3 + ["red"] * 7 + [""]
+    rows = [f"{i % 7},{i % 5},{colours[i % 20]},{i % 2}" for i in range(400)]
+    feature = load(write(HEAD + "\n".join(rows)), missing="impute").encoding.features[-1]
+    assert feature.categories[int(feature.fill)] == "blue"

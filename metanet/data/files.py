@@ -10,12 +10,13 @@ import logging
 import pathlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from metanet.core import UserError, one_line
+from metanet.data import parquet
 from metanet.data.columns import NUMBER, Notation, canonical, expect, quoted
 from metanet.data.encoding import Encoding
 from metanet.data.table_config import SEPARATORS
@@ -73,7 +74,7 @@ def _stem(path: pathlib.Path) -> str:
 def require_file(path: pathlib.Path) -> None:
     """Raises UserError unless `path` is a file with the ending of a table, which can be read."""
     endings = (*TEXT, *PARQUET)
-    expected = f"a file that ends in {', '.join(endings)}"
+    expected = f"a readable file that ends in {', '.join(endings)}"
     try:
         expect(not path.is_dir(), str(path), "a folder", expected)
         with open(path, "rb"):
@@ -96,7 +97,7 @@ def look(path: pathlib.Path, separator: str | None) -> Layout:
     """
     require_file(path)
     if path.suffix.lower() in PARQUET:
-        return _checked(Layout(path, _parquet(path, _arrow_names), None))
+        return _checked(Layout(path, tuple(map(canonical, parquet.names(path))), None))
     sample, whole = _guarded(path, lambda: _sample(path))
     expect(bool(sample.strip()), str(path), "nothing", "column names and rows")
     sign = SEPARATORS[separator] if separator else _fitting(sample, whole)
@@ -122,8 +123,8 @@ def read(layout: Layout, notation: Notation, text: Sequence[str]) -> pd.DataFram
     """
     path = layout.path
     if layout.separator is None:
-        frame = _parquet(path, _arrow_frame)
-        frame.columns = layout.names
+        frame = parquet.frame(path)
+        frame.columns = pd.Index(layout.names)
     else:
         frame = _guarded(path, lambda: _csv(layout, notation, text))
     expect(len(frame) > 0, str(path), "column names and no rows", "rows")
@@ -148,6 +149,7 @@ def read_like(path: pathlib.Path, encoding: Encoding) -> pd.DataFrame:
 
 def _checked(layout: Layout) -> Layout:
     path, names = str(layout.path), [name for name in layout.names if name]
+    expect(bool(names), path, "no columns", "two or more")
     twice = sorted({name for name in names if names.count(name) > 1})
     expect(not twice, path, f"the column name {quoted(twice)} twice", "every name once")
     headed = not all(NUMBER.fullmatch(name) for name in names)
@@ -252,34 +254,3 @@ def _require_full_rows(layout: Layout) -> None:
             expect(len(record) == len(layout.names), str(layout.path),
                    f"{len(record)} values in row {number}, names included",
                    f"{len(layout.names)}, as there are column names")  # fmt: skip
-
-
-def _parquet(path: pathlib.Path, call: Callable[[Any, IO[bytes]], T]) -> T:
-    """call(pyarrow.parquet, file); errors in one line."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f"{path}: found a Parquet file and no package pyarrow, expected one; "
-                        "pip install pyarrow") from error  # fmt: skip
-    try:
-        with open(path, "rb") as file:
-            return call(pyarrow.parquet, file)
-    except (pyarrow.ArrowException, *_UNREADABLE) as error:
-        said = one_line(getattr(error, "strerror", None) or str(error))[:200]
-        raise UserError(f"{path}: found {said}, expected a Parquet file") from error
-
-
-def _arrow_names(parquet, file) -> tuple[str, ...]:
-    return tuple(map(canonical, parquet.read_schema(file).names))
-
-
-def _arrow_frame(parquet, file) -> pd.DataFrame:
-    """The columns without what pandas has written about them; of nested ones only that they are."""
-    import pyarrow
-
-    table = parquet.read_table(file)
-    for field in table.schema:
-        if pyarrow.types.is_nested(field.type):
-            expect(False, file.name, f'lists in column "{field.name}"', "one value in every row")
-    return table.to_pandas(ignore_metadata=True)
