@@ -158,6 +158,6 @@ def test_only_the_package_is_installed_and_every_extra_has_code():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["metanet*"]
     assert set(project["project"]["optional-dependencies"]) == {
-        "baselines", "benchmarks", "docs", "interop", "search", "tests",
+        "baselines", "benchmarks", "docs", "interop", "parquet", "search", "tests",
     }  # fmt: skip
     assert (ROOT / "metanet" / "py.typed").exists()
