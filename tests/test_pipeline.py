@@ -58,7 +58,7 @@ def testbed(tmp_path_factory):
         experiment=experiment,
         folder=tmp_path_factory.mktemp("testbed"),
         models=pack(stacks),
-        population=types.SimpleNamespace(stacks=stacks, ids=ids.__getitem__),
+        population=types.SimpleNamespace(stacks=stacks, ids=ids.__getitem__, digest=None),
         data=types.SimpleNamespace(edit=table, select=table, test=table, group="g", digest="d"),
         requirement=inputs_kept,
     )
@@ -179,3 +179,11 @@ def test_a_union_of_methods_has_all_settings_of_its_parts(testbed):
         expected = part.sweep(*testbed.split("test"), np.array([index]))
         np.testing.assert_array_equal(found.jsd[row], expected.jsd[0])
     assert min(both.seconds(np.array([3, 5]), 2)) > 0
+
+
+def test_other_datasets_are_known_by_their_content(testbed):
+    one, other = (
+        dataclasses.replace(testbed, other_data={"bank": content}).identity for content in "ab"
+    )
+    assert one["other_data.bank"] == "a" and one != other
+    assert "other_data.bank" not in testbed.identity

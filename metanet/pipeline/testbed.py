@@ -49,6 +49,7 @@ class Testbed:
       population, data, requirement: what the experiment's settings name.
       other_datasets: the training models of other datasets [models], and the data that editors see
         of them.
+      other_data: the digests of those datasets, by name.
       should_stop: whether the run is to end, see `go_on`.
       limit: the models that are edited instead of those of the splits; None is no limit.
       cache: statistics that are computed once, see `cached`.
@@ -63,6 +64,7 @@ class Testbed:
     data: TabularData
     requirement: Objective
     other_datasets: dict[str, tuple[np.ndarray, Table]] = dataclasses.field(default_factory=dict)
+    other_data: dict[str, str] = dataclasses.field(default_factory=dict)
     should_stop: Callable[[], bool] = never
     limit: np.ndarray | None = None
     cache: dict = dataclasses.field(default_factory=dict)
@@ -96,6 +98,7 @@ class Testbed:
             "group": self.data.group,
             "other_datasets": experiment.other_datasets,
         }
+        settings |= {f"other_data.{name}": one for name, one in self.other_data.items()}
         if self.online:
             settings |= flat(experiment.online, "online")
         settings |= {f"population.{key}": value for key, value in population.identity.items()}
@@ -275,6 +278,7 @@ def build_testbed(
         data=data,
         requirement=resolve(experiment.requirement),
         other_datasets=others,
+        other_data={name: loaded[name].digest for name in experiment.other_datasets},
         should_stop=should_stop,
     )
 
