@@ -135,6 +135,16 @@ def test_batch_norms_of_inputs_after_activations_and_of_outputs():
     assert new[1].bias is None  # the batch norm's shift takes it
 
 
+def test_weights_alone_are_edited_behind_a_batch_norm_with_an_offset():
+    torch.manual_seed(0)
+    layers = [nn.BatchNorm1d(5), nn.Linear(5, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 3)]
+    read = from_torch(settled(nn.Sequential(*layers)))
+    weights = tuple(0.5 * weight for weight in read.network.params.weights)
+    params = read.network.params.replace(weights=weights)
+    other = dataclasses.replace(read.network, params=params)
+    np.testing.assert_allclose(outputs(read.restore(other)), logits(other, X), atol=1e-5)
+
+
 def test_dropped_weights_are_exactly_zero_behind_normalisations():
     torch.manual_seed(0)
     read = from_torch(settled(Skips(nn.BatchNorm1d)))
