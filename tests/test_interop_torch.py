@@ -266,6 +266,15 @@ class Twice(Residual):
         return self.c(F.relu(self.b(F.relu(self.b(h)))))
 
 
+class LateSum(Residual):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.skip = nn.BatchNorm1d(8), nn.Linear(5, 8)
+
+    def forward(self, x):
+        return self.c(F.relu(self.norm(self.a(x)) + self.skip(x)))
+
+
 class Hidden(Residual):
     """Dropout that torch.fx shows, but that evaluation does not turn off."""
 
@@ -344,6 +353,7 @@ def sequence(*layers):
         (Residual, r"^add: found an operation on the outputs of a, b \(a residual connection"),
         (Branching, "^Branching: found what torch.fx cannot trace"),
         (Twice, "^b: found parameter b.weight again, expected no tied weights"),
+        (LateSum, "^add: found a sum after norm, expected sums before a normalisation"),
         (Hidden, "^model: found outputs that are .* from the network's"),
         (tied, "^2: found parameter 0.weight again, expected no tied weights"),
         (pruned, "^0: found hooks, expected none: make pruning"),
