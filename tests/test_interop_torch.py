@@ -135,6 +135,16 @@ def test_batch_norms_of_inputs_after_activations_and_of_outputs():
     assert new[1].bias is None  # the batch norm's shift takes it
 
 
+def test_weights_alone_are_edited_behind_a_batch_norm_with_an_offset():
+    torch.manual_seed(0)
+    layers = [nn.BatchNorm1d(5), nn.Linear(5, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 3)]
+    read = from_torch(settled(nn.Sequential(*layers)))
+    weights = tuple(0.5 * weight for weight in read.network.params.weights)
+    params = read.network.params.replace(weights=weights)
+    other = dataclasses.replace(read.network, params=params)
+    np.testing.assert_allclose(outputs(read.restore(other)), logits(other, X), atol=1e-5)
+
+
 def test_dropped_weights_are_exactly_zero_behind_normalisations():
     torch.manual_seed(0)
     read = from_torch(settled(Skips(nn.BatchNorm1d)))
@@ -256,6 +266,15 @@ class Twice(Residual):
         return self.c(F.relu(self.b(F.relu(self.b(h)))))
 
 
+class LateSum(Residual):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.skip = nn.BatchNorm1d(8), nn.Linear(5, 8)
+
+    def forward(self, x):
+        return self.c(F.relu(self.norm(self.a(x)) + self.skip(x)))
+
+
 class Hidden(Residual):
     """Dropout that torch.fx shows, but that evaluation does not turn off."""
 
@@ -334,6 +353,7 @@ def sequence(*layers):
         (Residual, r"^add: found an operation on the outputs of a, b \(a residual connection"),
         (Branching, "^Branching: found what torch.fx cannot trace"),
         (Twice, "^b: found parameter b.weight again, expected no tied weights"),
+        (LateSum, "^add: found a sum after norm, expected sums before a normalisation"),
         (Hidden, "^model: found outputs that are .* from the network's"),
         (tied, "^2: found parameter 0.weight again, expected no tied weights"),
         (pruned, "^0: found hooks, expected none: make pruning"),

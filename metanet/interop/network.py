@@ -38,8 +38,9 @@ class Network:
                 if found != shape:
                     raise ValueError(f"{name}[{index}]: found shape {found}, expected {shape}")
                 if not np.isfinite(leaf).all():
-                    found_one = f"{name}[{index}]: found a number that is not finite"
-                    raise ValueError(f"{found_one}, expected finite numbers")
+                    raise ValueError(
+                        f"{name}[{index}]: found a number that is not finite, expected finite ones"
+                    )
 
 
 def stack_of(network: Network) -> Stack:

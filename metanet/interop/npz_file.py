@@ -73,7 +73,7 @@ def _array(name: str, file, size: int) -> np.ndarray:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
     else:
         raise refused(name, f"version {version} of npy", "1.0 or 2.0")
-    if dtype.hasobject or dtype.names or dtype.subdtype or dtype.kind not in "fiuU":
+    if dtype.kind not in "fiuU":
         raise refused(name, f"dtype {dtype!s:.50}", "numbers")
     wanted = math.prod(shape) * dtype.itemsize
     if min(shape, default=1) < 0 or wanted != size - file.tell():
