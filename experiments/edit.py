@@ -54,17 +54,25 @@ def _main(argv: list[str]) -> None:
     if not _REQUIRE.value:
         raise UserError("--require: found nothing, expected NAME<=NUMBER, as features<=6")
     launch.setup_jax(1)
+    written = out / f"model{model.suffix}"
+    paths = {"model": model, "data": table}
+    for path in paths.values():
+        if written.resolve() == path.resolve():
+            raise UserError(f"--out: found the folder of {path}, expected one where no input of "
+                            f"the command is called {written.name}")  # fmt: skip
     source = files.read(model, _ACTIVATION.value)
     rows = read_like(table, release.encoding)
+    inputs = {name: {"file": path.name, "sha256": _sha256(path)} for name, path in paths.items()}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("ignore")  # what was not met is said below
             edited = edit(
                 release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
                 refine=_REFINE.value,
             )  # fmt: skip
     except ValueError as error:
-        raise UserError(f"{model}: {error}") from error
+        about_model = str(error).startswith(("model", "stack"))
+        raise UserError(f"{model}: {error}" if about_model else str(error)) from error
     if edited.unmet:
         missed = ", ".join(
             f"{one.text} ({edited.after[one.name]:.4g} against {one.limit:.4g})"
@@ -72,36 +80,40 @@ def _main(argv: list[str]) -> None:
         )
         raise UserError(f"--require: found {missed} out of this editor's reach; nothing is written")
     launch.writable(out)
-    written = out / f"model{model.suffix}"
+    # edit.json names the other files by their digests: it is written last, and never is of others.
+    (out / "edit.json").unlink(missing_ok=True)
     files.write(dataclasses.replace(source, network=edited.network), written)
-    content = _content(release, edited, len(rows)) | {
-        "model": {"file": model.name, "sha256": _sha256(model)},
-        "edited": {"file": written.name, "sha256": _sha256(written)},
-        "data": {"file": table.name, "sha256": _sha256(table), "rows": len(rows)},
-        **launch.about("experiments.edit"),
-    }
-    write_json(out / "edit.json", content)
     _draw(release, edited, out / "front.png")
+    content = (
+        _content(release, edited)
+        | inputs
+        | {
+            "edited": {"file": written.name, "sha256": _sha256(written)},
+            "rows": len(rows),
+            **launch.about("experiments.edit"),
+        }
+    )
+    write_json(out / "edit.json", content)
     print(_text(release, edited))
     for path in (written, out / "edit.json", out / "front.png"):
         print(f"written: {path}")
 
 
-def _content(release: Release, edited: Edited, rows: int) -> dict:
+def _content(release: Release, edited: Edited) -> dict:
     """edit.json, except for files, command and machine."""
     gone = [name for name in release.features if name not in edited.features]
     kept = sum(float(block.sum()) for block in edited.mask)
     return {
         "schema": 1,
         "editor": release.about | {"requirement": list(release.requirement)},
-        "require": [one for one in _REQUIRE.value],
+        "require": list(_REQUIRE.value),
         "lambda": list(edited.lam),
         "refine": _REFINE.value,
         "before": edited.before,
         "after": edited.after,
         "features_read": list(edited.features),
         "features_removed": gone,
-        "weights_kept": int(kept),
+        "weights_left": int(kept),
         "weights": edited.network.spec.n_weights,
     }
 

@@ -15,8 +15,11 @@ import pytest
 from metanet.core import UserError
 from metanet.data import load
 from metanet.editing.edit import edit
-from metanet.editor.model import EditorConfig
+from metanet.editing.inputs import check_units
+from metanet.editor.inputs import scales_of
+from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.release import Release, write_release
+from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.interop import files
 from metanet.interop.imported import Imported
@@ -96,8 +99,9 @@ def test_an_edit_meets_what_is_demanded_at_the_rows_that_it_is_given(release, ne
 def test_demands_out_of_reach_are_said_with_the_edit_that_misses_by_the_least(
     release, network, data
 ):
-    found = edit(release, network, require=["features<=3", "jsd<=1e-7"], data=data.select)
-    assert [one.text for one in found.unmet]
+    with pytest.warns(UserWarning, match="require: found .* out of reach"):
+        found = edit(release, network, require=["features<=3", "jsd<=1e-7"], data=data.select)
+    assert "jsd<=1e-7" in [one.text for one in found.unmet]
 
 
 def test_lambda_may_be_given_instead_and_no_data_are_needed(release, network):
@@ -207,6 +211,52 @@ def test_the_wrong_units_are_noticed_by_the_accuracy(release, data):
             editor=release, model=model, lam=0.1, data=data.select, reads="numbers")  # fmt: skip
 
 
+def test_encoded_rows_that_are_not_of_the_editors_table_are_refused(release, network, data):
+    good = {"editor": release, "model": network, "lam": 0.1}
+    rows = data.select
+    nan = np.where(np.arange(len(rows.y))[:, None] == 3, np.nan, rows.x)
+    for change, message in (
+        ({"x": rows.x[:, :9]}, r"data.x: found shape \(600, 9\), expected \[rows, 10\]"),
+        ({"x": rows.x[:0]}, r"data.x: found shape \(0, 10\)"),
+        ({"x": nan}, "data.x: found NaN or infinity"),
+        (
+            {"y": rows.y + 1},
+            "data.y: found other codes, expected 600 whole numbers .* below 2",
+        ),
+        ({"group": rows.group[:5]}, "data.group: found other codes"),
+        ({"n_groups": 5}, "data.n_groups: found 5, expected 2"),
+    ):
+        refused(message, **good, data=rows.replace(**change))
+
+
+def test_classes_in_another_order_are_refused(release, network):
+    turned = Imported(network, lambda n: n, classes=release.encoding.classes[::-1])
+    refused("model: found classes .*, expected those of the editor", editor=release, model=turned,
+            lam=0.1)  # fmt: skip
+
+
+def test_a_model_is_not_refused_because_wrong_units_guess_the_most_frequent_class(release, data):
+    rare = data.select.replace(y=(np.arange(len(data.select.y)) % 10 == 0).astype(np.int32))
+    ones = (np.ones((10, 8), np.float32), np.zeros((8, 2), np.float32))
+    often = networks.MLPParams(ones, (np.zeros(8, np.float32), np.float32([0.0, 0.1])))
+    check_units(release, Network(SPEC, often, "relu"), "standardised", rare)
+
+
+def test_several_requirements_are_edited_and_refined_together(network, data, stack):
+    paths = (PATH, "metanet.objectives.pruning.weights_kept")
+    models = pack([stack])
+    config = EditorConfig(4, 4, 4, 1, mask="both")
+    graph = gather(models, np.arange(1), np.zeros((1, 2), np.float32), (4, 4))
+    scales = scales_of(models, np.arange(20))
+    params = Editor(config, models.template).init(jax.random.key(0), graph, scales)["params"]
+    editor = TrainedEditor(params, scales, config, models.template, ((0.01, 0.1),) * 2)
+    both = Release(editor, paths, data.encoding, points=16)
+    found = edit(both, network, lam=(0.02, 0.05), data=data.select, refine=2)
+    assert found.after.keys() == {"inputs_kept", "weights_kept", "jsd", "accuracy"}
+    chosen = edit(both, network, require="features<=10", data=data.select)
+    assert not chosen.unmet and len(chosen.lam) == 2 and chosen.tried.shape == (108, 3)
+
+
 def test_an_editor_with_probes_asks_for_rows(release, network):
     config = dataclasses.replace(release.editor.config, probe=ProbeConfig(points=8))
     probed = dataclasses.replace(release, editor=release.editor.replace(config=config))
@@ -261,7 +311,9 @@ def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
     assert found["after"]["jsd"] == pytest.approx(jsd, rel=1e-2)
     digest = hashlib.sha256((place / "model.npz").read_bytes()).hexdigest()
     assert found["model"] == {"file": "model.npz", "sha256": digest}
-    assert found["data"]["rows"] == len(data.select.y)
+    assert found["rows"] == len(data.select.y)
+    digest = hashlib.sha256((place / "out" / "model.npz").read_bytes()).hexdigest()
+    assert found["edited"] == {"file": "model.npz", "sha256": digest}
     assert found["command"].startswith("python -m experiments.edit")
     assert (place / "out" / "front.png").read_bytes().startswith(b"\x89PNG")
     assert "no longer reads: " in done.stdout
@@ -276,6 +328,7 @@ def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
         ([], {}, "--require: found nothing"),
         (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
         (["--require=features<=3"], {"model": None}, "--model: found nothing"),
+        (["--require=weights<=30"], {}, "expected a fraction up to 1"),
         (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
         (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
         (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
@@ -289,3 +342,11 @@ def test_an_unusable_command_ends_in_one_line_and_writes_nothing(place, flags, c
     assert done.returncode == 2 and not out.exists()
     assert lines[-1].startswith("error: ") and message in lines[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_never_writes_over_its_input(place):
+    before = (place / "model.npz").read_bytes()
+    done = command(place, "--require=features<=6", out=place)
+    assert done.returncode == 2 and "--out: found the folder of" in done.stderr
+    assert (place / "model.npz").read_bytes() == before and not (place / "edit.json").exists()

@@ -11,6 +11,7 @@ from metanet.core import UserError
 from metanet.data import load
 from metanet.interop import files
 from metanet.interop.arrays import from_arrays
+from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
 from metanet.interop.units import reading_numbers
 from metanet.interop.verify import logits
@@ -96,6 +97,31 @@ def test_a_list_may_say_the_split(zoo, data):
         listing.write_text(text)
         with pytest.raises(UserError, match=message):
             read_zoo(config(zoo, split_by=str(listing)), data, 0)
+
+
+def test_a_list_is_of_the_files_that_there_are(zoo, data):
+    listing = zoo.folder / "split.csv"
+    rows = [f"model_{number}.npz,train" for number in range(9)]
+    listing.write_text("\n".join(["file,split", *rows]))
+    with pytest.raises(UserError, match=r"found a row for model_8.npz, expected files"):
+        read_zoo(config(zoo, split_by=str(listing)), data, 0)
+    (zoo.folder / "more").mkdir()
+    files.write(zoo.networks[0], zoo.folder / "more" / "model_0.npz")
+    with pytest.raises(UserError, match=r"found several files called model_0.npz"):
+        read_zoo(config(zoo, source=f"{zoo.folder}/**/*.npz", split_by=str(listing)), data, 0)
+
+
+def test_features_or_classes_in_another_order_and_huge_outputs_are_refused(zoo, data):
+    first = zoo.folder / "model_0.npz"
+    for name in ("features", "classes"):
+        turned = Imported(zoo.networks[0], lambda n: n, **{name: getattr(data, name)[::-1]})
+        files.write(turned, first)
+        with pytest.raises(UserError, match=f"model_0.npz: found {name} "):
+            read_zoo(config(zoo), data, 0)
+    weights = [weight * 1e30 for weight in zoo.networks[0].params.weights]
+    files.write(from_arrays(weights, zoo.networks[0].params.biases, "relu").network, first)
+    with pytest.raises(UserError, match=r"model_0.npz: found outputs on synthetic that are"):
+        read_zoo(config(zoo), data, 0)
 
 
 def test_networks_of_the_tables_numbers_are_put_into_standardised_ones(zoo, data):

@@ -15,6 +15,8 @@ SHORT = {"features": "inputs_kept", "weights": "weights_kept", "eod": "equalised
 GRID = 40  # lambdas per round, of one requirement
 FEWEST = 6  # lambdas per round and requirement, of several
 ROUNDS = 3
+ROUNDING = 1e-6  # relative, of means in float32
+FRACTIONS = ("inputs_kept", "weights_kept")  # of all, at most 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +33,16 @@ class Demand:
     limit: float
     text: str
 
+    def met(self, value: float) -> bool:
+        """Whether a value is within the limit, up to the rounding of float32; NaN never is."""
+        return value <= self.limit * (1 + ROUNDING)
+
 
 def parse_demand(text: str, n_features: int) -> Demand:
     """The demand of "NAME<=NUMBER".
 
-    NAME is "jsd", one of SHORT, or the name of a requirement's function. A limit of "features" that
-    is above 1, or 1, is a number of features; of all others, and below 1, a fraction.
+    NAME is "jsd", one of SHORT, or the name of a requirement's function. A limit of features is a
+    number of them, or a fraction below 1.
 
     Raises:
       UserError: it is something else.
@@ -48,9 +54,16 @@ def parse_demand(text: str, n_features: int) -> Demand:
         limit = math.nan
     if not (sign and name.isidentifier() and math.isfinite(limit) and limit >= 0):
         raise UserError(f"--require: found {text!r}, expected NAME<=NUMBER, as features<=6")
-    if name == "features" and limit >= 1:
+    name = SHORT.get(name, name)
+    if name == "inputs_kept" and limit >= 1:
+        whole = limit == round(limit) and limit <= n_features
+        expected = f"a whole number up to {n_features}, or a fraction below 1"
+        if not whole:
+            raise UserError(f"--require: found {text!r}, expected {expected}")
         limit = limit / n_features
-    return Demand(SHORT.get(name, name), limit, text.strip())
+    if name in FRACTIONS and limit > 1:
+        raise UserError(f"--require: found {text!r}, expected a fraction up to 1")
+    return Demand(name, limit, text.strip())
 
 
 def check_demands(demands: Sequence[Demand], requirements: Sequence[str]) -> None:
@@ -77,12 +90,10 @@ class Choice:
 
     Attributes:
       lam: [requirements].
-      values: of the edit by name: "jsd" and the requirements.
       tried: (requirements, jsd) of every lambda that was tried, [tried, requirements + 1].
     """
 
     lam: np.ndarray
-    values: dict[str, float]
     tried: np.ndarray
 
 
@@ -118,16 +129,14 @@ def choose(
         rank = _rank(points, limits, only_jsd)
         index = rank.index(min(rank))
         if best is None or rank[index] < best[0]:
-            best = rank[index], grid[index], points[index]
+            best = rank[index], grid[index]
         place = np.unravel_index(index, (size,) * count)
         ends = [
             (float(axis[max(at - 1, 0)]), float(axis[min(at + 1, size - 1)]))
             for axis, at in zip(axes, map(int, place), strict=True)
         ]
     assert best is not None
-    _, lam, point = best
-    values = dict(zip(names, point.tolist(), strict=True))
-    return Choice(lam, values, np.concatenate(seen))
+    return Choice(best[1], np.concatenate(seen))
 
 
 def _points(sweep: Sweep, count: int) -> np.ndarray:
@@ -138,8 +147,9 @@ def _points(sweep: Sweep, count: int) -> np.ndarray:
 
 def _rank(points: np.ndarray, limits: np.ndarray, only_jsd: bool) -> list[tuple[float, float]]:
     """What is minimised: by how much the worst demand is missed, then JSD or the requirement."""
-    excess = np.where(np.isfinite(limits), points - limits, 0.0)
-    scale = np.where(np.isfinite(limits) & (limits > 0), limits, 1.0)
-    missed = np.maximum(excess / scale, 0.0).max(1)
+    asked = np.isfinite(limits)
+    scale = np.where(limits[asked] > 0, limits[asked], 1.0)
+    ratio = (points[:, asked] - limits[asked]) / scale  # [S, demands]
+    missed = np.where(ratio <= ROUNDING, 0.0, ratio).max(1)
     then = points[:, :-1].sum(1) if only_jsd else points[:, -1]
     return list(zip(missed.tolist(), then.tolist(), strict=True))

@@ -71,7 +71,7 @@ class Edited:
     @property
     def unmet(self) -> tuple[Demand, ...]:
         """The demands that it does not meet."""
-        return tuple(one for one in self.demands if self.after[one.name] > one.limit)
+        return tuple(one for one in self.demands if not one.met(self.after[one.name]))
 
 
 def edit(
@@ -79,7 +79,7 @@ def edit(
     model,
     *,
     lam=None,
-    require: Sequence[str] = (),
+    require: str | Sequence[str] = (),
     data: pd.DataFrame | Table | None = None,
     reads: str = "standardised",
     refine: int = 0,
@@ -102,6 +102,7 @@ def edit(
       ValueError: an argument is none of these, or does not go with the editor; names it.
       UserError: a file, the data or a demand cannot be read.
     """
+    require = [require] if isinstance(require, str) else list(require)
     expect(refine >= 0, "refine", refine, "0 or more steps")
     expect((lam is None) == bool(require), "lam", lam, "a value for it, or for require")
     source, (table, has) = imported_of(model), rows_of(editor, data)
@@ -110,14 +111,18 @@ def edit(
     network = in_units(editor, source, reads)
     models = models_of(editor, network, table)
     paths = editor.requirement
-    objective = resolve(paths if len(paths) > 1 else paths[0])
-    method, context = _method(editor, models, objective, table, refine)
+    method: EditFn = editor_fn
+    context: Any = editor.editor
 
     demands: tuple[Demand, ...] = ()
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     tried = np.zeros((0, len(paths) + 1))
     if table is not None:
+        # Only here: where nothing is measured, somebody's own requirement need not be importable.
+        objective = resolve(paths if len(paths) > 1 else paths[0])
+        if refine:
+            method, context = _refined(editor, models, objective, table, refine)
         _check_columns(editor, models, objective, table, has)
         unedited = _sweep(unedited_fn(models.template), None, models, len(paths))
         nothing = np.ones((1, len(paths)))
@@ -140,6 +145,11 @@ def edit(
     _warn_outside(editor, lams)
     if table is not None:
         after = _values(editor, edits(lams[None], table, objective), has)
+    for one in demands:
+        if not one.met(after[one.name]):
+            warnings.warn(
+                f"require: found {one.text} out of reach, {after[one.name]:.4g}", stacklevel=2
+            )
     edited, mask = _edited(method, context, models, network, lams)
     if reads == "numbers":
         edited = reading_numbers(edited, *standard(editor))
@@ -154,14 +164,11 @@ def edit(
     )
 
 
-def _method(
-    editor: Release, models: Models, objective: Objective, table: Table | None, refine: int
+def _refined(
+    editor: Release, models: Models, objective: Objective, table: Table, refine: int
 ) -> tuple[EditFn, Any]:
-    """The editor, refined or not, as a method and its context."""
-    if not refine:
-        return editor_fn, editor.editor
+    """The editor and so many steps of descent, as a method and its context."""
     config = RefineConfig(refine, points=editor.points, balanced=editor.balanced)
-    assert table is not None
     rows, pool = jax.tree.map(jnp.asarray, sampling_pool(table, config.balanced))
     keys = jnp.stack([jnp.stack([stream(SEED, "refinement"), stream(SEED, "refinement start")])])
     sample = sample_of(rows, pool, keys, config)
@@ -202,11 +209,12 @@ def _check_columns(
     lacks = [name for name in columns if name not in has]
     if not lacks:
         return
-    needed = set(columns) if probe is not None and probe.labelled else set()
-    needed |= _read_by(objective, models, table)
-    absent = ", ".join(columns[name] for name in lacks if name in needed)
-    about = " and ".join(editor.names)
-    expect(not absent, "data", f"no column {absent}", f"it: {about} is about it")
+    reasons = {" and ".join(editor.names): _read_by(objective, models, table)}
+    if probe is not None and probe.labelled:
+        reasons["the editor's probe"] = set(columns)
+    for reason, needed in reasons.items():
+        absent = ", ".join(columns[name] for name in lacks if name in needed)
+        expect(not absent, "data", f"no column {absent}", f"it: {reason} is about it")
 
 
 def _read_by(objective: Objective, models: Models, table: Table) -> set[str]:

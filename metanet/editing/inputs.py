@@ -2,12 +2,14 @@
 
 import pathlib
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from metanet.data.columns import canonical
 from metanet.data.tabular import Table
 from metanet.editor.checks import check_points, check_stack
 from metanet.editor.release import Release
@@ -75,6 +77,10 @@ def in_units(editor: Release, source: Imported, reads: str) -> Network:
     expect(reads in READS, "reads", repr(reads), f"one of {', '.join(READS)}")
     names, widths = editor.features, source.network.spec.widths
     listed = ", ".join(names)
+    classes = editor.encoding.classes
+    if sorted(source.classes) == sorted(classes):
+        expected = f"those of the editor: {', '.join(classes)}"
+        expect(source.classes == classes, "model", f"classes {', '.join(source.classes)}", expected)
     if source.features and source.features != names:
         gone = ", ".join(one for one in names if one not in source.features) or "none"
         new = ", ".join(one for one in source.features if one not in names) or "none"
@@ -82,7 +88,6 @@ def in_units(editor: Release, source: Imported, reads: str) -> Network:
         found = "features in another order" if same else f"features: absent {gone}; more {new}"
         raise ValueError(f"model: found {found}, expected those of the editor: {listed}")
     expect(widths[0] == len(names), "model", f"{widths[0]} inputs", f"{len(names)}: {listed}")
-    classes = editor.encoding.classes
     expected = f"{len(classes)}, one for each class: {', '.join(classes)}"
     expect(widths[-1] == len(classes), "model", f"{widths[-1]} outputs", expected)
     network = source.network
@@ -96,14 +101,38 @@ def rows_of(editor: Release, data) -> tuple[Table | None, set[str]]:
       ValueError: it is neither a DataFrame nor a Table.
       UserError: a column or value is not of the editor's encoding.
     """
-    if data is None or isinstance(data, Table):
+    if data is None:
+        return None, set()
+    if isinstance(data, Table):
+        _check_table(editor, data)
         return data, {"y", "group"}
     expect(isinstance(data, pd.DataFrame), "data", type(data).__name__, "a DataFrame or a Table")
-    encoding, columns = editor.encoding, {str(name).strip() for name in data}
+    encoding, columns = editor.encoding, set(map(canonical, data))
     has = {"y"} if encoding.label in columns else set()
     if encoding.group is None or encoding.group.column in columns:
         has.add("group")
     return encoding.encode(data, "data"), has
+
+
+def _check_table(editor: Release, table: Table) -> None:
+    """Refuses encoded rows that are not of the editor's table.
+
+    Raises:
+      ValueError: names the array.
+    """
+    width, group = len(editor.features), editor.encoding.group
+    x = np.asarray(table.x)
+    shaped = x.ndim == 2 and x.shape[1] == width and len(x) > 0
+    expect(shaped, "data.x", f"shape {x.shape}", f"[rows, {width}], at least one row")
+    expect(bool(np.isfinite(x).all()), "data.x", "NaN or infinity", "finite numbers")
+    groups = 1 if group is None else group.n_groups
+    expect(table.n_groups == groups, "data.n_groups", table.n_groups, f"{groups}")
+    for name, most in (("y", len(editor.encoding.classes)), ("group", groups)):
+        codes = np.asarray(getattr(table, name))
+        inside = codes.shape == (len(x),) and codes.min() >= 0 and codes.max() < most
+        expect(
+            inside, f"data.{name}", "other codes", f"{len(x)} whole numbers from 0, below {most}"
+        )
 
 
 def models_of(editor: Release, network: Network, table: Table | None) -> Models:
@@ -119,6 +148,11 @@ def models_of(editor: Release, network: Network, table: Table | None) -> Models:
         return models
     if table is None:
         raise ValueError("data: found none, expected rows, on which this editor probes networks")
+    if len(table.y) < config.probe.points:
+        warnings.warn(
+            f"data: found {len(table.y)} rows, and this editor was trained on probes of "
+            f"{config.probe.points}", stacklevel=3,
+        )  # fmt: skip
     points = points_of(config.probe, table, len(editor.encoding.classes))
     check_points(points, config, network.spec.widths[0])
     return models.replace(probe=pack_probes([probe_stack(stack, points)]))
@@ -126,6 +160,8 @@ def models_of(editor: Release, network: Network, table: Table | None) -> Models:
 
 def check_units(editor: Release, network: Network, reads: str, table: Table) -> None:
     """Refuses a model that is clearly more accurate if it is taken to read the other units.
+
+    And more accurate than the most frequent class, too: in wrong units many decide for one class.
 
     Args:
       network: as `in_units` returns it for `reads`.
@@ -136,13 +172,15 @@ def check_units(editor: Release, network: Network, reads: str, table: Table) -> 
     mean, std = standard(editor)
     other = "numbers" if reads == "standardised" else "standardised"
     x = np.asarray(table.x)
-    inputs = {reads: x, other: x * std + mean if other == "numbers" else (x - mean) / std}
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.float32(x * std + mean if other == "numbers" else (x - mean) / std)
     index = jnp.asarray(ACTIVATIONS.index(network.activation))
     logits = jax.jit(lambda x: apply(network.spec, network.params, index, x))
     accuracy = {
-        name: float((np.asarray(logits(np.float32(one))).argmax(1) == table.y).mean())
-        for name, one in inputs.items()
+        name: float((np.asarray(logits(one)).argmax(1) == table.y).mean())
+        for name, one in {reads: np.float32(x), other: moved}.items()
     }
     found = f"{reads!r}, with which the model is right on {accuracy[reads]:.1%} of the rows"
     expected = f"perhaps {other!r}, with which it is on {accuracy[other]:.1%}"
-    expect(accuracy[other] <= accuracy[reads] + CLEARLY, "reads", found, expected)
+    frequent = float(np.bincount(np.asarray(table.y)).max() / len(table.y))
+    expect(accuracy[other] <= max(accuracy[reads], frequent) + CLEARLY, "reads", found, expected)

@@ -129,6 +129,13 @@ def load_editor(place: str | pathlib.Path) -> Release:
             raise UserError(f"{path}: found {len(requirement)} requirements, expected one for "
                             f"each of {len(editor.lambda_range)} ranges of lambda")  # fmt: skip
         rest = {key: stored[key] for key in ("balanced", "points", "about")}
+        for (key, value), kind in zip(rest.items(), (bool, int, dict), strict=True):
+            if type(value) is not kind:
+                raise UserError(f"{path}: found {key} {value!r:.40}, expected a {kind.__name__}")
+        names = [one.rpartition(".")[2] for one in requirement]
+        if len(set(names)) < len(names) or {"jsd", "accuracy"} & set(names):
+            raise UserError(f"{path}: found requirements {', '.join(names)}, expected different "
+                            "names, and none jsd or accuracy")  # fmt: skip
         return Release(editor, requirement, encoding, **rest)
     except KeyError as error:
         raise UserError(f"{path}: found no {error}, expected it; the file is damaged") from error

@@ -1,5 +1,6 @@
 """Other people's networks as a population."""
 
+import collections
 import glob
 import hashlib
 import os
@@ -44,7 +45,11 @@ def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Populati
     for family, (spec, members) in enumerate(stacks.items()):
         built.append(_stack(spec, [network for _, network in members]))
         for number, network in members:
-            decided = logits(network, np.asarray(data.select.x)).argmax(1)
+            outputs = logits(network, np.asarray(data.select.x))
+            if not np.abs(outputs).max() < np.finfo(np.float32).max:
+                raise UserError(f"{paths[number]}: found outputs on {data.name} that are not "
+                                "finite, expected a network that is trained")  # fmt: skip
+            decided = outputs.argmax(1)
             row = {"experiment": number, "family": family, "stage": "last", "split": split[number]}
             rows.append(row | {"accuracy": float((decided == data.select.y).mean())})
     table = pd.DataFrame(rows)
@@ -70,7 +75,13 @@ def _paths(source: str) -> list[pathlib.Path]:
 
 def _network(path: pathlib.Path, config: PopulationConfig, data: TabularData) -> Network:
     """One network, on standardised features."""
-    network = read(path, config.activation).network
+    source = read(path, config.activation)
+    network = source.network
+    for what, theirs, ours in (("features", source.features, data.features),
+                               ("classes", source.classes, data.classes)):  # fmt: skip
+        if sorted(theirs) == sorted(ours) and theirs != ours:
+            raise UserError(f"{path}: found {what} {', '.join(theirs)}, expected them in the order "
+                            f"{', '.join(ours)}")  # fmt: skip
     found, expected = network.spec.widths, (data.n_features, data.n_classes)
     if (found[0], found[-1]) != expected:
         wanted = f"{expected[0]} features and {expected[1]} classes of {data.name}"
@@ -78,7 +89,10 @@ def _network(path: pathlib.Path, config: PopulationConfig, data: TabularData) ->
             f"{path}: found {found[0]} inputs and {found[-1]} outputs, expected {wanted}"
         )
     if config.reads == "numbers":
-        return reading_standardised(network, data.mean, data.std)
+        try:
+            network = reading_standardised(network, data.mean, data.std)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
     return network
 
 
@@ -122,6 +136,14 @@ def _listed(paths: list[pathlib.Path], listing: pathlib.Path) -> np.ndarray:
     wrong = sorted(set(known.values()) - set(SPLITS))
     if wrong:
         raise UserError(f"{listing}: found split {wrong[0]!r}, expected one of {', '.join(SPLITS)}")
+    names = [path.name for path in paths]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"population.source: found several files called {twice[0]}, expected "
+                        "different names with population.split_by")  # fmt: skip
+    more = sorted(set(known) - set(names))
+    if more:
+        raise UserError(f"{listing}: found a row for {more[0]}, expected files of the source")
     absent = [path.name for path in paths if path.name not in known]
     if absent:
         raise UserError(f"{listing}: found no row for {absent[0]} and {len(absent) - 1} more files")

@@ -120,7 +120,7 @@ def refine(
 
     Args:
       edit: of one model, without leading axes.
-      weight: [], lambda.
+      weight: lambda, [] or [requirements].
     """
     if not config.steps:
         return edit
@@ -138,7 +138,7 @@ def refine(
 
     def objective(edit):
         view = view_of(template, edit, table, hard_decisions, logits)
-        return mean_jsd(view) + weight * requirement(view)  # [], nats
+        return mean_jsd(view) + jnp.sum(weight * requirement(view))  # [], nats
 
     values = each_model(objective)(edits)  # [starts]
     best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
@@ -202,7 +202,7 @@ def _descended(
                 learns = uniform[0] < config.mask_path
                 path = (uniform[1] * learns, learns)  # what stands for 0, and whether masks learn
         view = view_of(template, edited(params, noise, *path), batch, decide)
-        return mean_jsd(view) + factor * weight * requirement(view)  # [], nats
+        return mean_jsd(view) + jnp.sum(factor * weight * requirement(view))  # [], nats
 
     params = descend(loss, params, rates, allowed, config.steps, steps_key, config.ramp)
     return edited(params, jnp.zeros(()))  # the masks without noise, as they are reported

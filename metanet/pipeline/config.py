@@ -214,6 +214,8 @@ class ExperimentConfig:
         datasets = (self.dataset, *self.other_datasets)
         once = len(set(datasets)) == len(datasets)
         require(once, "other_datasets", self.other_datasets, "every dataset once")
+        alone = not (self.population.source and self.other_datasets)
+        require(alone, "population.source", self.population.source, "none with other_datasets")
         count = len(paths) + 1
         box = self.evaluation.reference_point
         expected = f"{count} numbers: for every requirement, and JSD"

@@ -34,7 +34,7 @@ def write_releases(
         "task": experiment.task,
         "dataset": label_of(experiment.dataset),
         "data": data.digest,
-        "population": digest(settings),
+        "population": testbed.population.digest or digest(settings),
         **{key: about[key] for key in ("command", "commit", "dirty", "versions") if key in about},
         "licence": LICENCE,
     }

@@ -1,4 +1,4 @@
-"""One edit: its numbers as JSON, and the front of what was tried with the edit marked."""
+"""The picture of one edit: the front of what was tried, with the edit marked."""
 
 import pathlib
 from collections.abc import Sequence
