@@ -93,9 +93,10 @@ def _kind(recipe: ConfigDict | None, name: str):
 
 
 def small(config: ConfigDict) -> None:
-    """Fewer models, editors trained shorter at twice the rate: some 19 hours of one core in all.
+    """Fewer models, editors trained shorter at twice the rate: meant for some nights of two cores.
 
-    Runs were timed one by one; meant for four cores and a night.
+    Not timed as a whole with today's methods; with those of 25 November it took 19 hours of one core
+    (docs/log.md).
     """
     _population(config, experiments=600, max_specs=40)
     if "experiments" in config:

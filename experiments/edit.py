@@ -64,8 +64,8 @@ def _main(argv: list[str]) -> None:
     rows = read_like(table, release.encoding)
     inputs = {name: {"file": path.name, "sha256": _sha256(path)} for name, path in paths.items()}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what was not met is said below
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
             edited = edit(
                 release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
                 refine=_REFINE.value,
@@ -73,6 +73,8 @@ def _main(argv: list[str]) -> None:
     except ValueError as error:
         about_model = str(error).startswith(("model", "stack"))
         raise UserError(f"{model}: {error}" if about_model else str(error)) from error
+    for one in caught:
+        print(f"warning: {one.message}", file=sys.stderr)
     if edited.unmet:
         missed = ", ".join(
             f"{one.text} ({edited.after[one.name]:.4g} against {one.limit:.4g})"

@@ -15,14 +15,13 @@ from metanet.data.tabular import Table
 from metanet.editing.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
 from metanet.editing.inputs import (
     check_units,
-    expect,
     imported_of,
     in_units,
     models_of,
     rows_of,
     standard,
 )
-from metanet.editor.checks import check_lambda
+from metanet.editor.checks import check_lambda, expect
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
 from metanet.editor.relax import hard_decisions

@@ -11,7 +11,7 @@ import pandas as pd
 
 from metanet.data.columns import canonical
 from metanet.data.tabular import Table
-from metanet.editor.checks import check_points, check_stack
+from metanet.editor.checks import check_points, check_stack, expect
 from metanet.editor.release import Release
 from metanet.graphs.packing import Models, pack, pack_probes
 from metanet.interop.imported import Imported
@@ -25,14 +25,8 @@ from metanet.probes.store import probe_stack
 CLEARLY = 0.02  # of accuracy, by which other units show
 
 
-def expect(ok: bool, name: str, found, expected: str) -> None:
-    """Raises ValueError about the argument called `name` unless `ok`."""
-    if not ok:
-        raise ValueError(f"{name}: found {found}, expected {expected}")
-
-
 def imported_of(model) -> Imported:
-    """A model of any framework that metanet.interop reads.
+    """A PyTorch module, a scikit-learn estimator, a file, or what an importer returned.
 
     Raises:
       ValueError: it is none.

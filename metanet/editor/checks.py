@@ -13,7 +13,8 @@ from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import Points
 
 
-def _expect(ok: bool, name: str, found, expected: str) -> None:
+def expect(ok: bool, name: str, found, expected: str) -> None:
+    """Raises ValueError about the argument called `name` unless `ok`."""
     if not ok:
         raise ValueError(f"{name}: found {found}, expected {expected}")
 
@@ -26,12 +27,12 @@ def _shape(value) -> Any:
 def _array(name: str, value, kind: type, expected: str) -> np.ndarray:
     """An array of numbers of one kind, on the host."""
     ok = isinstance(value, (np.ndarray, jax.Array, np.generic, int, float, list, tuple))
-    _expect(ok and not isinstance(value, bool), name, repr(value), expected)
+    expect(ok and not isinstance(value, bool), name, repr(value), expected)
     try:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         array = np.asarray(None)
-    _expect(np.issubdtype(array.dtype, kind), name, f"{array.dtype} values", expected)
+    expect(np.issubdtype(array.dtype, kind), name, f"{array.dtype} values", expected)
     return array
 
 
@@ -49,11 +50,11 @@ def check_lambda(lam, models: int, requirements: int) -> np.ndarray:
     whole = (models, requirements)
     if values.ndim < 2:
         values = np.atleast_1d(values)
-        _expect(values.size == requirements, "lam", f"{values.size} numbers", expected)
+        expect(values.size == requirements, "lam", f"{values.size} numbers", expected)
     else:
-        _expect(values.shape == whole, "lam", f"shape {values.shape}", f"{whole}, or {expected}")
+        expect(values.shape == whole, "lam", f"shape {values.shape}", f"{whole}, or {expected}")
     ok = bool(np.isfinite(values).all() and (values > 0).all())
-    _expect(ok, "lam", np.asarray(lam).tolist(), expected)
+    expect(ok, "lam", np.asarray(lam).tolist(), expected)
     return np.broadcast_to(values, whole)
 
 
@@ -63,38 +64,38 @@ def check_stack(stack: Stack, template: Template) -> None:
     Raises:
       ValueError: the spec does not fit the template, or an array is not of the spec's shape.
     """
-    _expect(isinstance(stack, Stack), "stack", type(stack).__name__, "a Stack")
+    expect(isinstance(stack, Stack), "stack", type(stack).__name__, "a Stack")
     spec = stack.spec
-    _expect(isinstance(spec, MLPSpec), "stack.spec", type(spec).__name__, "an MLPSpec")
+    expect(isinstance(spec, MLPSpec), "stack.spec", type(spec).__name__, "an MLPSpec")
     hidden = spec.widths[1:-1]
     found = f"{spec.widths[0]} inputs, {len(hidden)} hidden layers, a width of {max(hidden)} and "
     found += f"{spec.widths[-1]} outputs"
     most = f"at most {template.n_in}, {template.depth} and {template.width}, and {template.n_out}"
     fits = spec.widths[0] <= template.n_in and len(hidden) <= template.depth
     fits &= max(hidden) <= template.width and spec.widths[-1] == template.n_out
-    _expect(fits, "stack.spec", found, f"{most} outputs, as in the editor's training")
+    expect(fits, "stack.spec", found, f"{most} outputs, as in the editor's training")
     activation = _array("stack.activation", stack.activation, np.integer, "[M] whole numbers")
     count, last = activation.size, len(ACTIVATIONS) - 1
     shape = activation.shape
-    _expect(len(shape) == 1 and count > 0, "stack.activation", f"shape {shape}", "[M], M > 0")
+    expect(len(shape) == 1 and count > 0, "stack.activation", f"shape {shape}", "[M], M > 0")
     known = f"0 to {last}, the index of one of {', '.join(ACTIVATIONS)}"
     inside = activation.min() >= 0 and activation.max() <= last
-    _expect(bool(inside), "stack.activation", activation.tolist(), known)
+    expect(bool(inside), "stack.activation", activation.tolist(), known)
     params = stack.params
-    _expect(isinstance(params, MLPParams), "stack.params", type(params).__name__, "MLPParams")
+    expect(isinstance(params, MLPParams), "stack.params", type(params).__name__, "MLPParams")
     for name, shapes in shapes_of(spec).items():
         leaves = getattr(params, name)
         key, kind = f"stack.params.{name}", type(leaves).__name__
-        _expect(isinstance(leaves, (tuple, list)), key, kind, "a tuple of arrays")
+        expect(isinstance(leaves, (tuple, list)), key, kind, "a tuple of arrays")
         expected = f"{len(shapes)} for {spec}"
         if name in ("scales", "shifts") and spec.norm == "batch":
             expected += ": batch normalisation has to be folded, see metanet.mlp.network.fold"
-        _expect(len(leaves) == len(shapes), key, f"{len(leaves)} arrays", expected)
+        expect(len(leaves) == len(shapes), key, f"{len(leaves)} arrays", expected)
         for index, (leaf, shape) in enumerate(zip(leaves, shapes, strict=True)):
             whole, place = (count, *shape), f"{key}[{index}]"
-            _expect(_shape(leaf) == whole, place, f"shape {_shape(leaf)}", f"{whole}")
+            expect(_shape(leaf) == whole, place, f"shape {_shape(leaf)}", f"{whole}")
             values = _array(place, leaf, np.floating, "floating-point numbers")
-            _expect(bool(np.isfinite(values).all()), place, "NaN or infinity", "finite numbers")
+            expect(bool(np.isfinite(values).all()), place, "NaN or infinity", "finite numbers")
 
 
 def check_points(points: Points | None, config: EditorConfig, n_in: int) -> None:
@@ -105,26 +106,26 @@ def check_points(points: Points | None, config: EditorConfig, n_in: int) -> None
         (label, group) where the editor has none, or the other way round.
     """
     if config.probe is None:
-        _expect(points is None, "points", type(points).__name__, "None: the editor has no probe")
+        expect(points is None, "points", type(points).__name__, "None: the editor has no probe")
         return
     ready = f"Points of {n_in} features, see metanet.probes.rows.points_of"
-    _expect(isinstance(points, Points), "points", type(points).__name__, ready)
+    expect(isinstance(points, Points), "points", type(points).__name__, ready)
     assert points is not None
     shape = _shape(points.x)
     ok = len(shape) == 2 and shape[0] > 0 and shape[1] == n_in
-    _expect(ok, "points.x", f"shape {shape}", f"[rows, {n_in}], at least one row")
+    expect(ok, "points.x", f"shape {shape}", f"[rows, {n_in}], at least one row")
     for name in ("cell", "weight"):
         size = _shape(getattr(points, name))
-        _expect(size == shape[:1], f"points.{name}", f"shape {size}", f"{shape[:1]}, as rows of x")
+        expect(size == shape[:1], f"points.{name}", f"shape {size}", f"{shape[:1]}, as rows of x")
     for name in ("x", "weight"):
         values = _array(f"points.{name}", getattr(points, name), np.floating, "floats")
         whole = bool(np.isfinite(values).all())
-        _expect(whole, f"points.{name}", "NaN or infinity", "finite numbers")
+        expect(whole, f"points.{name}", "NaN or infinity", "finite numbers")
     cells = f"{points.n_cells} cells of (label, group)"
     if config.probe.labelled:
-        _expect(points.n_cells > 1, "points", cells, "those of labelled rows")
+        expect(points.n_cells > 1, "points", cells, "those of labelled rows")
     else:
-        _expect(points.n_cells == 1, "points", cells, "1: the editor reads no labels")
+        expect(points.n_cells == 1, "points", cells, "1: the editor reads no labels")
     cell = _array("points.cell", points.cell, np.integer, "whole numbers")
     inside = cell.min() >= 0 and cell.max() < points.n_cells
-    _expect(bool(inside), "points.cell", f"{cell.min()} to {cell.max()}", f"below {points.n_cells}")
+    expect(bool(inside), "points.cell", f"{cell.min()} to {cell.max()}", f"below {points.n_cells}")
