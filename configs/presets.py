@@ -95,8 +95,7 @@ def _kind(recipe: ConfigDict | None, name: str):
 def small(config: ConfigDict) -> None:
     """Fewer models, editors trained shorter at twice the rate: meant for some nights of two cores.
 
-    Not timed as a whole with today's methods; with those of 25 November it took 19 hours of one core
-    (docs/log.md).
+    Not timed as a whole with today's methods; earlier ones took 19 hours of one core (docs/log.md).
     """
     _population(config, experiments=600, max_specs=40)
     if "experiments" in config:

@@ -113,16 +113,7 @@ def load_editor(place: str | pathlib.Path) -> Release:
             found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
             raise UserError(f"{path}: found format {found}, expected {FORMAT}")
         params, scales = _arrays(folder / "arrays.npz", stored["arrays"])
-        config = dict(stored["config"])
-        if config.get("probe") is not None:
-            config["probe"] = ProbeConfig(**config["probe"])
-        editor = TrainedEditor(
-            params=params,
-            scales=Scales(**scales),
-            config=EditorConfig(**config),
-            template=Template(**stored["template"]),
-            lambda_range=tuple((float(low), float(high)) for low, high in stored["lambda_range"]),
-        )
+        editor = editor_of(stored, params, scales)
         encoding = Encoding.from_json(stored["encoding"], str(path))
         requirement = tuple(map(str, stored["requirement"]))
         if len(requirement) != len(editor.lambda_range):
@@ -142,6 +133,24 @@ def load_editor(place: str | pathlib.Path) -> Release:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: found {' '.join(str(error).split())}, expected what metanet "
                         "wrote; the file is damaged") from error  # fmt: skip
+
+
+def editor_of(stored: dict, params: dict, scales: dict) -> TrainedEditor:
+    """The editor whose config, template and range of lambda an editor.json has.
+
+    Raises:
+      KeyError, TypeError, ValueError: `stored` lacks one of them, or has another version's.
+    """
+    config = dict(stored["config"])
+    if config.get("probe") is not None:
+        config["probe"] = ProbeConfig(**config["probe"])
+    return TrainedEditor(
+        params=params,
+        scales=Scales(**scales),
+        config=EditorConfig(**config),
+        template=Template(**stored["template"]),
+        lambda_range=tuple((float(low), float(high)) for low, high in stored["lambda_range"]),
+    )
 
 
 def shipped() -> tuple[str, ...]:

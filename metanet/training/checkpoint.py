@@ -10,8 +10,8 @@ import orbax.checkpoint as ocp
 from metanet.core import FORMAT, UserError, require_format, write_json
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
+from metanet.editor.release import editor_of
 from metanet.graphs.topology import Template
-from metanet.probes.rows import ProbeConfig
 from metanet.training.config import LambdaRange, lambda_pairs
 from metanet.training.inputs import TrainState
 
@@ -81,16 +81,7 @@ def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
         shape = json.loads(path.read_text())
         require_format(path, shape)
         tree = _newest_tree(folder)
-        config = dict(shape["config"])
-        if config.get("probe") is not None:
-            config["probe"] = ProbeConfig(**config["probe"])
-        return TrainedEditor(
-            params=tree["params"],
-            scales=Scales(**tree["scales"]),
-            config=EditorConfig(**config),
-            template=Template(**shape["template"]),
-            lambda_range=tuple(map(tuple, shape["lambda_range"])),
-        )
+        return editor_of(shape, tree["params"], tree["scales"])
     except KeyError as error:
         raise UserError(
             f"{path}: found no {error}, expected it beside config and template: the file is of "
