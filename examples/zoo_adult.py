@@ -58,8 +58,10 @@ def main() -> None:
         rng = np.random.default_rng(number)
         hidden = tuple(np.sort(rng.choice([8, 16, 32], rng.integers(1, 5))).tolist())
         make, name = ((of_sklearn, "sklearn"), (of_torch, "torch"))[number % 2]
-        write(make(rng, hidden, data.train.x, data.train.y), out / f"{name}_{number:03}.npz")
-        print(f"{name} {number}: {hidden}", flush=True)
+        path = out / f"{name}_{number:03}.npz"
+        if not path.exists():
+            write(make(rng, hidden, data.train.x, data.train.y), path)
+            print(f"{path}: {hidden}", flush=True)
 
 
 if __name__ == "__main__":
