@@ -21,6 +21,18 @@ def jsd(p: np.ndarray, q: np.ndarray) -> float:
     return float(((p * np.log(p / m) + q * np.log(q / m)).sum(1) / 2).mean())
 
 
+def features_read(outputs, x: np.ndarray) -> int:
+    """The number of columns of x [rows, features] that `outputs` of x changes with."""
+
+    def changed(column: int) -> np.ndarray:
+        other = x.copy()
+        other[:, column] = other[::-1, column]
+        return other
+
+    before = outputs(x)
+    return sum(bool((outputs(changed(j)) != before).any()) for j in range(x.shape[1]))
+
+
 def report(name: str, p: np.ndarray, before: np.ndarray, y: np.ndarray) -> None:
     """Prints accuracy, and the divergence from the original's probabilities."""
     accuracy = float((p.argmax(1) == y).mean())

@@ -1,6 +1,6 @@
-"""A PyTorch network with batch normalisation and one logit, edited to keep fewer weights.
+"""A PyTorch network with batch normalisation and one logit, edited to read fewer features.
 
-python examples/pytorch_adult.py [--editor=NAME] [--require='weights<=0.3'] [--out=DIR]
+python examples/pytorch_adult.py [--editor=NAME] [--require='features<=6'] [--out=DIR]
 """
 
 import pathlib
@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import onnxruntime
 import torch
-from measures import arguments, report
+from measures import arguments, features_read, report
 from torch import nn
 
 import metanet
@@ -44,7 +44,7 @@ def probabilities(logit: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    asked = arguments("adult-pruning-probe", "weights<=0.3")
+    asked = arguments("adult-dm-probe", "features<=6")
     torch.manual_seed(0)
     data, out = load("adult", "sex", 0), pathlib.Path(asked.out)
     out.mkdir(exist_ok=True)
@@ -62,10 +62,14 @@ def main() -> None:
     session = onnxruntime.InferenceSession(out / "small.onnx")
 
     x, y = data.test.x, data.test.y
-    with torch.no_grad():
-        before, after = (
-            probabilities(one(torch.tensor(x)).numpy()) for one in (model, again.eval())
-        )
+
+    def outputs(module: nn.Module, x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return probabilities(module.eval()(torch.tensor(x)).numpy())
+
+    before, after = outputs(model, x), outputs(again, x)
+    counts = [features_read(lambda x, one=one: outputs(one, x), x) for one in (model, again)]
+    print(f"features read, by PyTorch: {counts[0]} -> {counts[1]}")
     report("original, by PyTorch", before, before, y)
     report("edited, by PyTorch", after, before, y)
     (logits,) = session.run(None, {"x": x[:, small.features]})

@@ -1,5 +1,6 @@
 """Examples: networks of other frameworks, edited by an editor that comes with metanet."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -40,6 +41,8 @@ def test_a_pytorch_network_is_edited_and_read_back_by_pytorch_and_onnx_runtime(t
     assert compact == pytest.approx(edited, abs=2e-4)
     before, after = re.search(r"parameters: (\d+) -> (\d+)", output).groups()
     assert int(after) < int(before)
+    before, after = re.search(r"features read, by PyTorch: (\d+) -> (\d+)", output).groups()
+    assert int(before) == 14 and int(after) <= 6
 
 
 @pytest.mark.slow
@@ -85,5 +88,6 @@ def test_editors_that_come_with_metanet_say_where_they_are_from(name):
     assert sum(path.stat().st_size for path in folder.iterdir()) < 300_000
 
 
-def test_some_editors_come_with_metanet():
-    assert shipped()
+def test_every_task_and_dataset_has_an_editor_with_and_one_without_probes():
+    names = itertools.product(("adult", "bank"), ("dm", "fairness", "pruning"), ("", "-probe"))
+    assert shipped() == tuple(sorted(f"{dataset}-{task}{probe}" for dataset, task, probe in names))
