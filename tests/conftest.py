@@ -4,6 +4,7 @@ Most of a test's time is compilation: programs are compiled without optimisation
 workers. Tests of numbers that optimisation could change turn it on again.
 """
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -19,12 +20,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# A twentieth of the time would go to the stack of calls that every operation remembers, and to
+# looking for garbage among the many objects of a trace.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
+gc.set_threshold(100_000, 50, 50)
 
 # What takes longest begins first (with --no-loadscope-reorder), so that workers end together.
 LONGEST = ("reproduce", "processes", "run", "training", "editor", "evaluation", "probes", "docs")

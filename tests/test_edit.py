@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import apply, gathered, init, init_editor
 
 from metanet.core import UserError
 from metanet.data import load
@@ -19,14 +20,12 @@ from metanet.editing.inputs import check_units
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.release import Release, write_release
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
 from metanet.interop.units import reading_numbers
 from metanet.mlp import network as networks
-from metanet.mlp.network import apply
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import ProbeConfig
@@ -48,10 +47,10 @@ def stack(data):
     """Linear networks of the synthetic labels: which inputs matter differs from one to another."""
     rng = np.random.default_rng(0)
     keys = jax.random.split(jax.random.key(0), 24)
-    params = jax.vmap(lambda key: networks.init(SPEC, key))(keys)
+    params = jax.jit(jax.vmap(lambda key: networks.init(SPEC, key)))(keys)
     importance = rng.exponential(size=(24, 10, 1)).astype(np.float32)
-    weights = (params.weights[0] * importance, 4 * params.weights[1])
-    params = jax.tree.map(np.asarray, params.replace(weights=weights))
+    params = jax.tree.map(np.asarray, params)
+    params = params.replace(weights=(params.weights[0] * importance, 4 * params.weights[1]))
     return Stack(SPEC, params, np.zeros(24, np.int32))
 
 
@@ -183,7 +182,7 @@ def test_networks_of_other_inputs_outputs_or_features_are_refused(release, data)
     def model(widths):
         return network_of(Stack(MLPSpec(widths), jax.tree.map(
             lambda leaf: np.asarray(leaf)[None],
-            networks.init(MLPSpec(widths), jax.random.key(0))), np.zeros(1, np.int32)))  # fmt: skip
+            init(MLPSpec(widths), jax.random.key(0))), np.zeros(1, np.int32)))  # fmt: skip
 
     refused("model: found 9 inputs, expected 10: ", editor=release, model=model((9, 8, 2)), lam=0.1)
     refused("model: found 3 outputs, expected 2", editor=release, model=model((10, 8, 3)), lam=0.1)
@@ -246,9 +245,9 @@ def test_several_requirements_are_edited_and_refined_together(network, data, sta
     paths = (PATH, "metanet.objectives.pruning.weights_kept")
     models = pack([stack])
     config = EditorConfig(4, 4, 4, 1, mask="both")
-    graph = gather(models, np.arange(1), np.zeros((1, 2), np.float32), (4, 4))
+    graph = gathered(models, np.arange(1), np.zeros((1, 2), np.float32), (4, 4))
     scales = scales_of(models, np.arange(20))
-    params = Editor(config, models.template).init(jax.random.key(0), graph, scales)["params"]
+    params = init_editor(Editor(config, models.template), jax.random.key(0), graph, scales)
     editor = TrainedEditor(params, scales, config, models.template, ((0.01, 0.1),) * 2)
     both = Release(editor, paths, data.encoding, points=16)
     found = edit(both, network, lam=(0.02, 0.05), data=data.select, refine=2)

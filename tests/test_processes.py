@@ -208,11 +208,3 @@ def test_a_process_that_dies_ends_the_others_and_one_goes_on(alone, space):
     assert "another task died" in err or "another process" in err
     finish(start(space, "killed", 1))
     assert_alike(results(space, "killed"), alone)
-
-
-def test_flags_of_several_processes_go_together(space):
-    command = [sys.executable, "-m", "experiments.run", f"--config={space / 'tiny.py'}"]
-    command += [f"--workdir={space / 'refused'}", "--num_processes=2"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert "error: --coordinator: found some of" in ended.stderr

@@ -13,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from helpers import refusals
 
 from metanet.data import load
 from metanet.editor.release import load_editor
@@ -255,6 +256,7 @@ UNUSABLE = {
     "bad value": (["--config.editor.points=0"], {}, {}, "editor.points"),
     "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, {}, "editor.seeds"),
     "large seed": (["--config.seed=99999999999"], {}, {}, "seed"),
+    "one of several": (["--num_processes=2"], {}, {}, "--coordinator: found some of"),
     "no config": ([], {"config": None}, {}, "--config"),
     "absent config": ([], {"config": "configs/absent.py"}, {}, "configs/absent.py"),
     "a name with a dot": ([], {"config": "dotted"}, {}, "GMN.Prune"),
@@ -265,33 +267,6 @@ UNUSABLE = {
 }
 
 
-# Runs commands, a JSON list of (flags, environment), each as the process that typing it would
-# start, except that the imports are shared; prints (status, stderr) of each.
-DRIVER = """\
-import json, os, sys, tempfile
-from experiments import launch, run
-
-found = []
-for flags, environment in json.load(sys.stdin):
-    with tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if not child:
-            os.dup2(err.fileno(), 2)
-            os.environ.update(environment)
-            sys.argv = ["run.py", *flags]
-            status = 1
-            try:
-                status = launch.status(run.main, sys.argv)
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        err.seek(0)
-        found.append((status, err.read()))
-json.dump(found, sys.stdout)
-"""
-
-
 @pytest.fixture(scope="module")
 def failures(done, space):
     """(status, stderr) of every unusable command."""
@@ -300,12 +275,8 @@ def failures(done, space):
         (flags_of(space, *arguments, **options), environment)
         for arguments, options, environment, _ in UNUSABLE.values()
     ]
-    ended = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(commands), cwd=ROOT,
-        env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    results = dict(zip(UNUSABLE, json.loads(ended.stdout), strict=True))
+    ended = refusals("experiments.run", "main", commands, ENVIRONMENT)
+    results = dict(zip(UNUSABLE, ended, strict=True))
     unchanged = (space / "work" / "config.json").read_bytes() == before
     return results | {"unchanged": unchanged}
 
