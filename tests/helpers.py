@@ -133,7 +133,7 @@ def edited_network(network, seed=0):
 
 
 # Runs commands, a JSON list of (flags, environment), each as the process that typing it would
-# start, except that the imports are shared; prints (status, stderr) of each.
+# start, except that the imports are shared; prints (status, stdout, stderr) of each.
 _DRIVER = """\
 import importlib, json, os, sys, tempfile
 from experiments import launch
@@ -142,9 +142,10 @@ module, main = sys.argv[1:]
 command = getattr(importlib.import_module(module), main)
 found = []
 for flags, environment in json.load(sys.stdin):
-    with tempfile.TemporaryFile("w+") as err:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
         if not child:
+            os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             os.environ.update(environment)
             sys.argv = [module, *flags]
@@ -152,19 +153,21 @@ for flags, environment in json.load(sys.stdin):
             try:
                 status = launch.status(command, sys.argv)
             finally:
+                sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
         err.seek(0)
-        found.append((status, err.read()))
+        found.append((status, out.read(), err.read()))
 json.dump(found, sys.stdout)
 """
 
 
-def refusals(module, main, commands, environment=()):
-    """(exit status, stderr) of commands that end before they compute: (flags, environment) each.
+def run_commands(module, main, commands, environment=()):
+    """(exit status, stdout, stderr) of commands that do not compute: (flags, environment) each.
 
-    module, main: of the command, `main` is its function of argv; environment: of all of them.
+    module, main: of the commands, where the function of argv is; environment: of all of them.
     """
     ended = subprocess.run(
         [sys.executable, "-c", _DRIVER, module, main],

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import refusals
+from helpers import run_commands
 
 from configs.presets import PRESETS
 from experiments import launch
@@ -38,8 +38,8 @@ UNUSABLE = [
 def test_unusable_commands_are_refused(tmp_path):
     folders = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     commands = [([*arguments, *folders], {}) for arguments, _ in UNUSABLE]
-    ended = refusals("experiments.reproduce", "_main", commands)
-    for (status, err), (arguments, said) in zip(ended, UNUSABLE, strict=True):
+    ended = run_commands("experiments.reproduce", "_main", commands)
+    for (status, _, err), (arguments, said) in zip(ended, UNUSABLE, strict=True):
         assert status == 2, arguments
         assert said in err and len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())

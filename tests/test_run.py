@@ -13,7 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import refusals
+from helpers import run_commands
 
 from metanet.data import load
 from metanet.editor.release import load_editor
@@ -216,6 +216,7 @@ def test_a_run_prints_its_table_and_where_the_results_are(done, space):
     assert all(PROGRESS.match(line) for line in err.splitlines())
 
 
+@pytest.mark.slow
 def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
     before, path = numbers(space / "work"), space / "work" / "results.json"
     seconds = json.loads(path.read_text())["wall_seconds"]
@@ -269,13 +270,13 @@ UNUSABLE = {
 
 @pytest.fixture(scope="module")
 def failures(done, space):
-    """(status, stderr) of every unusable command."""
+    """(status, stdout, stderr) of every unusable command."""
     before = (space / "work" / "config.json").read_bytes()
     commands = [
         (flags_of(space, *arguments, **options), environment)
         for arguments, options, environment, _ in UNUSABLE.values()
     ]
-    ended = refusals("experiments.run", "main", commands, ENVIRONMENT)
+    ended = run_commands("experiments.run", "main", commands, ENVIRONMENT)
     results = dict(zip(UNUSABLE, ended, strict=True))
     unchanged = (space / "work" / "config.json").read_bytes() == before
     return results | {"unchanged": unchanged}
@@ -283,7 +284,7 @@ def failures(done, space):
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
-    status, err = failures[name]
+    status, _, err = failures[name]
     assert status == 2, err
     (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
     assert UNUSABLE[name][3] in line and len(line) < 700

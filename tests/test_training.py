@@ -312,6 +312,7 @@ def test_equal_ends_of_the_range_are_one_lambda(train, tmp_path):
 TWO = (REQUIREMENT, "metanet.objectives.fairness.demographic_parity")
 
 
+@pytest.mark.slow
 def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     models, uneven, tmp_path, monkeypatch
 ):
