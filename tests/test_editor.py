@@ -234,8 +234,8 @@ def test_masks_at_a_random_place_have_the_gradient_of_what_dropping_costs():
         return jax.grad(lambda x: cost(keep_mask(x, 1.0, place, learns)).sum())(logits)
 
     places = (np.arange(1000) + 0.5) / 1000
-    slope = jax.nn.sigmoid(-1.0) * jax.nn.sigmoid(1.0)
-    found = gradient(0.0), jax.vmap(gradient)(places).mean(0)
+    slope = float(jax.nn.sigmoid(-1.0) * jax.nn.sigmoid(1.0))
+    found = jax.jit(gradient)(0.0), np.asarray(jax.jit(jax.vmap(gradient))(places)).mean(0)
     assert found[0][0] == pytest.approx(float(slope) * 4.0, rel=1e-3)
     expected = float(slope * (cost(1.0) - cost(0.0)))
     assert found[1][0] == pytest.approx(expected, rel=1e-3) and expected < 0
@@ -400,11 +400,12 @@ def test_messages_are_sums_over_edges():
         (senders, layers.at_sources, layers.sum_at_sources),
         (receivers, layers.at_targets, layers.sum_at_targets),
     ):
-        at_edges = np.broadcast_to(at(tiles, nodes), grid.shape).reshape(edges.shape)
+        at_edges = np.broadcast_to(jit(at)(tiles, nodes), grid.shape).reshape(edges.shape)
         np.testing.assert_array_equal(at_edges, nodes[ends])
         expected = np.zeros((n_nodes, 3))
         np.add.at(expected, ends, edges)
-        np.testing.assert_allclose(total(tiles, grid, n_nodes), expected, atol=1e-4)
+        found = jit(total, static_argnums=2)(tiles, grid, n_nodes)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
@@ -452,7 +453,8 @@ def test_softmax_at_targets_is_equivariant_to_permutations_of_hidden_neurons(spe
         graph = gathered(models, range(3))
         tiles, n_nodes = layers.tiles_of(graph), len(graph.nodes["slot"])
         grid = graph.edges["weight"].reshape(-1, TILE, TILE, 1)
-        return by_block(models, spec, layers.softmax_at_targets(tiles, grid, n_nodes), {})
+        softmax = jit(layers.softmax_at_targets, static_argnums=2)
+        return by_block(models, spec, softmax(tiles, grid, n_nodes), {})
 
     stack, orders = random_stack(spec), orders_of(spec, spec.hidden)
     before, after = shares(stack), shares(permuted(stack, orders))
@@ -1059,7 +1061,7 @@ def test_gradients_agree_with_finite_differences():
             key: jax.tree.map(lambda g, on=size * (key == name): on * np.sign(g), part)
             for key, part in gradient.items()
         }
-        products = jax.tree.map(lambda d, g: float((d * g).sum()), direction, gradient)
+        products = jax.tree.map(lambda d, g: float(np.vdot(d, g)), direction, gradient)
         slope = sum(jax.tree.leaves(products))
         plus, minus = (
             objective(jax.tree.map(lambda p, d, s=sign: p + s * d, editor.params, direction))[0]
