@@ -35,7 +35,33 @@ gc.set_threshold(100_000, 50, 50)
 LONGEST = ("reproduce", "processes", "run", "training", "editor", "evaluation", "probes", "docs")
 
 
-def pytest_collection_modifyitems(items):
+skipped = set()  # tests, and files that skip all of theirs
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--skipped", action="store_true",
+        help="only what the last run skipped, such as tests of packages that are there since",
+    )  # fmt: skip
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped:
+        skipped.add(report.nodeid)
+
+
+pytest_collectreport = pytest_runtest_logreport
+
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):  # the process that hears of all reports
+        session.config.cache.set("metanet/skipped", sorted(skipped))
+
+
+def pytest_collection_modifyitems(config, items):
     """Puts the files of LONGEST first, each whole, in the order of the rest."""
+    if config.getoption("skipped"):
+        last = set(config.cache.get("metanet/skipped", []))
+        items[:] = [one for one in items if {one.nodeid, one.nodeid.split("::")[0]} & last]
     rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import apply, gathered, init, init_editor
+from helpers import apply, gathered, init, init_editor, run_commands
 
 from metanet.core import UserError
 from metanet.data import load
@@ -284,12 +284,15 @@ def place(release, network, data, tmp_path_factory):
     return folder
 
 
-def command(place, *flags, **changes):
+def options(place, **changes):
     given = {"editor": place / "editor", "model": place / "model.npz", "data": place / "audit.csv",
              "out": place / "out"} | changes  # fmt: skip
-    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+
+def command(place, *flags, **changes):
     return subprocess.run(
-        [sys.executable, "-m", "experiments.edit", *options, *flags],
+        [sys.executable, "-m", "experiments.edit", *options(place, **changes), *flags],
         cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
 
@@ -318,29 +321,33 @@ def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
     assert "no longer reads: " in done.stdout
 
 
+UNUSABLE = [
+    (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
+    (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
+    ([], {}, "--require: found nothing"),
+    (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
+    (["--require=features<=3"], {"model": None}, "--model: found nothing"),
+    (["--require=weights<=30"], {}, "expected a fraction up to 1"),
+    (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
+    (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
+    (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
+    (["--require=features<=3", "--reads=raw"], {}, "reads"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "changes", "message"),
-    [
-        (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
-        (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
-        ([], {}, "--require: found nothing"),
-        (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
-        (["--require=features<=3"], {"model": None}, "--model: found nothing"),
-        (["--require=weights<=30"], {}, "expected a fraction up to 1"),
-        (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
-        (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
-        (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
-        (["--require=features<=3", "--reads=raw"], {}, "reads"),
-    ],
-)
-def test_an_unusable_command_ends_in_one_line_and_writes_nothing(place, flags, changes, message):
+def test_unusable_commands_end_in_one_line_and_write_nothing(place):
     out = place / "none"
-    done = command(place, *flags, **({"out": out} | changes))
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and not out.exists()
-    assert lines[-1].startswith("error: ") and message in lines[-1]
-    assert "Traceback" not in done.stderr
+    commands = [
+        ([*options(place, **({"out": out} | changes)), *flags], {})
+        for flags, changes, _ in UNUSABLE
+    ]
+    ended = run_commands("experiments.edit", "_main", commands)
+    for (status, _, err), (flags, _, message) in zip(ended, UNUSABLE, strict=True):
+        lines = err.strip().splitlines()
+        assert status == 2 and not out.exists(), flags
+        assert lines[-1].startswith("error: ") and message in lines[-1]
+        assert "Traceback" not in err
 
 
 @pytest.mark.slow
