@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from flax import linen, nnx
 from helpers import apply, gathered, init, init_editor, run_commands
 
 from metanet.core import UserError
@@ -173,7 +174,8 @@ def test_what_does_not_go_with_the_editor_is_refused_by_name(release, network, d
     refused("refine: found -1", **good, lam=0.1, refine=-1)
     refused("reads: found 'raw', expected one of standardised, numbers", **good, lam=1, reads="raw")
     refused("lam: found 0", **good, lam=0)
-    refused("model: found dict, expected a PyTorch module", editor=release, model={}, lam=0.1)
+    refused("model: found dict, expected a module of PyTorch", editor=release, model={}, lam=0.1)
+    refused("model: found tuple, expected a module", editor=release, model=(1, {}), lam=0.1)
     refused("--require: found weights<=0.1, but this editor knows features", UserError, **good,
             require=["weights<=0.1"], data=data.select)  # fmt: skip
 
@@ -254,6 +256,19 @@ def test_several_requirements_are_edited_and_refined_together(network, data, sta
     assert found.after.keys() == {"inputs_kept", "weights_kept", "jsd", "accuracy"}
     chosen = edit(both, network, require="features<=10", data=data.select)
     assert not chosen.unmet and len(chosen.lam) == 2 and chosen.tried.shape == (108, 3)
+
+
+def test_modules_of_flax_are_edited_as_they_are(release, data):
+    linear = nnx.Sequential(nnx.Linear(10, 8, rngs=nnx.Rngs(0)), nnx.relu,
+                            nnx.Linear(8, 2, rngs=nnx.Rngs(1)))  # fmt: skip
+    found = edit(release, linear, lam=0.05)
+    assert isinstance(found.model, nnx.Sequential)
+    x = data.select.x[:50]
+    np.testing.assert_allclose(found.model(x), logits(found.network, x), atol=1e-5)
+    module = linen.Sequential([linen.Dense(8), linen.relu, linen.Dense(2)])
+    variables = module.init(jax.random.key(0), x)
+    found = edit(release, (module, variables), lam=0.05)
+    np.testing.assert_allclose(module.apply(found.model, x), logits(found.network, x), atol=1e-5)
 
 
 def test_an_editor_with_probes_asks_for_rows(release, network):

@@ -53,6 +53,25 @@ def test_a_scikit_learn_pipeline_is_edited_and_read_back_by_onnx_runtime(tmp_pat
     assert float(re.search(r"weights kept: ([\d.]+)", output)[1]) <= 0.2
 
 
+@pytest.mark.slow
+@needs_adult
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("onnxruntime")
+    notebook = nbformat.read(ROOT / "examples" / "tutorial.ipynb", 4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("METANET_DATA", str(UCI))
+    client = nbclient.NotebookClient(
+        notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    text = "".join(
+        out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", ())
+    )
+    assert re.search(r"agrees on (99\.9\d|100\.00)% of the rows", text)
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_editors_that_come_with_metanet_say_where_they_are_from(name):
     release = load_editor(name)

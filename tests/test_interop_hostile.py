@@ -1,6 +1,11 @@
 """Whatever a file holds, it is read as a network of finite numbers or refused in one line."""
 
+import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 import time
 
 import jax
@@ -14,7 +19,8 @@ for package in ("onnx", "safetensors", "torch"):
     pytest.importorskip(package)
 hostile_files = pytest.importorskip("hostile_files")
 
-SECONDS = 10
+ROOT = pathlib.Path(__file__).parents[1]
+SECONDS, BYTES = 10, 2**31
 CASES = {f"{name}{extension}": content for extension, name, content in hostile_files.hostile()}
 # What stops a file: where one guard falls, another's message must not pass for it.
 REASONS = {
@@ -117,3 +123,39 @@ def test_what_is_no_file_is_refused(tmp_path):
         file.truncate(10_000_000_000)
     with pytest.raises(UserError, match=r"large.*: found 10000000000 bytes, expected at most"):
         read(large)
+
+
+@pytest.mark.slow
+def test_the_command_refuses_hostile_and_damaged_files_in_one_line_in_little_time_and_memory(
+    tmp_path,
+):
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    contents = dict(CASES)
+    for number, (extension, name, content) in enumerate(hostile_files.damaged(100, seed=1)):
+        contents[f"damaged-{number}-{name}{extension}"] = content
+    assert len(contents) >= 200
+    for name, content in contents.items():
+        (given / name).write_bytes(content)
+    flags = ["--editor=adult-pruning", "--data=none.csv", "--require=weights<=0.2"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "edit_in_forks.py"), str(given), str(out), *flags,
+         "--activation=relu"],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == len(contents)
+    wrong = [
+        row
+        for row in found
+        if row[1] != 2 or row[2] > SECONDS or row[3] * 1024 > BYTES or not one_error(row[4])
+    ]
+    assert wrong == [] and not out.exists()
+    assert sorted(path.name for path in given.iterdir()) == sorted(contents)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given"]
+
+
+def one_error(text):
+    lines = text.splitlines()
+    return len(lines) == 1 and lines[0].startswith("error: ") and "found" in text

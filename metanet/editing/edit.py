@@ -47,7 +47,7 @@ class Edited:
     """An edited network.
 
     Attributes:
-      model: in the framework that it came in.
+      model: in the framework that it came in; of linen, variables.
       network: as arrays, reading what the model reads.
       mask: one [n_source, n_target] float32 0/1 array per block of `network.spec`; 0 is removed.
       features: the names of those that may still be read.
@@ -88,8 +88,9 @@ def edit(
 
     Args:
       editor: see `editor.release.load_editor`.
-      model: of PyTorch or scikit-learn, the path of a file, or what an importer of metanet.interop
-        returned.
+      model: a module of PyTorch or of flax.nnx, a pair (module of flax.linen, variables), a
+        classifier or pipeline of scikit-learn, the path of a file, or what an importer of
+        metanet.interop returned.
       lam: lambda, one for each requirement; or
       require: what the edit is to meet on `data`, as "features<=6" or "jsd<=0.01": lambda is the
         one that does at the least divergence.

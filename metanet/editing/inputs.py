@@ -26,7 +26,7 @@ CLEARLY = 0.02  # of accuracy, by which other units show
 
 
 def imported_of(model) -> Imported:
-    """A PyTorch module, a scikit-learn estimator, a file, or what an importer returned.
+    """A model of a framework, a file, or what an importer returned; see `edit.edit`.
 
     Raises:
       ValueError: it is none.
@@ -50,9 +50,16 @@ def imported_of(model) -> Imported:
         from metanet.interop.sklearn_models import from_sklearn
 
         return from_sklearn(model)
+    pair = model if isinstance(model, tuple) and len(model) == 2 else (model,)
+    of_flax = (sys.modules.get("flax.nnx"), sys.modules.get("flax.linen"))[len(pair) - 1]
+    if of_flax is not None and isinstance(pair[0], of_flax.Module):
+        from metanet.interop.flax_modules import from_flax
+
+        return from_flax(*pair)
     raise ValueError(
-        f"model: found {type(model).__name__}, expected a PyTorch module, a scikit-learn "
-        "classifier or pipeline, the path of a file, or what an importer of metanet.interop returns"
+        f"model: found {type(model).__name__}, expected a module of PyTorch or nnx, a pair (module "
+        "of linen, variables), a scikit-learn classifier or pipeline, the path of a file, or what "
+        "an importer of metanet.interop returns"
     )
 
 

@@ -99,9 +99,7 @@ def load_editor(place: str | pathlib.Path) -> Release:
     Raises:
       UserError: there is none, or a file of it is damaged.
     """
-    folder = pathlib.Path(place)
-    if not folder.exists() and str(place) in shipped():
-        folder = SHIPPED / str(place)
+    folder = _folder(place)
     path = folder / "editor.json"
     if not path.is_file():
         have = ", ".join(shipped()) or "none yet"
@@ -133,6 +131,16 @@ def load_editor(place: str | pathlib.Path) -> Release:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: found {' '.join(str(error).split())}, expected what metanet "
                         "wrote; the file is damaged") from error  # fmt: skip
+
+
+def release_digest(place: str | pathlib.Path) -> str:
+    """12 hexadecimal digits of all that a release has; of one that `load_editor` has read."""
+    return hashlib.sha256((_folder(place) / "editor.json").read_bytes()).hexdigest()[:12]
+
+
+def _folder(place: str | pathlib.Path) -> pathlib.Path:
+    folder = pathlib.Path(place)
+    return SHIPPED / str(place) if not folder.exists() and str(place) in shipped() else folder
 
 
 def editor_of(stored: dict, params: dict, scales: dict) -> TrainedEditor:

@@ -12,6 +12,7 @@ from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.sweep import Sweep
+from metanet.graphs.packing import Models
 from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
 from metanet.pipeline.recipes import checked, count_options, one_editor
 from metanet.pipeline.testbed import Testbed
@@ -49,7 +50,7 @@ def edited(
       n_lambdas: by default `evaluation.n_lambdas`.
       probe: the rows it is shown instead of those that it was trained with.
     """
-    return _applied(testbed, editors[0], editor_fn, n_lambdas, probe)
+    return applied(testbed, editors[0], editor_fn, n_lambdas, probe)
 
 
 @checked(one_editor, count_options("n_lambdas"))
@@ -57,19 +58,26 @@ def masks_only(
     testbed: Testbed, editors: Sequence[TrainedEditor], *, n_lambdas: int | None = None
 ) -> Method:
     """One editor's masks on the unedited parameters, swept over lambda."""
-    return _applied(testbed, editors[0], masks_only_fn, n_lambdas, None)
+    return applied(testbed, editors[0], masks_only_fn, n_lambdas)
 
 
-def _applied(
+def applied(
     testbed: Testbed,
     editor: TrainedEditor,
     edit_fn: EditFn,
-    n_lambdas: int | None,
-    probe: ProbeConfig | None,
+    n_lambdas: int | None = None,
+    probe: ProbeConfig | None = None,
+    models: Models | None = None,
 ) -> Method:
+    """One editor, swept over lambda.
+
+    Args:
+      n_lambdas, probe: see `edited`.
+      models: those of the testbed in another template than its own.
+    """
     probe = probe or editor.config.probe
     values = lambdas(editor.lambda_range, n_lambdas or testbed.experiment.evaluation.n_lambdas)
-    groups = [all_models(testbed.probed(probe))]
+    groups = [all_models(testbed.probed(probe, models))]
     # Editors of other ranges share the compiled program.
     context = editor.replace(lambda_range=())
     method = compiled(testbed, lambda _: edit_fn, context, "lambda", values, groups)

@@ -140,6 +140,8 @@ def settings_of(testbed: Testbed, name: str) -> dict:
         settings |= flat(plan, f"editor.{index}")
         settings[f"editor.{index}.requirement"] = experiment.requirement_of(plan)
         del settings[f"editor.{index}.study"]
+    function, options = bound(recipe, f"recipes.{name}")
+    settings |= getattr(function, "identity", lambda _: {})(options)
     settings |= flat(experiment.shifts, "shifts")
     shared = ("requirement", "lambda_range", "levels", "seed")
     return settings | {key: getattr(experiment, key) for key in shared}

@@ -60,6 +60,19 @@ def checked_on_data(check: DataCheck) -> Callable[[F], F]:
     return decorate
 
 
+def identified(identity: Callable[[dict[str, Any]], dict]) -> Callable[[F], F]:
+    """A decorator of recipes that read files: `identity` of the options is of their contents.
+
+    Its settings, flat and for JSON, are among those that the method's entry depends on.
+    """
+
+    def decorate(recipe: F) -> F:
+        vars(recipe)["identity"] = identity
+        return recipe
+
+    return decorate
+
+
 def one_editor(
     experiment: ExperimentConfig, plans: Sequence[EditorPlan], key: str, options: dict
 ) -> None:

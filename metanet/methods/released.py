@@ -1,0 +1,74 @@
+"""The recipe of an editor that was trained elsewhere, and is read from a folder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from metanet.core import SettingError, UserError, require
+from metanet.data.tabular import TabularData
+from metanet.editor.edit_fns import editor_fn
+from metanet.editor.model import TrainedEditor
+from metanet.editor.release import Release, load_editor, release_digest
+from metanet.evaluation.method import Method
+from metanet.graphs.packing import pack
+from metanet.methods.editor import applied
+from metanet.objectives.base import paths_of
+from metanet.pipeline.recipes import (
+    checked,
+    checked_on_data,
+    count_options,
+    identified,
+    no_editors,
+)
+from metanet.pipeline.testbed import Testbed
+
+
+def _load(place: str, key: str) -> Release:
+    try:
+        return load_editor(place)
+    except UserError as error:
+        raise SettingError(key, place, str(error)) from error
+
+
+def _check_requirement(experiment, plans, key: str, options: dict[str, Any]) -> None:
+    found, wanted = _load(options["release"], f"{key}.release"), experiment.requirement
+    expected = f"an editor for the experiment's requirement {wanted}"
+    same = found.requirement == paths_of(wanted)
+    require(same, f"{key}.release", f"one for {', '.join(found.requirement)}", expected)
+
+
+def _check_encoding(data: TabularData, key: str, options: dict[str, Any]) -> None:
+    found = _load(options["release"], f"{key}.release").encoding
+    same = (found.features, found.classes) == (data.encoding.features, data.encoding.classes)
+    expected = f"{data.name} as it is encoded here: the same features, classes, means and units"
+    require(same, f"{key}.release", f"an editor for another table than {data.name}", expected)
+
+
+def _identity(options: dict[str, Any]) -> dict:
+    return {"release": release_digest(options["release"])}
+
+
+@identified(_identity)
+@checked_on_data(_check_encoding)
+@checked(no_editors, count_options("n_lambdas"), _check_requirement)
+def released(
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    release: str,
+    n_lambdas: int | None = None,
+) -> Method:
+    """An editor from a folder, swept over lambda: how good it is on this population.
+
+    Args:
+      release: see `editor.release.load_editor`.
+      n_lambdas: by default `evaluation.n_lambdas`.
+
+    Raises:
+      SettingError: a model is larger than those that the editor was trained on.
+    """
+    editor = load_editor(release).editor
+    try:
+        models = pack(list(testbed.population.stacks), editor.template)
+    except ValueError as error:
+        raise SettingError("release", release, f"an editor for these models: {error}") from error
+    return applied(testbed, editor, editor_fn, n_lambdas, models=models)
