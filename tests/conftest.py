@@ -32,7 +32,8 @@ jax.config.update("jax_disable_most_optimizations", True)
 gc.set_threshold(100_000, 50, 50)
 
 # What takes longest begins first (with --no-loadscope-reorder), so that workers end together.
-LONGEST = ("reproduce", "processes", "run", "training", "editor", "evaluation", "probes", "docs")
+LONGEST = ("reproduce", "processes", "editor", "run", "edit", "training", "population", "search",
+           "fairness_edits", "refine")  # fmt: skip
 
 
 skipped = set()  # tests, and files that skip all of theirs
