@@ -473,7 +473,7 @@ def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_byt
     edges = jax.random.normal(jax.random.key(0), (*tiles.exists.shape[:-1], 3))
     nodes = jax.random.normal(jax.random.key(1), (len(graph.nodes["slot"]), 5))
     layer = layers.Layer(4, jnp.dtype("float32"))
-    params = layer.init(jax.random.key(2), (nodes, edges), tiles)
+    params = jit(layer.init)(jax.random.key(2), (nodes, edges), tiles)
 
     def outcome():
         @jit
