@@ -1,16 +1,33 @@
 """Models, data and comparisons that several test files share."""
 
 import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 
 from metanet.data.tabular import Table
 from metanet.evaluation.program import map_models
-from metanet.graphs.batch import to_template
+from metanet.graphs.batch import gather, to_template
 from metanet.mlp import network
 from metanet.mlp.network import ACTIVATIONS, MLPParams
 from metanet.mlp.population import Stack
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Compiled as a whole: operation by operation each of the many shapes is a program of its own.
+apply = jax.jit(network.apply, static_argnums=0)
+init = jax.jit(network.init, static_argnums=0)
+gathered = jax.jit(gather, static_argnums=3)
+
+
+@jax.jit(static_argnums=0)
+def init_editor(editor, *arguments):
+    return editor.init(*arguments)["params"]
 
 
 def random_stack(spec, count=3, seed=0, *, size=0.5, norm_size=0.2, activation=None):
@@ -113,3 +130,49 @@ def edited_network(network, seed=0):
         return np.where(rng.random(leaf.shape) < 0.3, np.float32(0), new)
 
     return dataclasses.replace(network, params=jax.tree.map(moved, network.params))
+
+
+# Runs commands, a JSON list of (flags, environment), each as the process that typing it would
+# start, except that the imports are shared; prints (status, stdout, stderr) of each.
+_DRIVER = """\
+import importlib, json, os, sys, tempfile
+from experiments import launch
+
+module, main = sys.argv[1:]
+command = getattr(importlib.import_module(module), main)
+found = []
+for flags, environment in json.load(sys.stdin):
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.environ.update(environment)
+            sys.argv = [module, *flags]
+            status = 1
+            try:
+                status = launch.status(command, sys.argv)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        found.append((status, out.read(), err.read()))
+json.dump(found, sys.stdout)
+"""
+
+
+def run_commands(module, main, commands, environment=()):
+    """(exit status, stdout, stderr) of commands that do not compute: (flags, environment) each.
+
+    module, main: of the commands, where the function of argv is; environment: of all of them.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", _DRIVER, module, main],
+        input=json.dumps([(list(map(str, flags)), dict(own)) for flags, own in commands]),
+        cwd=ROOT, env=os.environ | dict(environment), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)

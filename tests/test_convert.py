@@ -3,11 +3,10 @@
 import copy
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers import run_commands
 
 from experiments.convert import convert, converted
 from metanet import report
@@ -145,16 +144,13 @@ def test_a_missing_key_is_named(old, tmp_path):
 
 
 def test_the_command_draws_writes_the_readme_and_ends_with_status_2_on_errors(old, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "experiments.convert", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
     write_json(tmp_path / "dm_adult" / "results.json", old)
     stale = tmp_path / "dm_adult" / "labels.png"
     stale.write_bytes(b"")
-    done = run(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "converted: 1 files" in done.stdout
+    commands = [([tmp_path], {}), ([tmp_path, tmp_path], {})]
+    (status, out, err), refused = run_commands("experiments.convert", "_main", commands)
+    assert status == 0, err
+    assert "converted: 1 files" in out
     assert {path.name for path in (tmp_path / "dm_adult").glob("*.png")} == {
         "front.png",
         "front_all.png",
@@ -162,9 +158,9 @@ def test_the_command_draws_writes_the_readme_and_ends_with_status_2_on_errors(ol
     }
     assert (tmp_path / "dm_adult" / "front.csv").stat().st_size > 0
     assert "## dm_adult" in (tmp_path / "README.md").read_text()
-    done = run(tmp_path, tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "found 2 folders, expected RESULTS_DIR" in done.stderr
+    status, _, err = refused
+    assert status == 2 and err.count("\n") == 1, err
+    assert "found 2 folders, expected RESULTS_DIR" in err
 
 
 def test_a_converted_run_is_drawn_and_its_table_has_no_intervals(old, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from flax import linen, nnx
+from helpers import apply, gathered, init, init_editor, run_commands
 
 from metanet.core import UserError
 from metanet.data import load
@@ -20,14 +21,12 @@ from metanet.editing.inputs import check_units
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.release import Release, write_release
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, network_of
 from metanet.interop.units import reading_numbers
 from metanet.mlp import network as networks
-from metanet.mlp.network import apply
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import ProbeConfig
@@ -49,10 +48,10 @@ def stack(data):
     """Linear networks of the synthetic labels: which inputs matter differs from one to another."""
     rng = np.random.default_rng(0)
     keys = jax.random.split(jax.random.key(0), 24)
-    params = jax.vmap(lambda key: networks.init(SPEC, key))(keys)
+    params = jax.jit(jax.vmap(lambda key: networks.init(SPEC, key)))(keys)
     importance = rng.exponential(size=(24, 10, 1)).astype(np.float32)
-    weights = (params.weights[0] * importance, 4 * params.weights[1])
-    params = jax.tree.map(np.asarray, params.replace(weights=weights))
+    params = jax.tree.map(np.asarray, params)
+    params = params.replace(weights=(params.weights[0] * importance, 4 * params.weights[1]))
     return Stack(SPEC, params, np.zeros(24, np.int32))
 
 
@@ -185,7 +184,7 @@ def test_networks_of_other_inputs_outputs_or_features_are_refused(release, data)
     def model(widths):
         return network_of(Stack(MLPSpec(widths), jax.tree.map(
             lambda leaf: np.asarray(leaf)[None],
-            networks.init(MLPSpec(widths), jax.random.key(0))), np.zeros(1, np.int32)))  # fmt: skip
+            init(MLPSpec(widths), jax.random.key(0))), np.zeros(1, np.int32)))  # fmt: skip
 
     refused("model: found 9 inputs, expected 10: ", editor=release, model=model((9, 8, 2)), lam=0.1)
     refused("model: found 3 outputs, expected 2", editor=release, model=model((10, 8, 3)), lam=0.1)
@@ -248,9 +247,9 @@ def test_several_requirements_are_edited_and_refined_together(network, data, sta
     paths = (PATH, "metanet.objectives.pruning.weights_kept")
     models = pack([stack])
     config = EditorConfig(4, 4, 4, 1, mask="both")
-    graph = gather(models, np.arange(1), np.zeros((1, 2), np.float32), (4, 4))
+    graph = gathered(models, np.arange(1), np.zeros((1, 2), np.float32), (4, 4))
     scales = scales_of(models, np.arange(20))
-    params = Editor(config, models.template).init(jax.random.key(0), graph, scales)["params"]
+    params = init_editor(Editor(config, models.template), jax.random.key(0), graph, scales)
     editor = TrainedEditor(params, scales, config, models.template, ((0.01, 0.1),) * 2)
     both = Release(editor, paths, data.encoding, points=16)
     found = edit(both, network, lam=(0.02, 0.05), data=data.select, refine=2)
@@ -300,12 +299,15 @@ def place(release, network, data, tmp_path_factory):
     return folder
 
 
-def command(place, *flags, **changes):
+def options(place, **changes):
     given = {"editor": place / "editor", "model": place / "model.npz", "data": place / "audit.csv",
              "out": place / "out"} | changes  # fmt: skip
-    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+
+def command(place, *flags, **changes):
     return subprocess.run(
-        [sys.executable, "-m", "experiments.edit", *options, *flags],
+        [sys.executable, "-m", "experiments.edit", *options(place, **changes), *flags],
         cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
 
@@ -334,29 +336,33 @@ def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
     assert "no longer reads: " in done.stdout
 
 
+UNUSABLE = [
+    (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
+    (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
+    ([], {}, "--require: found nothing"),
+    (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
+    (["--require=features<=3"], {"model": None}, "--model: found nothing"),
+    (["--require=weights<=30"], {}, "expected a fraction up to 1"),
+    (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
+    (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
+    (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
+    (["--require=features<=3", "--reads=raw"], {}, "reads"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "changes", "message"),
-    [
-        (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
-        (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
-        ([], {}, "--require: found nothing"),
-        (["--require=features<=3"], {"editor": "nothing"}, "nothing: found no editor.json there"),
-        (["--require=features<=3"], {"model": None}, "--model: found nothing"),
-        (["--require=weights<=30"], {}, "expected a fraction up to 1"),
-        (["--require=features<=3"], {"model": "x.pkl"}, "x.pkl: found extension '.pkl'"),
-        (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
-        (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
-        (["--require=features<=3", "--reads=raw"], {}, "reads"),
-    ],
-)
-def test_an_unusable_command_ends_in_one_line_and_writes_nothing(place, flags, changes, message):
+def test_unusable_commands_end_in_one_line_and_write_nothing(place):
     out = place / "none"
-    done = command(place, *flags, **({"out": out} | changes))
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and not out.exists()
-    assert lines[-1].startswith("error: ") and message in lines[-1]
-    assert "Traceback" not in done.stderr
+    commands = [
+        ([*options(place, **({"out": out} | changes)), *flags], {})
+        for flags, changes, _ in UNUSABLE
+    ]
+    ended = run_commands("experiments.edit", "_main", commands)
+    for (status, _, err), (flags, _, message) in zip(ended, UNUSABLE, strict=True):
+        lines = err.strip().splitlines()
+        assert status == 2 and not out.exists(), flags
+        assert lines[-1].startswith("error: ") and message in lines[-1]
+        assert "Traceback" not in err
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import apply, fresh_stack, gathered, init_editor
 from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
 
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
@@ -100,15 +102,14 @@ def test_interpolation_is_linear_between_points_and_nan_outside_them():
 
 
 def random_stack(spec, seed):
-    keys = jax.random.split(jax.random.key(seed), PER_STACK)
-    params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
+    params = fresh_stack(spec, PER_STACK, seed).params
     rng = np.random.default_rng(seed)
     params = jax.tree.map(lambda p: p + 0.5 * rng.normal(size=p.shape).astype(np.float32), params)
     # Blocks of different scale, so that a threshold per model is not one per block.
     weights = tuple(3 ** (i % 2) * weight for i, weight in enumerate(params.weights))
     params = params.replace(weights=weights)
     activation = np.arange(PER_STACK) % len(network.ACTIVATIONS)
-    return Stack(spec, jax.tree.map(np.asarray, params), activation.astype(np.int32))
+    return Stack(spec, params, activation.astype(np.int32))
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +237,7 @@ def test_the_fraction_is_kept_exactly_where_scores_are_equal(fraction, models, p
     # A model that was pruned already: three weights in five are zero.
     zero = jnp.arange(before.weight.size).reshape(before.weight.shape) % 5 < 3
     score = jnp.where(zero, 0.0, jnp.abs(before.weight))
-    keep = pruning.keep_best(before, score, jnp.float32(fraction))
+    keep = jax.jit(pruning.keep_best)(before, score, jnp.float32(fraction))
     assert keep.sum() == round(fraction * int(before.edge.sum()))
     assert not keep[~before.edge].any()
 
@@ -268,9 +269,9 @@ def probabilities(stacks, table, index, weights):
     """[rows, classes] of model `index` with other weights."""
     stack = stacks[index // PER_STACK]
     params = jax.tree.map(lambda leaf: leaf[index % PER_STACK], stack.params)
-    activation = jnp.asarray(stack.activation[index % PER_STACK])
+    activation = stack.activation[index % PER_STACK]
     params = params.replace(weights=tuple(weights))
-    return np.asarray(jax.nn.softmax(network.apply(stack.spec, params, activation, table.x)))
+    return softmax(np.float64(apply(stack.spec, params, activation, table.x)), axis=1)
 
 
 def test_a_method_is_compiled_once_for_all_its_sets_of_models(models, table, sweep):
@@ -398,11 +399,11 @@ def test_a_model_that_a_method_cannot_edit_stays_as_it_is():
 def an_editor(models, requirements=1, seed=2):
     config = EditorConfig(node_width=8, edge_width=4, message_width=4, layers=1, mask_bias=1e-6)
     scales = scales_of(models, np.arange(2 * PER_STACK))
-    graph = gather(models, jnp.arange(1), jnp.zeros((1, requirements)), (10, 10))
-    params = jax.jit(Editor(config, models.template).init)(jax.random.key(0), graph, scales)
+    graph = gathered(models, np.arange(1), np.zeros((1, requirements), np.float32), (10, 10))
+    params = init_editor(Editor(config, models.template), jax.random.key(0), graph, scales)
     rng = np.random.default_rng(seed)
     # Random heads: a fresh editor keeps nearly all weights.
-    params = jax.tree.map(lambda p: p + rng.normal(size=p.shape), params["params"])
+    params = jax.tree.map(lambda p: np.float32(np.asarray(p) + rng.normal(size=p.shape)), params)
     ranges = ((0.001, 0.5),) * requirements
     return TrainedEditor(params, scales, config, models.template, ranges)
 
@@ -433,7 +434,7 @@ def test_composed_editors_edit_one_after_another_and_keep_what_both_keep(stacks,
     stack, ids = stacks[0], np.arange(PER_STACK)
     lambdas = np.array([[1e-2, 1e-1], [1e-1, 1e-2]])
     found = evaluate(composed_fn, (first, second), models, ids, lambdas, table, weights_kept, 0)
-    predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
+    predict = jax.jit(jax.vmap(functools.partial(network.apply, stack.spec), (0, 0, None)))
     x = table.x
     for row, (one, two) in enumerate(lambdas):
         between, removed = edit_stack(first, stack, one)
@@ -443,7 +444,7 @@ def test_composed_editors_edit_one_after_another_and_keep_what_both_keep(stacks,
         np.testing.assert_allclose(found.requirement[row], kept, atol=1e-6)
         weights = tuple(w * mask for w, mask in zip(edited.params.weights, both, strict=True))
         p, q = (
-            np.asarray(jax.nn.softmax(predict(params, stack.activation)))
+            np.asarray(jax.nn.softmax(predict(params, stack.activation, x)))
             for params in (stack.params, edited.params.replace(weights=weights))
         )
         divergence = (jensenshannon(p, q, axis=2) ** 2).mean(1)
@@ -456,14 +457,14 @@ def test_evaluating_an_editor_at_a_lambda_is_editing_a_stack_at_that_lambda(stac
     stack, lambdas = stacks[0], np.array([1e-3, 1.0])
     ids = np.arange(PER_STACK)
     found = evaluate(editor_fn, editor, models, ids, lambdas, table, weights_kept, 0)
-    predict = jax.vmap(lambda params, activation: network.apply(stack.spec, params, activation, x))
+    predict = jax.jit(jax.vmap(functools.partial(network.apply, stack.spec), (0, 0, None)))
     x = table.x
     for row, preference in enumerate(lambdas):
         edited, masks = edit_stack(editor, stack, preference)
         kept = sum(np.asarray(mask).sum((1, 2)) for mask in masks) / stack.spec.n_weights
         np.testing.assert_allclose(found.requirement[row], kept, atol=1e-6)
         p, q = (
-            np.asarray(jax.nn.softmax(predict(params, stack.activation)))
+            np.asarray(jax.nn.softmax(predict(params, stack.activation, x)))
             for params in (stack.params, edited.params)
         )
         divergence = (jensenshannon(p, q, axis=2) ** 2).mean(1)

@@ -1,5 +1,6 @@
 """ExactOBS against loops in float64 that solve every least squares problem from scratch."""
 
+import functools
 import heapq
 
 import jax
@@ -20,6 +21,13 @@ from metanet.mlp.spec import MLPSpec
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 3, 2)))
 COUNT, ROWS, DAMPING = 2 * len(SPECS), 60, 1e-3
 TABLE = jax.tree.map(jnp.asarray, random_table(ROWS))
+FRACTIONS = (0.4, 0.5, 1.0)
+
+# Compiled as a whole: operation by operation each is dozens of programs.
+removal_order = jax.jit(exact_obs.removal_order, static_argnums=(0, 3, 4))
+linearised, values_of, outputs = (
+    jax.jit(one, static_argnums=0) for one in (linearise, source_values, apply_padded)
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +42,27 @@ def models(packed):
 
 @pytest.fixture(scope="module")
 def edits(packed):
-    """edits(fraction, **options) -> of all models."""
+    """edits(fraction, sequential=True) -> of all models, at one of FRACTIONS."""
 
-    def run(fraction, **options):
-        edit_fn = exact_obs.exact_obs_fn(packed.template, ROWS, DAMPING, **options)
+    @functools.cache
+    def at_all(sequential):  # leaves [models, fractions, ...]
+        edit_fn = exact_obs.exact_obs_fn(packed.template, ROWS, DAMPING, sequential=sequential)
 
         def edited(table, graph, keys):
-            return edit_fn(table, graph, keys)(jnp.float32(fraction))
+            found = jax.lax.map(edit_fn(table, graph, keys), jnp.array(FRACTIONS))
+            return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), found)
 
         return map_models(edited, TABLE, packed, np.arange(COUNT), 0, COUNT)
+
+    def run(fraction, sequential=True):
+        place = FRACTIONS.index(fraction)
+        return jax.tree.map(lambda leaf: leaf[:, place], at_all(sequential))
 
     return run
 
 
 def one(tree, index):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), tree)
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def damped_hessian(read):
@@ -81,11 +95,9 @@ def layers(template, model):
 def test_weights_are_removed_as_by_solving_for_every_candidate(index, output_aware, packed, models):
     """Of each neuron one by one, of all neurons from a heap of their next removals."""
     template, model = packed.template, one(models, index)
-    found = jax.jit(exact_obs.removal_order, static_argnums=(0, 3, 4))(
-        template, model, TABLE.x, DAMPING, output_aware
-    )
-    values = np.asarray(source_values(template, model, TABLE.x))
-    fisher = np.asarray((linearise(template, model, TABLE.x).bias ** 2).sum(1).mean(0))
+    found = removal_order(template, model, TABLE.x, DAMPING, output_aware)
+    values = np.asarray(values_of(template, model, TABLE.x))
+    fisher = np.asarray((np.asarray(linearised(template, model, TABLE.x).bias) ** 2).sum(1).mean(0))
     queues = {}
     for sources, neurons in layers(template, model):
         _, h = damped_hessian(values[:, sources])
@@ -123,8 +135,8 @@ def test_kept_weights_are_those_of_least_squares(index, sequential, packed, mode
     keep = np.asarray(edit.keep)
     assert keep.sum() == round(0.4 * model.edge.sum())
     assert not np.asarray(edit.after.weight)[keep == 0].any()
-    whole = np.asarray(source_values(template, model, TABLE.x))
-    pruned = np.asarray(source_values(template, edit.after, TABLE.x)) if sequential else whole
+    whole = np.asarray(values_of(template, model, TABLE.x))
+    pruned = np.asarray(values_of(template, edit.after, TABLE.x)) if sequential else whole
     for sources, neurons in layers(template, model):
         x, h = damped_hessian(pruned[:, sources])
         damping = (h - 2 * x.T @ x / len(x))[0, 0]
@@ -149,7 +161,7 @@ def test_all_removals_of_one_neuron_add_up_to_the_loss_of_least_squares(packed, 
     _, h = damped_hessian(read)
     weights = rng.normal(size=7)
     inverse = jnp.asarray(np.linalg.inv(h), jnp.float32)
-    cost, when = exact_obs.removal(jnp.float32(weights[:6]), jnp.ones(6, bool), inverse)
+    cost, when = jax.jit(exact_obs.removal)(jnp.float32(weights[:6]), jnp.ones(6, bool), inverse)
     order = np.argsort(when)
     losses = [best_without(h, weights, order[: n + 1])[1] for n in range(6)]
     highest = np.maximum.accumulate(np.diff([0.0, *losses]))
@@ -169,7 +181,7 @@ def test_compensation_lowers_the_divergence_and_sequential_the_error(packed, mod
     np.testing.assert_array_equal(plain.keep, sequential.keep)
 
     def divergence(before, after):
-        logits = [apply_padded(template, model, TABLE.x) for model in (before, after)]
+        logits = [outputs(template, model, TABLE.x) for model in (before, after)]
         return js_divergence(*logits).mean()
 
     lower = []
@@ -187,15 +199,13 @@ def test_information_of_the_output_is_that_of_small_changes(packed, models):
     """An eighth of the squares of derivatives is the JS divergence, to second order."""
     for index in (0, 3):
         model = one(models, index)
-        rows = linearise(packed.template, model, TABLE.x)
-        np.testing.assert_allclose(
-            rows.logits, apply_padded(packed.template, model, TABLE.x), atol=1e-5
-        )
+        rows = linearised(packed.template, model, TABLE.x)
+        np.testing.assert_allclose(rows.logits, outputs(packed.template, model, TABLE.x), atol=1e-5)
         for name in ("bias", "scale", "shift"):
             slopes = getattr(rows, name)  # [rows, C - 1, targets]
             direction = np.random.default_rng(0).normal(size=slopes.shape[-1]) * model.node
-            moved = getattr(model, name) + 0.01 * jnp.asarray(direction, jnp.float32)
-            logits = apply_padded(packed.template, model.replace(**{name: moved}), TABLE.x)
+            moved = getattr(model, name) + np.float32(0.01 * direction)
+            logits = outputs(packed.template, model.replace(**{name: moved}), TABLE.x)
             found = js_divergence(rows.logits, logits).mean()
             expected = ((slopes @ direction * 0.01) ** 2).sum(-1).mean() / 8
             np.testing.assert_allclose(found, expected, rtol=0.1, atol=1e-9)
@@ -205,6 +215,6 @@ def test_information_of_the_output_is_that_of_small_changes(packed, models):
 def test_the_root_of_the_fisher_information():
     rng = np.random.default_rng(0)
     for p in (rng.dirichlet(np.ones(4)), np.array([0.2, 0.8]), np.array([0.0, 1.0, 0.0])):
-        root = np.asarray(fisher_root(jnp.asarray(p, jnp.float32)))
+        root = np.asarray(jax.jit(fisher_root)(p.astype(np.float32)))
         assert root.shape == (len(p) - 1, len(p))
         np.testing.assert_allclose(root.T @ root, np.diag(p) - np.outer(p, p), atol=1e-6)

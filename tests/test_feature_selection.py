@@ -1,20 +1,22 @@
 """Rankings, imputation and normalised students of data minimisation, against plain numpy."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import exact_budget, random_stack
+from helpers import apply, exact_budget, gathered, random_stack
 
 from metanet.core import SettingError
 from metanet.data.tabular import Table
-from metanet.graphs.batch import gather, to_template
+from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded, fold_batch_norm
 from metanet.methods import data_minimisation as dm
-from metanet.methods.imputation import completion, moments_of
+from metanet.methods import imputation
+from metanet.methods.imputation import moments_of
 from metanet.methods.rankings import greedy_importance, permutation_importance
 from metanet.methods.retrain import RetrainConfig, batch_normed, fresh, jsd_loss, retrain
 from metanet.mlp import network
@@ -28,6 +30,11 @@ SPECS = (
 )
 COUNT = 2 * len(SPECS)
 KEYS = jax.random.split(jax.random.key(0), COUNT)
+
+# Compiled as a whole: operation by operation each is dozens of programs.
+completion = jax.jit(imputation.completion, static_argnums=2)
+divergences = jax.jit(js_divergence)
+outputs, folded_of = (jax.jit(f, static_argnums=0) for f in (apply_padded, fold_batch_norm))
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +50,13 @@ def models(stacks):
 @pytest.fixture(scope="module")
 def graph(models):
     budget = exact_budget(models, np.arange(COUNT))
-    return gather(models, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
+    return gathered(models, np.arange(COUNT), np.zeros((COUNT, 1), np.float32), budget)
 
 
 @pytest.fixture(scope="module")
 def before(models, graph):
-    return to_template(models.template, graph)
+    found = jax.jit(to_template, static_argnums=0)(models.template, graph)
+    return jax.tree.map(np.asarray, found)
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +151,12 @@ def test_an_imputed_model_has_the_outputs_of_the_original_on_completed_rows(
             stack, row = stacks[index // 2], index % 2
             params = one(stack.params, row)
             completed = x @ matrix + offset[None]
-            expected = network.apply(stack.spec, params, stack.activation[row], completed)
-            found = apply_padded(models.template, one(edit.after, index), x)
+            expected = apply(stack.spec, params, stack.activation[row], completed)
+            found = outputs(models.template, one(edit.after, index), x)
             np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
             # Dropped columns are not read.
             noise = 9.0 * (1 - keep)[None]
-            again = apply_padded(models.template, one(edit.after, index), x + noise)
+            again = outputs(models.template, one(edit.after, index), x + noise)
             np.testing.assert_array_equal(found, again)
 
 
@@ -157,33 +165,34 @@ def test_imputing_is_nearer_to_the_original_than_zeros(models, graph, context):
     for impute in (False, True):
         method = dm.selection_fn(models.template, "greedy", impute=impute)
         (edit,) = run(method, context, graph, 2)
-        logits = jax.vmap(lambda m: apply_padded(models.template, m, context.table.x))
-        costs.append(js_divergence(logits(edit.before), logits(edit.after)).mean(1))
+        logits = jax.jit(jax.vmap(lambda m: apply_padded(models.template, m, context.table.x)))
+        costs.append(divergences(logits(edit.before), logits(edit.after)).mean(1))
     assert (costs[1] < costs[0]).all()
 
 
 @pytest.mark.parametrize("impute", [False, True])
 def test_greedy_turns_are_those_of_a_loop(impute, models, stacks, before, context):
-    x = context.table.x[:40]
+    x = np.asarray(context.table.x[:40])
+    greedy = jax.jit(greedy_importance, static_argnames=("template", "rows", "damping"))
     for index in (0, 2):
         stack, row = stacks[index // 2], index % 2
         params = one(stack.params, row)
 
         def logits(x, stack=stack, params=params, row=row):
-            return network.apply(stack.spec, params, stack.activation[row], x)
+            return apply(stack.spec, params, stack.activation[row], x)
 
         def cost(kept, logits=logits):
-            keep = jnp.float32([feature in kept for feature in range(4)])
+            keep = np.float32([feature in kept for feature in range(4)])
             matrix, offset = completion(context.moments, keep, 0.1)
             seen = x @ matrix + offset[None] if impute else x * keep[None]
-            return float(js_divergence(logits(x), logits(seen)).mean())
+            return float(divergences(logits(x), logits(seen)).mean())
 
         order, kept = [], set(range(4))
         for _ in range(4):
             best = min(kept, key=lambda f, k=kept: cost(k - {f}))
             kept = kept - {best}
             order.append(best)
-        found = greedy_importance(
+        found = greedy(
             models.template, one(before, index), context.table, rows=40,
             moments=context.moments if impute else None, damping=0.1,
         )  # fmt: skip
@@ -194,17 +203,19 @@ def test_importance_by_divergence_is_that_of_a_loop(models, stacks, before, tabl
     spec, index = SPECS[1], 2
     params = one(stacks[1].params, 0)
     key = jax.random.key(3)
-    found = permutation_importance(
-        models.template, one(before, index), table, key, 4, measure="divergence"
+    importance = jax.jit(
+        functools.partial(permutation_importance, repeats=4, measure="divergence"),
+        static_argnums=0,
     )
-    logits = network.apply(spec, params, stacks[1].activation[0], table.x)
+    found = importance(models.template, one(before, index), table, key)
+    logits = apply(spec, params, stacks[1].activation[0], table.x)
     for feature in range(4):
         costs = []
         for one_key in jax.random.split(jax.random.fold_in(key, feature), 4):
             column = jax.random.permutation(one_key, table.x[:, feature])
             moved = table.x.at[:, feature].set(column)
-            after = network.apply(spec, params, stacks[1].activation[0], moved)
-            costs.append(float(js_divergence(logits, after).mean()))
+            after = apply(spec, params, stacks[1].activation[0], moved)
+            costs.append(float(divergences(logits, after).mean()))
         assert float(found[feature]) == pytest.approx(np.mean(costs), rel=1e-4)
 
 
@@ -235,13 +246,13 @@ def test_options_that_nothing_reads_are_refused(options, key):
 def test_batch_normalisation_in_the_template_is_that_of_the_trainer(models, before, stacks, table):
     spec, index = SPECS[1], 3
     key = jax.random.key(5)
-    student = fresh(one(before, index), key)
+    student = jax.tree.map(np.asarray, jax.jit(fresh)(one(before, index), key))
     assert bool(batch_normed(one(before, index))) and not bool(batch_normed(one(before, 0)))
     rng = np.random.default_rng(1)
     real = np.asarray(student.node)
     student = student.replace(
-        scale=jnp.where(real, jnp.float32(1 + 0.2 * rng.normal(size=real.shape)), 0),
-        shift=jnp.where(real, jnp.float32(0.3 * rng.normal(size=real.shape)), 0),
+        scale=np.where(real, np.float32(1 + 0.2 * rng.normal(size=real.shape)), np.float32(0)),
+        shift=np.where(real, np.float32(0.3 * rng.normal(size=real.shape)), np.float32(0)),
     )
     widths = spec.widths
     size = 8  # both hidden layers take one tile
@@ -254,16 +265,17 @@ def test_batch_normalisation_in_the_template_is_that_of_the_trainer(models, befo
     params = network.MLPParams(tuple(cut), tuple(vectors[0]), tuple(vectors[1][:2]),
                                tuple(vectors[2][:2]))  # fmt: skip
     member = {"dropout": jnp.float32(0), "activation": jnp.asarray(stacks[1].activation[1])}
-    expected, _ = _train_loss(spec, params, member, key, table.x, table.y)
-    logits = apply_padded(models.template, student, table.x, jnp.array(True))
+    loss = jax.jit(_train_loss, static_argnums=0)
+    expected, _ = loss(spec, params, member, key, table.x, table.y)
+    logits = outputs(models.template, student, table.x, jnp.array(True))
     found = -jax.nn.log_softmax(logits)[jnp.arange(80), table.y].mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     # Folded, it is a plain model with the same outputs on these rows.
-    folded = fold_batch_norm(models.template, student, table.x, jnp.array(True))
+    folded = folded_of(models.template, student, table.x, jnp.array(True))
     np.testing.assert_allclose(
-        apply_padded(models.template, folded, table.x), logits, rtol=1e-4, atol=1e-5
+        outputs(models.template, folded, table.x), logits, rtol=1e-4, atol=1e-5
     )
-    same = fold_batch_norm(models.template, student, table.x, jnp.array(False))
+    same = folded_of(models.template, student, table.x, jnp.array(False))
     np.testing.assert_array_equal(same.weight, student.weight)
 
 
@@ -271,8 +283,8 @@ def test_a_fresh_student_is_trained_with_the_normalisation_of_its_model(models, 
     config = RetrainConfig(steps=60, batch_size=32, learning_rate=0.02)
     for index in (0, 2):
         model = one(before, index)
-        teacher = apply_padded(models.template, model, table.x)
-        start = fresh(model, KEYS[index])
+        teacher = outputs(models.template, model, table.x)
+        start = jax.jit(fresh)(model, KEYS[index])
 
         def trained(batch_norm, model=model, start=start, teacher=teacher, index=index):
             keep = model.edge.astype(jnp.float32)
@@ -283,7 +295,7 @@ def test_a_fresh_student_is_trained_with_the_normalisation_of_its_model(models, 
         is_batch = int(model.norm) == NORMS.index("batch")
         assert bool((plain.weight != normed.weight).any()) == is_batch
         if is_batch:
-            losses = [float(jsd_loss(apply_padded(models.template, m, table.x), teacher))
+            losses = [float(jsd_loss(outputs(models.template, m, table.x), teacher))
                       for m in (normed, start)]  # fmt: skip
             assert losses[0] < losses[1]
             assert np.isfinite(np.asarray(normed.weight)).all()

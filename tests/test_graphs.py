@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
-from helpers import exact_budget, random_stack
+from helpers import apply, exact_budget, random_stack
 
 from metanet.graphs.batch import gather, graph_of, to_template
 from metanet.graphs.packing import pack, unpack
@@ -172,9 +172,9 @@ def test_models_of_fewer_features_fit_a_wider_template():
         spec, params = stacks[stack].spec, stacks[stack].params
         x = np.random.default_rng(number).normal(size=(7, spec.widths[0])).astype(np.float32)
         one = jax.tree.map(lambda leaf, row=row: leaf[row], params)
-        expected = network.apply(spec, one, stacks[stack].activation[row], x)
+        expected = apply(spec, one, stacks[stack].activation[row], x)
         member = jax.tree.map(lambda leaf, number=number: leaf[number], members)
-        found = apply_padded(models.template, member, jnp.asarray(x))
+        found = jax.jit(apply_padded, static_argnums=0)(models.template, member, x)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert member.edge.sum() == sum(spec.widths[s] * spec.widths[t] for s, t in spec.blocks)
 

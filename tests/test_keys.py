@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import fresh_stack, random_table
+from helpers import fresh_stack, gathered, random_table
 
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.methods.composition import selected_pruned_fn
@@ -74,6 +73,11 @@ def assert_used_once(uses, *functions):
     assert not twice
 
 
+def compute(function, *arguments):
+    """In one program: operation by operation each is one of its own."""
+    jax.block_until_ready(jax.jit(function)(*arguments))
+
+
 def test_a_key_of_a_training_step_is_used_once(models, uses):
     editor = EditorConfig(4, 4, 4, layers=1, mask="both")
     config = TrainingConfig(batch_size=2, points=8, mask_path=0.5, dropout=0.3)
@@ -84,11 +88,11 @@ def test_a_key_of_a_training_step_is_used_once(models, uses):
     static = (editor, config, inputs_kept, strata.budget)
 
     @jax.jit
-    def losses(number):
+    def losses(problem, number):
         return step._shard_losses(state.params, problem, number, jnp.float32(1), static)
 
     for number in (0, 1):
-        jax.block_until_ready(losses(number))
+        jax.block_until_ready(losses(problem, number))
     assert_used_once(uses, "split", "fold_in", "uniform", "logistic", "randint", "bits")
 
 
@@ -96,7 +100,7 @@ def test_a_key_of_a_training_step_is_used_once(models, uses):
 def graph(models):
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(2 * int(np.asarray(size).sum()) for size in sizes)
-    return gather(models, jnp.asarray(IDS), jnp.zeros((len(IDS), 1)), budget)
+    return gathered(models, IDS, np.zeros((len(IDS), 1), np.float32), budget)
 
 
 @pytest.fixture
@@ -113,7 +117,7 @@ def test_a_key_of_a_refinement_is_used_once(models, graph, uses):
     keys = jax.random.wrap_key_data(jnp.arange(8, dtype=jnp.uint32).reshape(2, 2, 2))
     sample = sample_of(small_table(), jnp.arange(20), keys, config)
     fn = refined_fn(unedited_fn(models.template), models.template, inputs_kept, config)
-    jax.block_until_ready(fn((None, sample), graph, jnp.arange(4))(jnp.float32(0.1)))
+    compute(lambda *given: fn(*given)(jnp.float32(0.1)), (None, sample), graph, jnp.arange(4))
     assert_used_once(uses, "split", "uniform", "normal", "logistic", "randint")
 
 
@@ -128,7 +132,8 @@ def test_a_key_of_training_after_selection_is_used_once(ranking, models, graph, 
         selection = selection_fn(models.template, ranking)
         fn = selection_retrained_fn(models.template, selection, config, "fresh")
         setting = jnp.float32(2.0)
-    jax.block_until_ready(fn((known, retraining(table, config)), graph, keys)(setting))
+    context = known, retraining(table, config)
+    compute(lambda *given: fn(*given)(setting), context, graph, keys)
     assert_used_once(uses, "split", "uniform", "randint")
 
 
@@ -138,7 +143,7 @@ def test_a_key_of_a_trained_ticket_is_used_once(models, graph, keys, uses):
         lottery_ticket_fn(models.template, config, rounds=2),
         retraining(small_table(), config),
     )
-    jax.block_until_ready(fn((training, training), graph, keys)(jnp.float32(0.5)))
+    compute(lambda *given: fn(*given)(jnp.float32(0.5)), (training, training), graph, keys)
     assert_used_once(uses, "split", "randint")
 
 
@@ -157,6 +162,8 @@ def test_a_key_of_a_member_is_used_once(uses):
 def test_a_key_of_an_online_member_is_used_once(uses):
     config = PopulationConfig(experiments=10, max_specs=1, epochs=1, batch_sizes=(8,))
     population = OnlinePopulation((FAMILY,), config, members=2, sgd_steps=2, rows=20)
-    members = online.start(population, 0)
-    jax.block_until_ready(online.advance(population, members, small_table(), 0, 0))
+    compute(
+        lambda table: online.advance(population, online.start(population, 0), table, 0, 0),
+        small_table(),
+    )
     assert_used_once(uses, "split", "fold_in", "uniform", "bits", "randint")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import apply, init
 from scipy import special
 
 from metanet.mlp import network
@@ -35,7 +36,6 @@ NUMPY_ACTIVATIONS = (
     np.tanh,
     lambda x: x / 2 * (1 + special.erf(x / math.sqrt(2))),
 )
-apply = jax.jit(network.apply, static_argnums=0)
 
 
 def random_params(spec, rng, scales=None):
@@ -109,7 +109,7 @@ def test_an_activation_and_its_gradient_equal_those_of_jax(name):
     index = jnp.asarray(ACTIVATIONS.index(name))
     ours = jax.jit(jax.vmap(jax.value_and_grad(network.activate, argnums=1), in_axes=(None, 0)))
     values, gradients = ours(index, x)
-    expected, slopes = jax.vmap(jax.value_and_grad(REFERENCES[name]))(x)
+    expected, slopes = jax.jit(jax.vmap(jax.value_and_grad(REFERENCES[name])))(x)
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6)
     # 1 + tanh cancels for negative x, in either implementation.
     np.testing.assert_allclose(gradients, slopes, rtol=1e-5, atol=1e-5)
@@ -129,19 +129,19 @@ def test_huge_values_have_no_nan():
         limits = [-1.0, -1.0, 1.0, 1.0] if name == "tanh" else [0.0, 0.0, *x[2:]]
         if name == "leaky_relu":
             limits[:2] = 0.01 * x[:2]
-        np.testing.assert_allclose(network.activate(index, x), limits, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(network.activate)(index, x), limits, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.01)])
 def test_a_rectifier_has_the_left_gradient_at_zero(name, slope):
     index = jnp.asarray(ACTIVATIONS.index(name))
-    assert jax.grad(network.activate, argnums=1)(index, 0.0) == pytest.approx(slope)
+    assert jax.jit(jax.grad(network.activate, argnums=1))(index, 0.0) == pytest.approx(slope)
 
 
 def test_vmapped_models_each_choose_their_own_activation():
     x = jnp.linspace(-3, 3, 50)
-    together = jax.vmap(network.activate, in_axes=(0, None))(jnp.arange(len(ACTIVATIONS)), x)
-    expected = np.stack([REFERENCES[name](x) for name in ACTIVATIONS])
+    together = jax.jit(jax.vmap(network.activate, (0, None)))(jnp.arange(len(ACTIVATIONS)), x)
+    expected = np.stack([jax.jit(REFERENCES[name])(x) for name in ACTIVATIONS])
     np.testing.assert_allclose(together, expected, rtol=1e-5, atol=2e-6)
 
 
@@ -208,7 +208,7 @@ def test_folding_changes_nothing_without_batch_norm(norm):
 @pytest.mark.parametrize("norm", NORMS)
 def test_fresh_parameters_fill_the_uniform_range_of_the_whole_fan_in(norm):
     spec = MLPSpec((60, 50, 40, 2), ((0, 2),), norm)
-    params = network.init(spec, jax.random.key(0))
+    params = init(spec, jax.random.key(0))
     fan_in = {1: 60, 2: 60 + 50, 3: 40}
     assert [w.shape for w in params.weights] == [(60, 50), (60, 40), (50, 40), (40, 2)]
     assert [b.shape for b in params.biases] == [(50,), (40,), (2,)]
@@ -227,7 +227,7 @@ def test_fresh_parameters_fill_the_uniform_range_of_the_whole_fan_in(norm):
 
 def test_fresh_parameters_depend_on_the_key_alone():
     spec = MLPSpec((5, 8, 8, 2), ((0, 2),))
-    first, again, other = (network.init(spec, jax.random.key(seed)) for seed in (0, 0, 1))
+    first, again, other = (init(spec, jax.random.key(seed)) for seed in (0, 0, 1))
     for a, b, c in zip(*map(jax.tree.leaves, (first, again, other)), strict=True):
         assert np.array_equal(a, b)
         assert not np.array_equal(a, c)

@@ -1,5 +1,6 @@
 """The objectives: the divergence, the contract that all of them keep, and how they are named."""
 
+import functools
 import math
 
 import jax
@@ -91,7 +92,9 @@ def random_stack(spec, seed):
     keys = jax.random.split(jax.random.key(seed))
     params = jax.jit(jax.vmap(lambda key: network.init(spec, key)))(keys)
     rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
+    params = jax.tree.map(
+        lambda p: np.asarray(p) + 0.3 * rng.normal(size=p.shape).astype(np.float32), params
+    )
     return Stack(spec, params, np.array([0, 3], np.int32))
 
 
@@ -135,8 +138,11 @@ def one_of(edits, index):
     return template, jax.tree.map(lambda leaf: leaf[index], edit)
 
 
+viewed = jax.jit(view_of, static_argnums=(0, 3))
+
+
 def view_number(edits, index, batch="mixed", decide=hard_decisions):
-    return view_of(*one_of(edits, index), a_batch(batch), decide)
+    return viewed(*one_of(edits, index), a_batch(batch), decide)
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -169,7 +175,7 @@ def test_divergence_of_equal_distributions_is_zero_even_if_the_logits_differ_by_
 def test_divergence_of_extreme_logits_is_finite_with_finite_gradients(size, same):
     p = jnp.asarray([size, -size], jnp.float32)
     q = p if same else -p
-    value, gradients = jax.value_and_grad(js_divergence, argnums=(0, 1))(p, q)
+    value, gradients = jax.jit(jax.value_and_grad(js_divergence, argnums=(0, 1)))(p, q)
     np.testing.assert_allclose(value, 0.0 if same else math.log(2), atol=1e-6)
     assert np.isfinite(gradients).all()
 
@@ -182,7 +188,7 @@ def test_the_gradient_of_the_divergence_is_that_of_finite_differences():
         return jensenshannon(softmax(p), softmax(q)) ** 2
 
     expected = [(exact(q + d) - exact(q - d)) / 2e-5 for d in step]
-    gradient = jax.grad(js_divergence, argnums=1)(jnp.float32(p), jnp.float32(q))
+    gradient = jax.jit(jax.grad(js_divergence, argnums=1))(jnp.float32(p), jnp.float32(q))
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
 
 
@@ -212,6 +218,16 @@ def test_objective_is_a_float_scalar_and_the_same_under_jit_and_vmap(path, edits
     np.testing.assert_allclose(jax.vmap(objective)(stacked), values, rtol=1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def value_and_gradients(path, view, *arguments):
+    def value(logits, keep, input_keep):
+        decisions = soft_decisions(logits, 0.2)
+        changes = {"decisions": decisions, "keep": keep, "input_keep": input_keep}
+        return resolve(path)(view.replace(logits_after=logits, **changes))
+
+    return jax.value_and_grad(value, argnums=(0, 1, 2))(*arguments)
+
+
 @every_objective
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("change", ["edited", "unedited", "all cut", "extreme"])
@@ -223,16 +239,10 @@ def test_objective_and_its_gradients_are_finite(path, batch, change, edits):
     if change == "all cut":
         after = before.replace(weight=0 * before.weight)
         edit = edit.replace(after=after, keep=0 * edit.keep, input_keep=0 * edit.input_keep)
-    view = view_of(template, edit, a_batch(batch), hard_decisions)
+    view = viewed(template, edit, a_batch(batch), hard_decisions)
     size = 1e4 if change == "extreme" else 1.0
-
-    def value(logits, keep, input_keep):
-        decisions = soft_decisions(logits, 0.2)
-        changes = {"decisions": decisions, "keep": keep, "input_keep": input_keep}
-        return resolve(path)(view.replace(logits_after=logits, **changes))
-
-    result, gradients = jax.value_and_grad(value, argnums=(0, 1, 2))(
-        size * view.logits_after, edit.keep, edit.input_keep
+    result, gradients = value_and_gradients(
+        path, view, size * view.logits_after, edit.keep, edit.input_keep
     )
     assert np.isfinite(result)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -265,7 +275,7 @@ def order():
 def test_objective_does_not_depend_on_the_order_of_hidden_neurons(path, index, edits, order):
     edit = one_of(edits, index)
     views = [
-        view_of(*candidate, a_batch(), hard_decisions)
+        viewed(*candidate, a_batch(), hard_decisions)
         for candidate in (edit, permuted(edit, *order))
     ]
     before, after = (resolve(path)(view) for view in views)
@@ -278,7 +288,7 @@ def test_a_wrong_permutation_changes_the_model(index, edits, order):
     edit = one_of(edits, index)
     right, wrong = permuted(edit, rows, columns), permuted(edit, np.arange(3 * TILE), columns)
     original, right, wrong = (
-        view_of(*candidate, a_batch(), hard_decisions).logits_after
+        viewed(*candidate, a_batch(), hard_decisions).logits_after
         for candidate in (edit, right, wrong)
     )
     np.testing.assert_allclose(right, original, atol=1e-5)
@@ -362,11 +372,15 @@ def test_cells_without_rows_take_no_part_and_leave_gradients_finite(cells, n_gro
     ):
         objective = getattr(fairness, name)
 
-        def on_logits(logits, objective=objective):
-            return objective(view.replace(decisions=soft_decisions(logits, 0.2)))
+        @jax.jit
+        def both(view, logits, objective=objective):
+            def on_logits(logits):
+                return objective(view.replace(decisions=soft_decisions(logits, 0.2)))
 
-        np.testing.assert_allclose(objective(view), value, atol=1e-6, err_msg=name)
-        soft, gradient = jax.value_and_grad(on_logits)(view.decisions)
+            return objective(view), jax.value_and_grad(on_logits)(logits)
+
+        found, (soft, gradient) = both(view, view.decisions)
+        np.testing.assert_allclose(found, value, atol=1e-6, err_msg=name)
         assert np.isfinite(soft) and np.isfinite(gradient).all()
         if value > 0:
             assert gradient.any(), name

@@ -47,19 +47,23 @@ def edits(packed):
 
 
 def one(tree, index):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), tree)
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+# Compiled as a whole: operation by operation each is dozens of programs.
+quadratic, outputs = (jax.jit(one, static_argnums=0) for one in (obs.quadratic, apply_padded))
+parameters_of = jax.jit(obs.parameters_of, static_argnums=1)
 
 
 @pytest.fixture(scope="module", params=[0, 3])
 def near(request, packed, models):
     """(parameters, a point [parameters] away from the original, its quadratic) of one model."""
-    parameters = obs.parameters_of(one(models, request.param), SIZE)
+    parameters = parameters_of(one(models, request.param), SIZE)
     vector = parameters.vector()
     exists = np.concatenate([parameters.exists, *[parameters.model.node] * 3])
     noise = 0.2 * np.random.default_rng(0).normal(size=len(vector)) * exists
-    vector = vector + jnp.asarray(noise, jnp.float32)
-    make = jax.jit(obs.quadratic, static_argnums=0)
-    return parameters, vector, make(packed.template, parameters, vector, TABLE.x, DAMPING)
+    vector = np.asarray(vector) + np.float32(noise)
+    return parameters, vector, quadratic(packed.template, parameters, vector, TABLE.x, DAMPING)
 
 
 def hessian(loss):
@@ -71,7 +75,7 @@ def hessian(loss):
 def test_parameters_there_and_back(models):
     for index in range(COUNT):
         model = one(models, index)
-        parameters = obs.parameters_of(model, SIZE)
+        parameters = parameters_of(model, SIZE)
         assert parameters.exists.sum() == model.edge.sum()
         jax.tree.map(
             np.testing.assert_array_equal, parameters.with_vector(parameters.vector()), model
@@ -86,12 +90,12 @@ def test_the_loss_has_the_gradient_of_the_divergence_and_the_fisher_information(
     def logits(vector):
         return apply_padded(packed.template, parameters.with_vector(vector), TABLE.x)
 
-    original = apply_padded(packed.template, parameters.model, TABLE.x)
+    original = outputs(packed.template, parameters.model, TABLE.x)
     gradient = jax.jit(jax.grad(lambda v: js_divergence(original, logits(v)).mean()))(vector)
     assert np.abs(gradient).max() > 1e-3
     np.testing.assert_allclose(loss.slopes @ loss.rest / ROWS, gradient, rtol=1e-3, atol=1e-6)
     jacobian = np.float64(jax.jit(jax.jacrev(logits))(vector))  # [rows, C, parameters]
-    p = np.float64(jax.nn.softmax(logits(vector)))
+    p = np.float64(jax.nn.softmax(jax.jit(logits)(vector)))
     information = sum(
         j.T @ (np.diag(q) - np.outer(q, q)) @ j for j, q in zip(jacobian, p, strict=True)
     )
@@ -140,9 +144,9 @@ def test_a_round_removes_the_weights_of_least_saliency(packed, models, edits):
     fraction = 0.8
     edit = edits(fraction)
     for index in range(COUNT):
-        parameters = obs.parameters_of(one(models, index), SIZE)
+        parameters = parameters_of(one(models, index), SIZE)
         vector = parameters.vector()
-        loss = obs.quadratic(packed.template, parameters, vector, TABLE.x, DAMPING)
+        loss = quadratic(packed.template, parameters, vector, TABLE.x, DAMPING)
         assert np.abs(loss.rest).max() < 1e-5  # the original has its own outputs
         inverse = np.linalg.inv(hessian(loss))
         scores = np.float64(vector) ** 2 / (2 * np.diag(inverse))
@@ -164,9 +168,7 @@ def test_later_rounds_lower_the_divergence(packed, models, edits):
             assert keep.sum() == round(fraction * before.edge.sum())
             assert not np.asarray(after.weight)[keep == 0].any()
             cut = before.replace(weight=before.weight * keep)
-            logits = [
-                apply_padded(packed.template, model, TABLE.x) for model in (before, cut, after)
-            ]
+            logits = [outputs(packed.template, model, TABLE.x) for model in (before, cut, after)]
             lost, left = (js_divergence(logits[0], other).mean() for other in logits[1:])
             assert left < (0.8 if fraction < 0.5 else 0.2) * lost or fraction == 1
     # Of one model's the norm, of the other's there is none to change.

@@ -1,10 +1,12 @@
 """Post-processing of a population's scores, against calls of the methods themselves."""
 
+import functools
 import multiprocessing
 
 import jax
 import numpy as np
 import pytest
+from helpers import apply
 from scipy.spatial.distance import jensenshannon
 
 from metanet.core import Stopped
@@ -36,7 +38,7 @@ def a_population(n_out=2):
     stacks = []
     for seed, spec in enumerate((MLPSpec((3, 5, n_out)), MLPSpec((3, 4, 6, n_out), norm="layer"))):
         keys = jax.random.split(jax.random.key(seed), PER_STACK)
-        params = jax.vmap(lambda key, spec=spec: network.init(spec, key))(keys)
+        params = jax.jit(jax.vmap(functools.partial(network.init, spec)))(keys)
         params = jax.tree.map(lambda leaf: 2 * np.asarray(leaf), params)
         stacks.append(Stack(spec, params, np.arange(PER_STACK, dtype=np.int32)))
     return stacks, pack(stacks)
@@ -87,7 +89,7 @@ def plain_probabilities(stacks, table):
     for index in IDS:
         stack, row = stacks[index // PER_STACK], index % PER_STACK
         params = jax.tree.map(lambda leaf, row=row: leaf[row], stack.params)
-        logits = network.apply(stack.spec, params, stack.activation[row], table.x)
+        logits = apply(stack.spec, params, stack.activation[row], table.x)
         found.append(np.asarray(jax.nn.softmax(logits))[:, 1])
     return np.array(found)
 

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import permuted, random_stack
+from helpers import apply, gathered, init_editor, permuted, random_stack
 
 from metanet.core import Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack, pack_probes
 from metanet.mlp import network
 from metanet.mlp.spec import MLPSpec
@@ -128,7 +127,7 @@ def test_saliency_is_the_divergence_of_a_small_change(replaced, stacks, points, 
     stack, little, with_bias = stacks[1], 0.05, np.zeros(9)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), stack.params)
     expected = np.exp(probes[1].edge[0][0, :, :, SALIENCY if replaced else 0])
-    before = network.apply(stack.spec, params, 4, points.x)
+    before = apply(stack.spec, params, 4, points.x)
     share = points.weight / points.weight.sum()
     for source, target in ((0, 0), (2, 5), (4, 8)):
         change = little * params.weights[0][source, target]
@@ -139,7 +138,7 @@ def test_saliency_is_the_divergence_of_a_small_change(replaced, stacks, points, 
         changed = params.replace(
             weights=(weight, params.weights[1]), biases=(with_bias, params.biases[1])
         )
-        after = network.apply(stack.spec, changed, 4, points.x)
+        after = apply(stack.spec, changed, 4, points.x)
         # float32 cannot resolve a divergence this small: from its second-order form in float64.
         p = np.asarray(jax.nn.softmax(before), np.float64)
         slope = np.asarray(after, np.float64) - np.asarray(before, np.float64)
@@ -151,13 +150,17 @@ def test_the_divergence_of_a_dropped_input_is_nearly_that_of_linear_logits(stack
     stack = stacks[0]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), stack.params)
 
-    def logits(x):
-        return network.apply(stack.spec, params, 4, x)
+    @jax.jit
+    def logits(change):
+        def of(x):
+            return network.apply(stack.spec, params, 4, x)
 
-    before = logits(points.x)
+        return jax.jvp(of, (points.x,), (change,))
+
     for feature in range(5):
-        change = points.x * (jnp.arange(5) != feature)[None] - points.x
-        after = before + jax.jvp(logits, (points.x,), (change,))[1]
+        change = np.asarray(points.x) * (np.arange(5) != feature)[None] - np.asarray(points.x)
+        before, moved = logits(change)
+        after = before + moved
         divergence = (points.weight @ network.js_divergence(before, after)) / points.weight.sum()
         p, q = jax.nn.softmax(before), jax.nn.softmax(after)
         expected = points.weight @ ((p - q) ** 2 / (p + q)).sum(1) / points.weight.sum() / 4
@@ -249,28 +252,36 @@ def test_probes_are_computed_once_and_stored(monkeypatch, tmp_path, stacks, poin
         probe_population(tmp_path, population_of(stacks), points, {"seed": 0})
 
 
-def editor_of(config, stacks, points):
-    """An editor with random parameters for the models of `stacks`."""
+@pytest.fixture(scope="module")
+def editor_of(stacks, points):
+    """editor_of(config) -> an editor with random parameters for the models of `stacks`."""
+    return functools.cache(functools.partial(_editor_of, stacks, points))
+
+
+def _editor_of(stacks, points, config):
     models = pack(stacks)
     if config.probe is not None:
         probes = [probe_stack(stack, points) for stack in stacks]
         models = models.replace(probe=pack_probes(probes))
     scales = scales_of(models, np.arange(len(models.spec)))
-    graph = gather(models, jnp.arange(2), jnp.zeros((2, 1)), (12, 24))
+    graph = gathered(models, np.arange(2), np.zeros((2, 1), np.float32), (12, 24))
     # Without a limit, so that logits can be moved to where half of the edges are kept.
     editor = Editor(dataclasses.replace(config, mask_limit=1e6), models.template)
-    params = jax.jit(editor.init)(jax.random.key(1), graph, scales)
+    params = init_editor(editor, jax.random.key(1), graph, scales)
     rng = np.random.default_rng(1)
     params = jax.tree.map(
-        lambda leaf: leaf + np.float32(0.3 * rng.normal(size=leaf.shape)), params["params"]
+        lambda leaf: np.asarray(leaf) + np.float32(0.3 * rng.normal(size=leaf.shape)), params
     )
     logits = jax.jit(editor.apply)({"params": params}, graph, scales).keep
-    params["keep"]["last"]["bias"] -= np.median(logits[np.asarray(graph.edges["exists"])])
+    exists = np.asarray(graph.edges["exists"])
+    params["keep"]["last"]["bias"] -= np.median(np.asarray(logits)[exists])
     return TrainedEditor(params, scales, config, models.template)
 
 
-def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(stacks, points):
-    editor, stack = editor_of(PROBED, stacks, points), stacks[0]
+def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(
+    editor_of, stacks, points
+):
+    editor, stack = editor_of(PROBED), stacks[0]
     order = np.random.default_rng(5).permutation(8)
     moved = permuted(stack, {1: order})
     edited, mask = edit_stack(editor, stack, 0.1, points)
@@ -284,18 +295,20 @@ def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(sta
     assert np.abs(edited.params.biases[0] - other.params.biases[0]).max() > 0.05
 
 
-def test_an_editor_sees_what_models_do(stacks, points):
+def test_an_editor_sees_what_models_do(editor_of, stacks, points):
     """Other points, other edits."""
     shifted = points.replace(x=points.x + 1.0)
-    editor = editor_of(PROBED, stacks, points)
+    editor = editor_of(PROBED)
     edited = [edit_stack(editor, stacks[0], 0.1, one)[0].params for one in (points, shifted)]
     pairs = zip(*map(jax.tree.leaves, edited), strict=True)
     assert any((a != b).any() for a, b in pairs)
 
 
-def test_an_editor_without_probes_has_the_parameters_and_edits_it_always_had(stacks, points):
+def test_an_editor_without_probes_has_the_parameters_and_edits_it_always_had(
+    editor_of, stacks, points
+):
     """Statistics that lie beside the models change an editor only if it asks for them."""
-    plain, probed = editor_of(SMALL, stacks, points), editor_of(PROBED, stacks, points)
+    plain, probed = editor_of(SMALL), editor_of(PROBED)
     shapes = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(plain.params)}
     others = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(probed.params)}
     wider = {name for name in shapes if shapes[name] != others[name]}
@@ -305,15 +318,15 @@ def test_an_editor_without_probes_has_the_parameters_and_edits_it_always_had(sta
     assert plain.scales.probe_node is None
 
 
-def test_an_editor_with_probes_asks_for_points(stacks, points):
-    editor = editor_of(PROBED, stacks, points)
+def test_an_editor_with_probes_asks_for_points(editor_of, stacks, points):
+    editor = editor_of(PROBED)
     with pytest.raises(ValueError, match="points: found None"):
         edit_stack(editor, stacks[0], 0.1)
 
 
-def test_the_mean_effect_of_removed_weights_goes_into_the_bias(stacks, points, probes):
+def test_the_mean_effect_of_removed_weights_goes_into_the_bias(editor_of, stacks, points, probes):
     without = dataclasses.replace(PROBED, mean_replacement=False)
-    editor = editor_of(PROBED, stacks, points)
+    editor = editor_of(PROBED)
     plain = dataclasses.replace(editor, config=without)
     (ours, mask), (theirs, same) = (
         edit_stack(one, stacks[1], 0.1, points) for one in (editor, plain)
@@ -338,7 +351,7 @@ def test_two_classes_have_one_margin():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(40, 5)), jnp.float32)
     points = Points(x, jnp.zeros(40, jnp.int32), jnp.ones(40), 1)
     probe = jax.jit(statistics, static_argnums=0)(spec, params, 4, points)
-    p = jax.nn.softmax(network.apply(spec, params, 4, x))
+    p = jax.nn.softmax(apply(spec, params, 4, x))
     # Of the margin at the outputs: sqrt(p (1 - p)), of either sign.
     size = np.log(np.sqrt(np.mean(p[:, 0] * p[:, 1]) + 1e-6))
     np.testing.assert_allclose(probe.node[2][:, 5], [size, size], atol=1e-3)

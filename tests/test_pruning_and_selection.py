@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import apply, gathered
 
 from metanet.data.tabular import Table
 from metanet.evaluation.program import map_models
-from metanet.graphs.batch import gather, to_template
+from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack, pack_probes
 from metanet.graphs.padded import apply_padded
 from metanet.methods import data_minimisation as dm
@@ -76,9 +77,7 @@ def models(stacks):
 def graph(models):
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(PER_STACK * int(size.sum()) for size in sizes)
-    return jax.jit(gather, static_argnums=3)(
-        models, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget
-    )
+    return gathered(models, np.arange(COUNT), np.zeros((COUNT, 1), np.float32), budget)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +177,8 @@ def test_lamp_is_a_loop_over_layers_and_weights(models, stacks, before):
     for index in range(COUNT):
         spec, params, _ = one_of(stacks, index)
         model = jax.tree.map(lambda leaf, i=index: leaf[i], before)
-        found = cut(pruning.lamp(models.template, model, None, None), spec)
+        score = jax.jit(pruning.lamp, static_argnums=0)
+        found = cut(score(models.template, model, None, None), spec)
         for layer in range(1, spec.n_layers + 1):
             own = [n for n, (_, target) in enumerate(spec.blocks) if target == layer]
             squares = np.concatenate([params.weights[n].reshape(-1) ** 2.0 for n in own])
@@ -206,8 +206,10 @@ def test_gradient_and_snip_scores_are_those_of_finite_differences(
                 moved[block][place] += step
                 values.append(cross_entropy(spec, params.replace(weights=tuple(moved)), x, y))
             expected[block][place] = abs(values[0] - values[1]) / 2e-5
-    found = cut(pruning.gradient(models.template, model, table, None), spec)
-    sensitivity = cut(pruning.snip(models.template, model, table, None), spec)
+    found, sensitivity = (
+        cut(jax.jit(score, static_argnums=0)(models.template, model, table, None), spec)
+        for score in (pruning.gradient, pruning.snip)
+    )
     assert np.concatenate([e.reshape(-1) for e in expected]).std() > 0.01
     for score, snip, slope, weight in zip(found, sensitivity, expected, weights, strict=True):
         np.testing.assert_allclose(score, slope, rtol=1e-3, atol=1e-5)
@@ -397,6 +399,11 @@ def test_a_fresh_start_is_that_of_new_models(before, stacks):
 # Retraining
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def gradient_of(spec, loss, params, activation, x, target):
+    return jax.grad(lambda params: loss(network.apply(spec, params, activation, x), target))(params)
+
+
 def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, key):
     """Adam with cosine decay, step by step, on the parameters of one model."""
     masks = MLPParams(
@@ -408,12 +415,10 @@ def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, k
     )
     params = jax.tree.map(lambda p, m: np.float64(p) * m, params, masks)
     first = second = jax.tree.map(np.zeros_like, params)
-    gradient = jax.jit(
-        jax.grad(lambda params, x, target: loss(network.apply(spec, params, activation, x), target))
-    )
     for step, step_key in enumerate(jax.random.split(key, config.steps)):
         rows = jax.random.randint(step_key, (config.batch_size,), 0, len(x))
-        slope = gradient(jax.tree.map(jnp.float32, params), x[rows], target[rows])
+        single = jax.tree.map(np.float32, params)
+        slope = gradient_of(spec, loss, single, activation, x[rows], target[rows])
         slope = jax.tree.map(np.float64, slope)
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, slope)
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, slope)
@@ -439,7 +444,7 @@ def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, befor
         assert not changed[~np.asarray(before.node)].any()
     for index in range(COUNT):
         spec, params, activation = one_of(stacks, index)
-        teacher = network.apply(spec, params, activation, table.x)
+        teacher = apply(spec, params, activation, table.x)
         expected = retrained_by_loop(
             spec, params, activation, cut(edit.keep[index], spec), table.x, teacher, jsd_loss,
             CONFIG, TRAIN_KEYS[index],
@@ -460,7 +465,7 @@ def test_brain_damage_replaces_the_least_salient_weights_by_their_mean(
     probed = models.replace(probe=pack_probes(probes))
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(PER_STACK * int(size.sum()) for size in sizes)
-    graph = gather(probed, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
+    graph = gathered(probed, np.arange(COUNT), np.zeros((COUNT, 1), np.float32), budget)
     method = brain_damage_fn(models.template)
     edit = jax.jit(lambda fraction: method(None, graph, KEYS)(fraction))(0.4)
     for index in range(COUNT):
@@ -488,7 +493,8 @@ def test_greedy_selection_is_a_loop_that_drops_the_cheapest_feature(models, stac
     for index in (0, PER_STACK):
         spec, params, _ = one_of(stacks, index)
         model = jax.tree.map(lambda leaf, i=index: leaf[i], before)
-        found = rankings.greedy_importance(models.template, model, table, rows=30)
+        importance = jax.jit(rankings.greedy_importance, static_argnames=("template", "rows"))
+        found = importance(models.template, model, table, rows=30)
         x, left = np.asarray(table.x)[:30], list(range(5))
         logits = numpy_logits(spec, params, x)
         for number in range(5):
@@ -574,7 +580,7 @@ def test_a_ticket_drops_the_least_trained_weights_round_by_round(
         keep = [np.ones_like(weight) for weight in params.weights]
         goal, loss = table.y, label_loss
         if target == "outputs":
-            goal, loss = network.apply(spec, params, activation, table.x), jsd_loss
+            goal, loss = apply(spec, params, activation, table.x), jsd_loss
         keys = jax.random.split(KEYS[index], rounds)
         for number, key in enumerate(keys, 1):
             trained = params

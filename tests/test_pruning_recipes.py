@@ -62,7 +62,7 @@ def ticket(testbed, **options):
         pytest.param(lambda testbed: exact_obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),
         pytest.param(lambda testbed: obs(testbed, (), rounds=2), marks=pytest.mark.slow),
         pytest.param(lambda testbed: obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),
-        lambda testbed: ticket(testbed, trained=False),
+        pytest.param(lambda testbed: ticket(testbed, trained=False), marks=pytest.mark.slow),
         pytest.param(lambda testbed: ticket(testbed, target="labels"), marks=pytest.mark.slow),
     ],
     ids=["LAMP & Distil", "ExactOBS & Distil", "OBS", "OBS & Distil", "untrained", "trained"],
@@ -88,6 +88,7 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(testbed):
     np.testing.assert_allclose(found.jsd, swept(testbed, common).jsd, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_distilled_brain_damage_is_in_a_template_per_depth(testbed, monkeypatch):
     """Its probes are those of the models in the common one."""
     from metanet.probes.store import probe_stack

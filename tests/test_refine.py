@@ -1,17 +1,18 @@
 """Refinement: gradient descent on a model's own objective, after an edit and from scratch."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import gathered
 
 from metanet.core import UserError
 from metanet.data.tabular import Table
 from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
 from metanet.methods.per_model import RefineConfig, refine, sample_of
@@ -36,7 +37,7 @@ FREE = dataclasses.replace(CONFIG, steps=150, ramp=0.3)
 def models():
     def stack(spec, seed):
         keys = jax.random.split(jax.random.key(seed), 2)
-        params = jax.vmap(lambda key: network.init(spec, key))(keys)
+        params = jax.jit(jax.vmap(functools.partial(network.init, spec)))(keys)
         params = jax.tree.map(lambda leaf: 3 * np.asarray(leaf), params)
         return Stack(spec, params, np.full(2, 4, np.int32))
 
@@ -47,7 +48,7 @@ def models():
 def graph(models):
     sizes = (models.topologies.n_nodes, models.topologies.n_edges)
     budget = tuple(2 * int(size.sum()) for size in sizes)
-    return gather(models, jnp.arange(COUNT), jnp.zeros((COUNT, 1)), budget)
+    return gathered(models, np.arange(COUNT), np.zeros((COUNT, 1), np.float32), budget)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +79,23 @@ def halved(models, graph):
     return method
 
 
-def run(method, template, requirement, config, graph, sample, setting):
+@functools.cache
+def program_of(method, template, requirement, config):
     whole = refined_fn(method, template, requirement, config)
+    return jax.jit(lambda setting, sample, graph: whole((None, sample), graph, KEYS)(setting))
+
+
+def run(method, template, requirement, config, graph, sample, setting):
+    program = program_of(method, template, requirement, config)
     sample = sample_of(sample.table, sample.pool, sample.keys, config)
-    program = jax.jit(lambda s, sample: whole((None, sample), graph, KEYS)(s))
-    return program(jnp.float32(setting), sample)
+    return program(jnp.float32(setting), sample, graph)
 
 
+def plain_edits(method, graph, keys=KEYS):
+    return jax.jit(lambda graph: method(None, graph, keys)(0.0))(graph)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def losses(template, edit, sample, requirement):
     """(jsd, requirement) of every model, on all rows, by hard masks and decisions."""
 
@@ -97,14 +108,14 @@ def losses(template, edit, sample, requirement):
 
 def test_no_steps_are_the_plain_edit(models, graph, sample, halved):
     template, config = models.template, dataclasses.replace(CONFIG, steps=0)
-    plain = halved(None, graph, KEYS)(0.0)
+    plain = plain_edits(halved, graph)
     found = run(halved, template, weights_kept, config, graph, sample, 0.1)
     jax.tree.map(np.testing.assert_array_equal, found, plain)
 
 
 def test_descent_lowers_divergence_and_keeps_masks(models, graph, sample, halved):
     template = models.template
-    plain = halved(None, graph, KEYS)(0.0)
+    plain = plain_edits(halved, graph)
     found = run(halved, template, weights_kept, CONFIG, graph, sample, 0.1)
     np.testing.assert_array_equal(found.keep, plain.keep)
     assert not np.asarray(found.after.weight)[np.asarray(plain.keep) == 0].any()
@@ -120,7 +131,7 @@ def test_one_step_is_adam_on_the_objective(models, graph, sample, halved):
     """Adam's first step is the sign of the gradient, here of all rows' loss, times the rate."""
     template = models.template
     config = RefineConfig(steps=1, points=4000, learning_rate=0.01)
-    plain = halved(None, graph, KEYS)(0.0)
+    plain = plain_edits(halved, graph)
     found = run(halved, template, weights_kept, config, graph, sample, 0.1)
 
     def loss(weight, edit):
@@ -128,7 +139,7 @@ def test_one_step_is_adam_on_the_objective(models, graph, sample, halved):
         logits = [apply_padded(template, m, sample.table.x) for m in (edit.before, after)]
         return network.js_divergence(*logits).mean()
 
-    gradient = jax.vmap(jax.grad(loss))(plain.after.weight, plain) * plain.keep
+    gradient = jax.jit(jax.vmap(jax.grad(loss)))(plain.after.weight, plain) * plain.keep
     moved = np.asarray(found.after.weight - plain.after.weight)
     clear = np.abs(gradient) > np.quantile(np.abs(gradient)[np.asarray(plain.keep) == 1], 0.5)
     np.testing.assert_allclose(moved[clear], -0.01 * np.sign(gradient[clear]), rtol=1e-2)
@@ -167,10 +178,12 @@ def test_descent_levels_groups_where_lambda_asks_for_it(models, graph, sample):
 
 def test_a_models_refinement_does_not_depend_on_the_others(models, graph, sample, halved):
     template = models.template
-    edits = halved(None, graph, KEYS)(0.0)
+    edits = plain_edits(halved, graph)
     both = run(halved, template, weights_kept, CONFIG, graph, sample, 0.1)
     one = jax.tree.map(lambda leaf: leaf[2], edits)
-    alone = refine(template, one, jnp.float32(0.1), sample, weights_kept, CONFIG)
+    alone = jax.jit(refine, static_argnums=(0, 4, 5))(
+        template, one, jnp.float32(0.1), sample, weights_kept, CONFIG
+    )
     np.testing.assert_allclose(alone.after.weight, both.after.weight[2], atol=1e-4)
 
 
@@ -190,12 +203,12 @@ def test_on_a_path_a_feature_comes_back_that_gradients_at_0_keep_away(path, kept
     )
     sample = sample_of(table, jnp.arange(100), keys, RefineConfig(steps=150, learning_rate=1e-5))
     budget = (int(models.topologies.n_nodes[0]), int(models.topologies.n_edges[0]))
-    graph = gather(models, jnp.arange(1), jnp.zeros((1, 1)), budget)
-    whole = unedited_fn(models.template)(None, graph, KEYS[:1])(0.0)
-    edit = jax.tree.map(lambda leaf: leaf[0], whole)
-    after = edit.after.replace(weight=edit.after.weight.at[0].set(0.0))
-    keep = edit.keep.at[0].set(0.0)
-    dropped = Edit(edit.before, after, keep, jnp.zeros_like(edit.input_keep))
+    graph = gathered(models, np.arange(1), np.zeros((1, 1), np.float32), budget)
+    whole = plain_edits(unedited_fn(models.template), graph, KEYS[:1])
+    edit = jax.tree.map(lambda leaf: np.asarray(leaf[0]), whole)
+    others = (np.arange(len(edit.keep)) > 0).astype(np.float32)[:, None]
+    after = edit.after.replace(weight=edit.after.weight * others)
+    dropped = Edit(edit.before, after, edit.keep * others, np.zeros_like(edit.input_keep))
     costs = [float(losses(models.template, jax.tree.map(lambda leaf: leaf[None], one), sample,
                           inputs_kept)[0][0]) for one in (edit, dropped)]  # fmt: skip
     assert costs[1] - costs[0] > 0.01  # what keeping saves; lambda is a tenth of it

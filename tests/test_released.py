@@ -6,7 +6,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from helpers import random_stack, random_table
+from helpers import gathered, init_editor, random_stack, random_table
 
 from metanet.core import SettingError
 from metanet.data import load
@@ -14,7 +14,6 @@ from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.release import Release, write_release
-from metanet.graphs.batch import gather
 from metanet.graphs.packing import pack
 from metanet.methods.released import released
 from metanet.mlp.spec import MLPSpec
@@ -34,11 +33,11 @@ def release():
     """A random editor of larger networks than those that it meets here."""
     models = pack([random_stack(LARGE, 2)])
     config = EditorConfig(4, 4, 4, layers=1, mask_bias=1e-6)
-    graph = gather(models, np.arange(1), np.zeros((1, 1), np.float32), (10, 10))
+    graph = gathered(models, np.arange(1), np.zeros((1, 1), np.float32), (10, 10))
     scales = scales_of(models, np.arange(2))
-    params = Editor(config, models.template).init(jax.random.key(0), graph, scales)["params"]
+    params = init_editor(Editor(config, models.template), jax.random.key(0), graph, scales)
     rng = np.random.default_rng(1)
-    params = jax.tree.map(lambda p: np.asarray(p + rng.normal(size=p.shape), np.float32), params)
+    params = jax.tree.map(lambda p: np.float32(np.asarray(p) + rng.normal(size=p.shape)), params)
     editor = TrainedEditor(params, scales, config, models.template, ((0.01, 0.1),))
     return Release(editor, (KEPT,), load("synthetic", None, 0).encoding)
 

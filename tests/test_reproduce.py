@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import run_commands
 
 from configs.presets import PRESETS
 from experiments import launch
@@ -26,20 +27,22 @@ def reproduce(*arguments, folder, timeout=3600):
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "--preset: found nothing, expected one of smoke, small, full"),
-        (["--preset=smoke", "--runs=dm:synthetic,dm:iris"], "--runs: found dm:iris, expected some"),
-        (["--preset=large"], "command line: "),
-        (["--preset=smoke", "more"], "command line: found 'more', expected only flags"),
-    ],
-)
-def test_an_unusable_command_is_refused(arguments, said, tmp_path):
-    ended = reproduce(*arguments, folder=tmp_path)
-    assert ended.returncode == 2
-    assert said in ended.stderr and len(ended.stderr.splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
+UNUSABLE = [
+    ([], "--preset: found nothing, expected one of smoke, small, full"),
+    (["--preset=smoke", "--runs=dm:synthetic,dm:iris"], "--runs: found dm:iris, expected some"),
+    (["--preset=large"], "command line: "),
+    (["--preset=smoke", "more"], "command line: found 'more', expected only flags"),
+]
+
+
+def test_unusable_commands_are_refused(tmp_path):
+    folders = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    commands = [([*arguments, *folders], {}) for arguments, _ in UNUSABLE]
+    ended = run_commands("experiments.reproduce", "_main", commands)
+    for (status, _, err), (arguments, said) in zip(ended, UNUSABLE, strict=True):
+        assert status == 2, arguments
+        assert said in err and len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

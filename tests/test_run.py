@@ -13,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from helpers import run_commands
 
 from metanet.data import load
 from metanet.editor.release import load_editor
@@ -215,6 +216,7 @@ def test_a_run_prints_its_table_and_where_the_results_are(done, space):
     assert all(PROGRESS.match(line) for line in err.splitlines())
 
 
+@pytest.mark.slow
 def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
     before, path = numbers(space / "work"), space / "work" / "results.json"
     seconds = json.loads(path.read_text())["wall_seconds"]
@@ -255,6 +257,7 @@ UNUSABLE = {
     "bad value": (["--config.editor.points=0"], {}, {}, "editor.points"),
     "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, {}, "editor.seeds"),
     "large seed": (["--config.seed=99999999999"], {}, {}, "seed"),
+    "one of several": (["--num_processes=2"], {}, {}, "--coordinator: found some of"),
     "no config": ([], {"config": None}, {}, "--config"),
     "absent config": ([], {"config": "configs/absent.py"}, {}, "configs/absent.py"),
     "a name with a dot": ([], {"config": "dotted"}, {}, "GMN.Prune"),
@@ -265,54 +268,23 @@ UNUSABLE = {
 }
 
 
-# Runs commands, a JSON list of (flags, environment), each as the process that typing it would
-# start, except that the imports are shared; prints (status, stderr) of each.
-DRIVER = """\
-import json, os, sys, tempfile
-from experiments import launch, run
-
-found = []
-for flags, environment in json.load(sys.stdin):
-    with tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if not child:
-            os.dup2(err.fileno(), 2)
-            os.environ.update(environment)
-            sys.argv = ["run.py", *flags]
-            status = 1
-            try:
-                status = launch.status(run.main, sys.argv)
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        err.seek(0)
-        found.append((status, err.read()))
-json.dump(found, sys.stdout)
-"""
-
-
 @pytest.fixture(scope="module")
 def failures(done, space):
-    """(status, stderr) of every unusable command."""
+    """(status, stdout, stderr) of every unusable command."""
     before = (space / "work" / "config.json").read_bytes()
     commands = [
         (flags_of(space, *arguments, **options), environment)
         for arguments, options, environment, _ in UNUSABLE.values()
     ]
-    ended = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(commands), cwd=ROOT,
-        env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    results = dict(zip(UNUSABLE, json.loads(ended.stdout), strict=True))
+    ended = run_commands("experiments.run", "main", commands, ENVIRONMENT)
+    results = dict(zip(UNUSABLE, ended, strict=True))
     unchanged = (space / "work" / "config.json").read_bytes() == before
     return results | {"unchanged": unchanged}
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
-    status, err = failures[name]
+    status, _, err = failures[name]
     assert status == 2, err
     (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
     assert UNUSABLE[name][3] in line and len(line) < 700
@@ -334,8 +306,10 @@ def wait_for(process, condition):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["population", "editor"])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("sent", "stage"),  # SIGTERM while an editor trains: tests/test_processes.py
+    [(signal.SIGTERM, "population"), (signal.SIGKILL, "population"), (signal.SIGKILL, "editor")],
+)
 def test_a_stopped_or_killed_run_goes_on_to_the_same_numbers(stage, sent, done, space, start):
     workdir = f"{sent.name}-{stage}"
     last = {

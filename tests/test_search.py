@@ -18,6 +18,7 @@ import time
 import numpy as np
 import optuna
 import pytest
+from helpers import run_commands
 
 from configs import dm, fairness, presets, pruning, quickstart, searched, tasks
 from configs.spaces import SPACES
@@ -531,29 +532,6 @@ from metanet.pipeline.spaces import Log
 RANGES = {"learning_rate": Log(1e-3, 1e-1)}
 WRONG = {"learning_rate": (1e-3, 1e-1)}
 """
-# Runs commands, a JSON list of flags, in forks of one process; prints (status, stderr) of each.
-DRIVER = """\
-import json, os, sys, tempfile
-from experiments import launch, search
-
-found = []
-for flags in json.load(sys.stdin):
-    with tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if not child:
-            os.dup2(err.fileno(), 2)
-            sys.argv = ["search.py", *flags]
-            status = 1
-            try:
-                status = launch.status(search._main, sys.argv)
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        err.seek(0)
-        found.append((status, err.read()))
-json.dump(found, sys.stdout)
-"""
 METHOD = f"--method={SLOW}"
 UNUSABLE = {
     "no method": ([], "--method: found nothing, expected one of GMN - Prune & Edit, "),
@@ -591,19 +569,14 @@ def flags_of(home, *flags, trials=2, workdir="work"):
 
 @pytest.fixture(scope="module")
 def failures(home):
-    """(status, stderr) of every unusable command."""
-    commands = [flags_of(home, *flags) for flags, _ in UNUSABLE.values()]
-    ended = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(commands), cwd=ROOT,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return dict(zip(UNUSABLE, json.loads(ended.stdout), strict=True))
+    """(status, stdout, stderr) of every unusable command."""
+    commands = [(flags_of(home, *flags), {}) for flags, _ in UNUSABLE.values()]
+    return dict(zip(UNUSABLE, run_commands("experiments.search", "_main", commands), strict=True))
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
-    status, err = failures[name]
+    status, _, err = failures[name]
     assert status == 2, err
     (line,) = [line for line in err.splitlines() if not PROGRESS.match(line)]
     assert UNUSABLE[name][1] in line and len(line) < 900

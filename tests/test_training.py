@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from configs.common import PAPER
 from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
+from metanet.devices import replicate
 from metanet.editor.api import edit_stack
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.inputs import scales_of
@@ -312,6 +313,7 @@ def test_equal_ends_of_the_range_are_one_lambda(train, tmp_path):
 TWO = (REQUIREMENT, "metanet.objectives.fairness.demographic_parity")
 
 
+@pytest.mark.slow
 def test_the_loss_of_several_requirements_weighs_each_by_its_own_lambda(
     models, uneven, tmp_path, monkeypatch
 ):
@@ -373,45 +375,36 @@ def test_a_power_of_lambda_scales_the_gradient_of_a_model(models, table, tmp_pat
 
 @pytest.fixture(scope="module")
 def steps_on(models, table, program, start):
-    """steps_on(n_devices, objective) -> state, metrics and ids after six single steps."""
+    """steps_on(n_devices) -> (parameters, metrics, ids and programs) after six single steps."""
 
-    def steps_on(n_devices, objective, config=CONFIG):
+    def steps_on(n_devices, config=CONFIG):
         mesh = Mesh(jax.devices()[:n_devices], ("models",))
         strata = stratify(models, IDS, config.batch_size, n_devices)
-        scales = scales_of(models, IDS)
+        scales = replicate(scales_of(models, IDS), mesh)
         problem = problem_of(config, models, scales, strata, table, 0)
-        chunk = program(EDITOR, config, objective, strata.budget, mesh)
-        state = start(EDITOR, config, models, scales, 0)
-        state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+        chunk = program(EDITOR, config, weights_kept, strata.budget, mesh)
+        state = replicate(start(EDITOR, config, models, scales, 0), mesh)
         rates, ramps = schedules(config)
-        history = []
+        history, programs = [], set()
         for step in range(config.steps):
             here = slice(step, step + 1)
             state, metrics, by_model = chunk(state, problem, rates[here], ramps[here])
             ids = np.sort(by_model["model_id"][0])
             history.append({k: float(v[0]) for k, v in metrics.items()} | {"ids": ids.tolist()})
-        return chunk, jax.device_get(state.params), history
+            programs.add(chunk._cache_size())
+        return jax.device_get(state.params), history, programs
 
     return steps_on
 
 
-traces = []
-
-
-def counted_weights_kept(view):
-    traces.append(None)
-    return weights_kept(view)
-
-
 @pytest.fixture(scope="module")
 def on_one_device(steps_on):
-    return steps_on(1, counted_weights_kept)
+    return steps_on(1)
 
 
-def test_training_is_one_program_for_all_architectures_and_lambdas(on_one_device):
-    chunk, _, history = on_one_device
-    assert len(traces) == 1
-    assert chunk._cache_size() == 1
+def test_training_is_one_program_for_all_architectures_and_lambdas(steps_on):
+    _, history, programs = steps_on(4)
+    assert len(programs) == 1
     # The batches did hold different models, of every architecture.
     batches = [step["ids"] for step in history]
     assert len({tuple(batch) for batch in batches}) > 3
@@ -420,8 +413,8 @@ def test_training_is_one_program_for_all_architectures_and_lambdas(on_one_device
 
 @pytest.mark.slow
 def test_one_device_and_four_devices_train_the_same_editor(on_one_device, steps_on, start, models):
-    _, params, history = on_one_device
-    _, other, other_history = steps_on(4, weights_kept)
+    params, history, _ = on_one_device
+    other, other_history, _ = steps_on(4)
     for step, other_step in zip(history, other_history, strict=True):
         assert step.pop("ids") == other_step.pop("ids")
         assert other_step == pytest.approx(step, rel=1e-3)
@@ -437,15 +430,13 @@ DROPPED = dataclasses.replace(CONFIG, dropout=0.3, mask_path=0.5, steps=3)
 
 @pytest.mark.slow
 def test_dropout_and_mask_paths_are_the_same_on_one_and_two_devices(steps_on, on_one_device):
-    (_, params, history), (_, other, other_history) = (
-        steps_on(n, weights_kept, DROPPED) for n in (1, 2)
-    )
+    (params, history, _), (other, other_history, _) = (steps_on(n, DROPPED) for n in (1, 2))
     for step, other_step in zip(history, other_history, strict=True):
         assert step.pop("ids") == other_step.pop("ids")
         assert other_step == pytest.approx(step, rel=1e-3)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), other, params)
     # The same models, points and lambdas without it: another loss from the first step on.
-    assert abs(history[0]["gradient_norm"] / on_one_device[2][0]["gradient_norm"] - 1) > 0.01
+    assert abs(history[0]["gradient_norm"] / on_one_device[1][0]["gradient_norm"] - 1) > 0.01
 
 
 SHARED = [
@@ -590,9 +581,7 @@ EPO = dataclasses.replace(CONFIG, scalarisation="epo", steps=4)
 
 @pytest.mark.slow
 def test_exact_pareto_search_is_the_same_on_one_and_four_devices(steps_on):
-    (_, params, history), (_, other, other_history) = (
-        steps_on(n, weights_kept, EPO) for n in (1, 4)
-    )
+    (params, history, _), (other, other_history, _) = (steps_on(n, EPO) for n in (1, 4))
     for step, other_step in zip(history, other_history, strict=True):
         assert step.pop("ids") == other_step.pop("ids")
         assert other_step == pytest.approx(step, rel=1e-3)

@@ -1,6 +1,7 @@
 """An edit of one network of somebody else's by a trained editor."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -243,18 +244,24 @@ def _warn_outside(editor: Release, lams: np.ndarray) -> None:
             )
 
 
-def _edited(
-    method: EditFn, context, models: Models, network: Network, lams: np.ndarray
-) -> tuple[Network, tuple[np.ndarray, ...]]:
-    """The edited network, on standardised features, and the mask of every block."""
+@functools.lru_cache(maxsize=8)  # so that networks of one shape share a program
+def _at(method: EditFn):
+    """(the models that a method makes, what it keeps): a function for `map_models`."""
 
     def at_lams(arguments, graph, keys):
         context, setting = arguments
         edit = method(context, graph, keys)(setting)
         return edit.after, edit.keep
 
+    return at_lams
+
+
+def _edited(
+    method: EditFn, context, models: Models, network: Network, lams: np.ndarray
+) -> tuple[Network, tuple[np.ndarray, ...]]:
+    """The edited network, on standardised features, and the mask of every block."""
     setting = jnp.asarray(lams[0] if len(lams) == 1 else lams, jnp.float32)
-    after, keep = map_models(at_lams, (context, setting), models, ONE, SEED, 1)
+    after, keep = map_models(_at(method), (context, setting), models, ONE, SEED, 1)
     after, keep = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (after, keep))
     params = params_of(models.template, after, network.spec)
     masks = params_of(models.template, after.replace(weight=keep), network.spec)

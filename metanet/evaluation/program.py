@@ -47,26 +47,33 @@ def _places(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return by_id[rank]
 
 
+@functools.lru_cache(maxsize=8)
+def _mapping(function: Callable, budget: tuple[int, int], mesh: jax.sharding.Mesh):
+    """The jitted `function` of all batches: one program for all contexts of one kind."""
+
+    def every_batch(arguments, table):  # table [rows of a device, batches]
+        models, context, seed = arguments
+
+        def one_batch(ids):
+            return function(context, *_graphs(models, ids, seed, budget))
+
+        return jax.lax.map(one_batch, table.T)  # leaves [batches, rows of a device, ...]
+
+    return jax.jit(over_models(every_batch, mesh, (P(), P("models")), P(None, "models")))
+
+
 def map_models(function, context, models: Models, ids: np.ndarray, seed: int, batch_size: int = 16):
     """The results of function(context, graph, keys [G]) -> leaves [G, ...] on the models `ids`.
 
-    In one program. A model's key depends on the seed and the model alone.
+    In one program, shared by calls with the same `function`. A model's key depends on the seed and
+    the model alone.
 
     Returns:
       numpy leaves [M, ...], in the order of `ids`.
     """
     mesh = models_mesh(_whole(batch_size))
     strata = stratify(models, ids, _whole(batch_size), mesh.size)
-
-    def every_batch(arguments, table):  # table [rows of a device, batches]
-        models, context, seed = arguments
-
-        def one_batch(ids):
-            return function(context, *_graphs(models, ids, seed, strata.budget))
-
-        return jax.lax.map(one_batch, table.T)  # leaves [batches, rows of a device, ...]
-
-    body = jax.jit(over_models(every_batch, mesh, (P(), P("models")), P(None, "models")))
+    body = _mapping(function, strata.budget, mesh)
     results = to_host(body((models, context, jnp.asarray(seed)), jnp.asarray(strata.table)))
     index = _places(strata.table, ids)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[index], results)

@@ -1,5 +1,6 @@
 """Recipes of gradient descent per model: after an editor's edit, or from the model itself."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -47,6 +48,7 @@ def refined_fn(
     return apply
 
 
+@functools.lru_cache(maxsize=8)  # so that programs that call it are shared
 def unedited_fn(template: Template) -> EditFn:
     """The models as they are, everything kept."""
 
