@@ -19,6 +19,8 @@ STUDIES = (
     "ablation:adult-dm",
     "ablation:adult-fairness",
     "ablation:adult-pruning",
+    "newton:adult-dm",
+    "newton:adult-pruning",
     "points:adult-pruning",
     "points:adult-fairness",
     "shift:adult-dm",

@@ -10,10 +10,10 @@ import pytest
 from helpers import in_template, random_stack, random_table
 
 from metanet.evaluation.program import map_models
+from metanet.graphs.linearised import fisher_root, linearise
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded, source_values
 from metanet.methods import exact_obs
-from metanet.methods.linearised import fisher_root, linearise
 from metanet.methods.pruning import target_layers
 from metanet.mlp.network import js_divergence
 from metanet.mlp.spec import MLPSpec

@@ -7,6 +7,7 @@ import pytest
 from helpers import random_stack, random_table
 
 from metanet.core import UserError
+from metanet.editor.newton import NewtonConfig
 from metanet.graphs.packing import pack
 from metanet.methods.brain_damage import brain_damage
 from metanet.methods.compiled import compiled
@@ -73,6 +74,15 @@ def test_recipes_keep_exactly_the_fractions(recipe, testbed):
     expected = np.round(np.outer(FRACTIONS, weights)) / weights[None]
     np.testing.assert_allclose(sweep.requirement, expected, atol=1e-6)
     assert (sweep.jsd > 0).all() and sweep.jsd.shape == (2, 4)
+
+
+def test_gauss_newton_steps_lower_the_divergence_of_the_same_masks(testbed):
+    plain, stepped = (
+        swept(testbed, one_shot(testbed, (), score=lamp, newton=newton))
+        for newton in (None, NewtonConfig(steps=2))
+    )
+    np.testing.assert_array_equal(plain.requirement, stepped.requirement)
+    assert (stepped.jsd < 0.9 * plain.jsd).all()  # on the rows of the steps
 
 
 @pytest.mark.slow

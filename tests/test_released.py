@@ -13,8 +13,10 @@ from metanet.data import load
 from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.editor.release import Release, write_release
 from metanet.graphs.packing import pack
+from metanet.methods.editor import edited
 from metanet.methods.released import released
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.pruning import weights_kept
@@ -83,6 +85,18 @@ def test_it_edits_smaller_networks_as_the_front_door_does(release, place):
         _, masks = edit_stack(release.editor, stack, lam)
         kept = sum(np.asarray(one).sum((1, 2)) for one in masks) / SMALL.n_weights
         np.testing.assert_allclose(found.requirement[row], kept[2:], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_gauss_newton_steps_follow_an_edit_in_a_template_per_depth(release, place):
+    _, testbed = a_testbed(place)
+    plain, stepped = (
+        edited(testbed, [release.editor], newton=newton).sweep(
+            *testbed.split("test"), np.arange(3))
+        for newton in (None, NewtonConfig(steps=2))
+    )  # fmt: skip
+    np.testing.assert_array_equal(plain.requirement, stepped.requirement)
+    assert (stepped.jsd <= plain.jsd + 1e-7).all() and stepped.jsd.sum() < 0.9 * plain.jsd.sum()
 
 
 def test_its_entry_depends_on_what_the_folder_holds(release, place):

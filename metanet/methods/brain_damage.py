@@ -6,6 +6,7 @@ import jax
 
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import edge_matrix, source_vector, to_template
 from metanet.graphs.topology import Template
@@ -45,11 +46,16 @@ def brain_damage_fn(template: Template) -> EditFn:
 
 @checked(no_editors)
 def brain_damage(
-    testbed: Testbed, editors: Sequence[TrainedEditor], *, distil: RetrainConfig | None = None
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    distil: RetrainConfig | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """Optimal Brain Damage on all `edit` rows, at `evaluation.fractions`; no editors."""
     probe = ProbeConfig(points=len(testbed.data.edit.y))
     # To be trained, models are in templates of their depths, see `at_fractions`.
-    groups = [all_models(testbed.probed(probe))] if distil is None else testbed.by_depth(probe)
-    method = at_fractions(testbed, brain_damage_fn, distil, groups)
+    plain = (distil or newton) is None
+    groups = [all_models(testbed.probed(probe))] if plain else testbed.by_depth(probe)
+    method = at_fractions(testbed, brain_damage_fn, distil, newton, groups)
     return with_probing(testbed, probe, method)

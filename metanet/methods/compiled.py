@@ -10,11 +10,13 @@ import numpy as np
 
 from metanet.data.tabular import Table
 from metanet.editor.edits import EditFn
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.evaluation.program import Program, timed
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
 from metanet.graphs.topology import Template
+from metanet.methods.newton import rows_of, stepped_in
 from metanet.mlp.population import Stack
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import Points, ProbeConfig
@@ -39,6 +41,7 @@ def compiled(
     label: str,
     values: np.ndarray,
     groups: Sequence[Group] | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """A method that runs in compiled programs, one per group of models, on test and validation.
 
@@ -46,8 +49,12 @@ def compiled(
       edit_fn_in: template -> the function that edits models in it.
       context: its first argument, any pytree.
       label: of the setting in results.json;  values: [S] or [S, numbers], of the settings.
-      groups: that together are all models; by default one.
+      groups: that together are all models; by default one or, with `newton`, one per depth.
+      newton: Gauss-Newton steps that follow, on rows of the `edit` data.
     """
+    if newton is not None:
+        groups = groups or testbed.by_depth()
+        edit_fn_in, context = stepped_in(edit_fn_in, newton), (context, rows_of(testbed, newton))
     seed = testbed.experiment.seed
     batch_size = testbed.experiment.evaluation.batch_size
     groups = groups or [all_models(testbed.models)]

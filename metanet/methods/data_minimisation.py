@@ -14,6 +14,7 @@ from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.evaluation.program import map_models
 from metanet.graphs.batch import to_template
@@ -220,17 +221,19 @@ def selection(
     measure: Measure = "accuracy",
     impute: bool = False,
     damping: float = 0.0,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """FS: features are dropped from the least important on, none is kept at last; no editors.
 
     Args:
       ranking, measure, impute, damping: see `selection_fn`.
+      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
     """
     make = functools.partial(
         selection_fn, ranking=ranking, measure=measure, impute=impute, damping=damping
     )
     context, counts = knowledge(testbed, ranking, measure), counts_of(testbed.data.n_features)
-    return compiled(testbed, make, context, "features", counts)
+    return compiled(testbed, make, context, "features", counts, newton=newton)
 
 
 @checked(no_editors, _check)

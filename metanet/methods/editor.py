@@ -7,12 +7,15 @@ import jax
 import numpy as np
 
 from metanet.core import require
+from metanet.editor.apply import with_template
 from metanet.editor.edit_fns import composed_fn, editor_fn, masks_only_fn
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
+from metanet.graphs.topology import Template
 from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
 from metanet.pipeline.recipes import checked, count_options, one_editor
 from metanet.pipeline.testbed import Testbed
@@ -43,22 +46,32 @@ def edited(
     *,
     n_lambdas: int | None = None,
     probe: ProbeConfig | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """One editor, swept over lambda.
 
     Args:
       n_lambdas: by default `evaluation.n_lambdas`.
       probe: the rows it is shown instead of those that it was trained with.
+      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
     """
-    return applied(testbed, editors[0], editor_fn, n_lambdas, probe)
+    return applied(testbed, editors[0], editor_fn, n_lambdas, probe, newton=newton)
 
 
 @checked(one_editor, count_options("n_lambdas"))
 def masks_only(
-    testbed: Testbed, editors: Sequence[TrainedEditor], *, n_lambdas: int | None = None
+    testbed: Testbed,
+    editors: Sequence[TrainedEditor],
+    *,
+    n_lambdas: int | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
-    """One editor's masks on the unedited parameters, swept over lambda."""
-    return applied(testbed, editors[0], masks_only_fn, n_lambdas)
+    """One editor's masks on the unedited parameters, swept over lambda.
+
+    Args:
+      n_lambdas, newton: see `edited`.
+    """
+    return applied(testbed, editors[0], masks_only_fn, n_lambdas, newton=newton)
 
 
 def applied(
@@ -68,19 +81,29 @@ def applied(
     n_lambdas: int | None = None,
     probe: ProbeConfig | None = None,
     models: Models | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """One editor, swept over lambda.
 
     Args:
-      n_lambdas, probe: see `edited`.
+      n_lambdas, probe, newton: see `edited`.
       models: those of the testbed in another template than its own.
     """
     probe = probe or editor.config.probe
     values = lambdas(editor.lambda_range, n_lambdas or testbed.experiment.evaluation.n_lambdas)
-    groups = [all_models(testbed.probed(probe, models))]
     # Editors of other ranges share the compiled program.
     context = editor.replace(lambda_range=())
-    method = compiled(testbed, lambda _: edit_fn, context, "lambda", values, groups)
+
+    def edit_fn_in(template: Template) -> EditFn:
+        if newton is None:
+            return edit_fn
+        return lambda editor, graph, keys: edit_fn(with_template(editor, template), graph, keys)
+
+    if newton is None:
+        groups = [all_models(testbed.probed(probe, models))]
+    else:  # what changes models is faster in a template of their depth
+        groups = testbed.by_depth(probe)
+    method = compiled(testbed, edit_fn_in, context, "lambda", values, groups, newton)
     return with_probing(testbed, probe, method)
 
 

@@ -14,14 +14,15 @@ import jax.numpy as jnp
 from metanet.devices import each_model
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
+from metanet.graphs.linearised import linearise
 from metanet.graphs.padded import PaddedMLP, source_values
 from metanet.graphs.topology import Template
-from metanet.methods.linearised import damping_above_0, linearise
 from metanet.methods.pruning import at_fractions, keep_best, pruned, target_layers
 from metanet.methods.retrain import RetrainConfig
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, count_options, damping_above_0, no_editors
 from metanet.pipeline.testbed import Testbed
 
 
@@ -185,6 +186,7 @@ def exact_obs(
     output_aware: bool = True,
     sequential: bool = True,
     distil: RetrainConfig | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """ExactOBS over all layers, at `evaluation.fractions`; no editors.
 
@@ -195,12 +197,13 @@ def exact_obs(
         compared; else as much as any other's, as in the paper.
       sequential: every layer makes up for the errors of those before it.
       distil: what is kept is distilled from the original model on the `edit` data.
+      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
     """
 
     def edit_fn_in(template: Template) -> EditFn:
         return exact_obs_fn(template, rows, damping, output_aware, sequential)
 
-    return at_fractions(testbed, edit_fn_in, distil, testbed.by_depth())
+    return at_fractions(testbed, edit_fn_in, distil, newton, testbed.by_depth())
 
 
 def _solve(h: jax.Array, slope: jax.Array, free: jax.Array) -> jax.Array:

@@ -15,14 +15,15 @@ from flax import struct
 from metanet.devices import each_model
 from metanet.editor.edits import EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
+from metanet.graphs.linearised import fisher_root, linearise
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
-from metanet.methods.linearised import damping_above_0, fisher_root, linearise
 from metanet.methods.pruning import at_fractions, highest, kept_below_1, pruned
 from metanet.methods.retrain import RetrainConfig, jsd_loss
-from metanet.pipeline.recipes import checked, count_options, no_editors
+from metanet.pipeline.recipes import checked, count_options, damping_above_0, no_editors
 from metanet.pipeline.testbed import Testbed
 
 LENGTHS = (1.0, 0.5, 0.25, 0.0)  # of steps, of which the best is taken
@@ -230,6 +231,7 @@ def obs(
     kept: float = 0.7,
     steps: int = 2,
     distil: RetrainConfig | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """Optimal Brain Surgeon with all of the Fisher information; no editors.
 
@@ -243,6 +245,7 @@ def obs(
       rounds: their number;  kept: the fraction of its weights that a round keeps.
       steps: adjustments after each removal, the first in closed form from before it.
       distil: what is kept is distilled from the original model on the `edit` data.
+      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
     """
     specs = [stack.spec for stack in testbed.population.stacks]
 
@@ -250,4 +253,4 @@ def obs(
         size = max(spec.n_weights for spec in specs if spec.n_layers == template.depth + 1)
         return obs_fn(template, size, rows, damping, rounds, kept, steps)
 
-    return at_fractions(testbed, edit_fn_in, distil, testbed.by_depth())
+    return at_fractions(testbed, edit_fn_in, distil, newton, testbed.by_depth())

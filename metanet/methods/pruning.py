@@ -12,6 +12,7 @@ from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
@@ -205,19 +206,22 @@ def one_shot(
     *,
     score: Score,
     distil: RetrainConfig | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """The best weights by `score`, at `evaluation.fractions`; no editors.
 
     Args:
       distil: what is kept is distilled from the original model on the `edit` data.
+      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
     """
-    return at_fractions(testbed, lambda template: one_shot_fn(score, template), distil)
+    return at_fractions(testbed, lambda template: one_shot_fn(score, template), distil, newton)
 
 
 def at_fractions(
     testbed: Testbed,
     edit_fn_in: Callable[[Template], EditFn],
     distil: RetrainConfig | None = None,
+    newton: NewtonConfig | None = None,
     groups: Sequence[Group] | None = None,
 ) -> Method:
     """A method at `evaluation.fractions`.
@@ -225,6 +229,7 @@ def at_fractions(
     Args:
       edit_fn_in: template -> the method, whose context is the `edit` table.
       distil: what is kept is distilled from the original model.
+      newton: Gauss-Newton steps of what is kept, after that.
       groups: see `compiled`; by default one of all models or, to train them, one per depth.
     """
     if distil is not None and groups is None:
@@ -238,4 +243,4 @@ def at_fractions(
         return plain if distil is None else trained_fn(plain, template, distil)
 
     fractions = np.array(testbed.experiment.evaluation.fractions)
-    return compiled(testbed, pruned_in, context, "fraction", fractions, groups)
+    return compiled(testbed, pruned_in, context, "fraction", fractions, groups, newton)

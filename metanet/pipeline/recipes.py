@@ -99,6 +99,14 @@ def count_options(*names: str) -> Check:
     return check
 
 
+def damping_above_0(
+    experiment: ExperimentConfig, plans: Sequence[EditorPlan], key: str, options: dict
+) -> None:
+    """The check of a recipe's option `damping`, without which Hessians have no inverse."""
+    damping = options.get("damping", 1.0)
+    require(damping > 0, f"{key}.damping", damping, "a number above 0")
+
+
 def bound(config: RecipeConfig, key: str) -> tuple[Callable[..., Method], dict[str, Any]]:
     """The recipe's function, and its options converted by the annotations of its parameters.
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metanet.core import require
 from metanet.graphs.padded import PaddedMLP, apply_padded, source_values
 from metanet.graphs.topology import Template
 
@@ -59,9 +58,3 @@ def linearise(template: Template, model: PaddedMLP, x: jax.Array) -> Linearised:
     # Rows do not mix, so that under vmap the products with the weights are still one of matrices.
     out, bias, scale, shift = jax.vmap(of_row)(x)
     return Linearised(out, source_values(template, model, x), bias, scale, shift)
-
-
-def damping_above_0(experiment, plans, key: str, options: dict) -> None:
-    """The check of a recipe's option `damping`, without which Hessians have no inverse."""
-    damping = options.get("damping", 1.0)
-    require(damping > 0, f"{key}.damping", damping, "a number above 0")

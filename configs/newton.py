@@ -1,0 +1,39 @@
+"""What Gauss-Newton steps add: to editors, and to masks of methods without one.
+
+python -m experiments.run --config=configs/newton.py[:DATASET-TASK], by default adult-pruning
+
+"NAME & Newton" is NAME, then steps of what it keeps. Beside them is the editor with Adam.
+There is none of equalised odds, which moves outputs on purpose.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.tasks import config_of
+
+STEPS = {"steps": 3, "products": 4, "points": 256, "damping": 0.1}
+METHODS = {
+    "dm": ("GMN", "GMN + probe", "FS (GMN)", "FS", "FS & impute", "Greedy", "Greedy & impute"),
+    "pruning": ("GMN - Prune & Edit", "GMN + probe", "Magnitude (layer-normalised)", "LAMP", "OBD",
+                "ExactOBS"),
+}  # fmt: skip
+EDITED = "metanet.methods.editor.edited"
+
+
+def get_config(which: str = "adult-pruning") -> ConfigDict:
+    config = config_of(which)
+    if config.task not in METHODS:
+        known = ", ".join(f"{config.dataset}-{task}" for task in METHODS)
+        raise ValueError(f"found :{which}, expected one of {known}")
+    own, names = config.recipes, METHODS[config.task]
+    recipes, methods = {}, []
+    for name in names:
+        # An editor's own method has no recipe in the config.
+        recipe = dict(own[name]) if name in own else {"recipe": EDITED, "editors": (name,)}
+        recipes[f"{name} & Newton"] = recipe | {"newton": dict(STEPS)}
+        methods += [name, f"{name} & Newton"]
+    refined = [name for name in own if name.endswith(" steps")]
+    config.recipes = {name: own[name] for name in (*names, *refined) if name in own} | recipes
+    config.methods = (*methods, *refined)
+    config.editors = {name: config.editors[name] for name in names if name in config.editors}
+    config.evaluation.main_methods = ()
+    return config

@@ -1,0 +1,166 @@
+"""Gauss-Newton steps after an edit: what is kept makes up for what was removed.
+
+The JS divergence to the original outputs is, near them, a quarter of the squared change in the
+metric of the Fisher information. Every step minimises that quadratic by a few conjugate gradients,
+preconditioned by its diagonal, without forming a matrix (Martens 2010, with the Gauss-Newton
+matrix of Schraudolph 2002): products with it are products of matrices over rows.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from metanet.core import require
+from metanet.editor.edits import Edit
+from metanet.graphs.linearised import Linearised, fisher_root, linearise
+from metanet.graphs.padded import apply_padded
+from metanet.graphs.topology import Template
+from metanet.mlp.network import js_divergence
+
+SHRINK = 0.3  # of a step that did not lower the divergence
+# A change of one model's parameters, or its derivative by them: weight [sources, targets]; bias,
+# scale, shift [targets].
+Change = dict[str, jax.Array]
+NAMES = ("weight", "bias", "scale", "shift")
+
+
+@dataclasses.dataclass(frozen=True)
+class NewtonConfig:
+    """Gauss-Newton steps on the JS divergence to the original outputs.
+
+    Attributes:
+      steps: linearisations; one that does not lower the divergence is shortened and tried again.
+      products: conjugate gradients in each.
+      points: the rows on which the divergence is lowered.
+      damping: over the mean of the quadratic's diagonal.
+    """
+
+    steps: int = 3
+    products: int = 4
+    points: int = 256
+    damping: float = 0.1
+
+    def __post_init__(self):
+        for key in ("steps", "products", "points"):
+            value = getattr(self, key)
+            require(value >= 1, key, value, "at least 1")
+        require(self.damping > 0, "damping", self.damping, "a number above 0")
+
+
+def newton(template: Template, edit: Edit, x: jax.Array, config: NewtonConfig) -> Edit:
+    """The edit of one model with its kept parameters changed; never worse than before on x.
+
+    Args:
+      edit: of one model, without leading axes.
+      x: [rows, features].
+    """
+    teacher = apply_padded(template, edit.before, x)  # [rows, C]
+    node = edit.after.node.astype(jnp.float32)
+    free = {"weight": edit.keep, "bias": node, "scale": node, "shift": node}
+
+    def one_step(state, _):
+        best, cost, change = state
+        tried = _sum(best, change)
+        rows = linearise(template, edit.after.replace(**tried), x)
+        found = _divergence(rows.logits, teacher)
+        better = found < cost
+        change = jax.lax.cond(
+            better,
+            lambda: _solved(rows, teacher, free, config),
+            lambda: jax.tree.map(lambda leaf: SHRINK * leaf, change),
+        )
+        return (_choose(better, tried, best), jnp.minimum(found, cost), change), None
+
+    start = {name: getattr(edit.after, name) for name in NAMES}
+    nothing = jax.tree.map(jnp.zeros_like, start)
+    state, _ = jax.lax.scan(one_step, (start, jnp.inf, nothing), length=config.steps)
+    best, cost, change = state
+    last = _sum(best, change)
+    found = _divergence(apply_padded(template, edit.after.replace(**last), x), teacher)
+    return edit.replace(after=edit.after.replace(**_choose(found < cost, last, best)))
+
+
+def _sum(params: Change, change: Change) -> Change:
+    return jax.tree.map(jnp.add, params, change)
+
+
+def _choose(first: jax.Array, one: Change, other: Change) -> Change:
+    return jax.tree.map(functools.partial(jnp.where, first), one, other)
+
+
+def _divergence(logits: jax.Array, teacher: jax.Array) -> jax.Array:
+    """Mean JS divergence [], nats."""
+    return js_divergence(teacher, logits).mean()
+
+
+def _solved(rows: Linearised, teacher: jax.Array, free: Change, config: NewtonConfig) -> Change:
+    """The change of the free parameters that conjugate gradients find for the quadratic's least.
+
+    The quadratic (nats) is |J d + rest|^2 / (2 rows) + damping |d|^2 / 2, with J the derivatives of
+    the root of the Fisher information, halved: see methods.obs.Quadratic.
+    """
+    count = len(teacher)
+    slopes = {name: 0.5 * getattr(rows, name) for name in NAMES[1:]}  # [rows, C - 1, targets]
+
+    def product(change: Change) -> jax.Array:  # J d, [rows, C - 1]
+        into = rows.values @ change["weight"] + change["bias"][None]  # [rows, targets]
+        total = jnp.einsum("rct,rt->rc", slopes["bias"], into)
+        return total + sum(slopes[name] @ change[name] for name in NAMES[2:])
+
+    def transposed(outer: jax.Array) -> Change:  # J' u / rows, of the free parameters
+        each = {name: jnp.einsum("rct,rc->rt", slopes[name], outer) / count for name in slopes}
+        sums = {name: leaf.sum(0) for name, leaf in each.items()}
+        found = {"weight": rows.values.T @ each["bias"]} | sums
+        return jax.tree.map(jnp.multiply, found, free)
+
+    squares = {name: (leaf**2).sum(1) / count for name, leaf in slopes.items()}  # [rows, targets]
+    diagonal = {"weight": (rows.values**2).T @ squares["bias"]}
+    diagonal |= {name: leaf.sum(0) for name, leaf in squares.items()}
+    diagonal = jax.tree.map(jnp.multiply, diagonal, free)
+    damping = config.damping * _mean(diagonal)
+    scale = jax.tree.map(lambda leaf: 1.0 / (leaf + damping), diagonal)
+
+    def one_product(state, _):
+        change, residual, direction, size = state
+        pushed = product(direction)
+        curved = _along(transposed(pushed), damping, direction)
+        length = size / jnp.maximum(_dot(direction, curved), 1e-30)
+        change, residual = _along(change, length, direction), _along(residual, -length, curved)
+        scaled = jax.tree.map(jnp.multiply, scale, residual)
+        after = _dot(residual, scaled)
+        direction = _along(scaled, after / jnp.maximum(size, 1e-30), direction)
+        return (change, residual, direction, after), None
+
+    residual = jax.tree.map(jnp.negative, transposed(_rest(rows.logits, teacher)))
+    scaled = jax.tree.map(jnp.multiply, scale, residual)
+    nothing = jax.tree.map(jnp.zeros_like, residual)
+    state = nothing, residual, scaled, _dot(residual, scaled)
+    return jax.lax.scan(one_product, state, length=config.products)[0][0]
+
+
+def _rest(logits: jax.Array, teacher: jax.Array) -> jax.Array:
+    """What the quadratic is to cancel, [rows, C - 1]: J' rest / rows is the divergence's gradient.
+
+    The divergence's derivative by the logits is R' R log(q / m) / 2, R the root of the Fisher
+    information, q the outputs and m their mean with the original's.
+    """
+    log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
+    apart = log_q - (jnp.logaddexp(log_p, log_q) - jnp.log(2.0))  # [rows, C]
+    return jnp.einsum("rpc,rc->rp", jax.vmap(fisher_root)(jnp.exp(log_q)), apart)
+
+
+def _along(start: Change, length: jax.Array, direction: Change) -> Change:
+    return jax.tree.map(lambda a, b: a + length * b, start, direction)
+
+
+def _dot(one: Change, other: Change) -> jax.Array:
+    return jnp.stack([jnp.vdot(one[name], other[name]) for name in NAMES]).sum()
+
+
+def _mean(diagonal: Change) -> jax.Array:
+    """Of the entries that are not 0."""
+    total = sum(leaf.sum() for leaf in diagonal.values())
+    count = sum((leaf > 0).sum() for leaf in diagonal.values())
+    return jnp.maximum(total / jnp.maximum(count, 1), 1e-20)

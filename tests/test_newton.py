@@ -1,0 +1,94 @@
+"""Gauss-Newton steps on random networks in their template."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import in_template, random_stack, random_table
+
+from metanet.editor.edits import Edit
+from metanet.editor.newton import NewtonConfig, _solved, newton
+from metanet.graphs.linearised import linearise
+from metanet.graphs.packing import pack
+from metanet.graphs.padded import apply_padded
+from metanet.methods.obs import best_change, parameters_of, quadratic
+from metanet.mlp.network import js_divergence
+from metanet.mlp.spec import MLPSpec
+
+SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 3)))
+
+
+@pytest.fixture(scope="module", params=SPECS, ids=["two classes", "three"])
+def case(request):
+    """(template, the edits of three models that keep about 60% of their weights, rows)."""
+    packed = pack([random_stack(request.param, activation="tanh")])
+    before = in_template(packed)
+    keep = np.random.default_rng(2).random(before.weight.shape) < 0.6
+    keep = (keep & before.edge).astype(np.float32)
+    after = before.replace(weight=before.weight * keep)
+    edit = Edit(before, after, keep, np.ones((3, 5), np.float32))
+    return packed.template, jax.tree.map(jnp.asarray, edit), jnp.asarray(random_table(60).x)
+
+
+def divergences(template, edit, x):
+    def one(before, after):
+        outputs = (apply_padded(template, model, x) for model in (before, after))
+        return js_divergence(*outputs).mean()
+
+    return jax.vmap(one)(edit.before, edit.after)
+
+
+def stepped(case, **config):
+    template, edit, x = case
+    return jax.jit(jax.vmap(lambda one: newton(template, one, x, NewtonConfig(**config))))(edit)
+
+
+def test_every_step_lowers_the_divergence_and_leaves_what_is_removed(case):
+    template, edit, x = case
+    before = divergences(template, edit, x)
+    one, three = stepped(case, steps=1), stepped(case, steps=3)
+    first, third = (divergences(template, found, x) for found in (one, three))
+    assert (first < before).all() and (third < 0.7 * first).all()
+    gone = np.asarray(edit.keep) == 0
+    assert not np.asarray(three.after.weight)[gone].any()
+    for name in ("bias", "scale", "shift"):
+        change = np.asarray(getattr(three.after, name) - getattr(edit.after, name))
+        assert not change[~np.asarray(edit.after.node)].any(), name
+    for name in ("keep", "input_keep"):
+        np.testing.assert_array_equal(getattr(three, name), getattr(edit, name))
+
+
+def test_a_model_that_nothing_was_removed_from_stays(case):
+    template, edit, x = case
+    whole = edit.replace(after=edit.before, keep=edit.before.edge.astype(jnp.float32))
+    found = stepped((template, whole, x))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found.after, whole.after)
+
+
+def test_many_conjugate_gradients_find_what_a_direct_solver_does(case):
+    template, edit, x = case
+    edit = jax.tree.map(lambda leaf: leaf[0], edit)
+    # A point near the original, with all parameters free.
+    moved = edit.before.replace(weight=edit.before.weight * 1.05)
+    node = moved.node.astype(jnp.float32)
+    free = {"weight": moved.edge.astype(jnp.float32), "bias": node, "scale": node, "shift": node}
+    teacher = apply_padded(template, edit.before, x)
+    config = NewtonConfig(products=400, damping=0.1)
+    found = jax.jit(lambda: _solved(linearise(template, moved, x), teacher, free, config))()
+    parameters = parameters_of(edit.before, int(edit.before.edge.sum()))
+    vector = parameters_of(moved, len(parameters.index)).vector()
+    loss = quadratic(template, parameters, vector, x, 0.1)
+    expected = best_change(loss, vector, jnp.ones_like(vector), len(x))
+    expected = parameters.with_vector(expected)
+    scale = float(jnp.abs(expected.weight).max())
+    assert scale > 1e-4
+    for name, leaf in found.items():
+        np.testing.assert_allclose(leaf, getattr(expected, name), atol=0.02 * scale, err_msg=name)
+
+
+def test_a_step_that_does_not_help_is_shortened_not_taken(case):
+    """With next to no damping and many products the first step overshoots."""
+    template, edit, x = case
+    before = divergences(template, edit, x)
+    found = stepped(case, steps=4, products=60, damping=1e-9)
+    assert (divergences(template, found, x) <= before).all()
