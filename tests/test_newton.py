@@ -27,10 +27,12 @@ def case(request):
     keep = (keep & before.edge).astype(np.float32)
     after = before.replace(weight=before.weight * keep)
     edit = Edit(before, after, keep, np.ones((3, 5), np.float32))
-    return packed.template, jax.tree.map(jnp.asarray, edit), jnp.asarray(random_table(60).x)
+    return packed.template, *jax.tree.map(jnp.asarray, (edit, random_table(60, n_groups=2)))
 
 
-def divergences(template, edit, x):
+def divergences(template, edit, batch):
+    x = batch.x
+
     def one(before, after):
         outputs = (apply_padded(template, model, x) for model in (before, after))
         return js_divergence(*outputs).mean()
@@ -39,15 +41,15 @@ def divergences(template, edit, x):
 
 
 def stepped(case, **config):
-    template, edit, x = case
-    return jax.jit(jax.vmap(lambda one: newton(template, one, x, NewtonConfig(**config))))(edit)
+    template, edit, batch = case
+    return jax.jit(jax.vmap(lambda one: newton(template, one, batch, NewtonConfig(**config))))(edit)
 
 
 def test_every_step_lowers_the_divergence_and_leaves_what_is_removed(case):
-    template, edit, x = case
-    before = divergences(template, edit, x)
+    template, edit, batch = case
+    before = divergences(template, edit, batch)
     one, three = stepped(case, steps=1), stepped(case, steps=3)
-    first, third = (divergences(template, found, x) for found in (one, three))
+    first, third = (divergences(template, found, batch) for found in (one, three))
     assert (first < before).all() and (third < 0.7 * first).all()
     gone = np.asarray(edit.keep) == 0
     assert not np.asarray(three.after.weight)[gone].any()
@@ -59,22 +61,26 @@ def test_every_step_lowers_the_divergence_and_leaves_what_is_removed(case):
 
 
 def test_a_model_that_nothing_was_removed_from_stays(case):
-    template, edit, x = case
+    template, edit, batch = case
     whole = edit.replace(after=edit.before, keep=edit.before.edge.astype(jnp.float32))
-    found = stepped((template, whole, x))
+    found = stepped((template, whole, batch))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found.after, whole.after)
 
 
 def test_many_conjugate_gradients_find_what_a_direct_solver_does(case):
-    template, edit, x = case
+    template, edit, batch = case
     edit = jax.tree.map(lambda leaf: leaf[0], edit)
     # A point near the original, with all parameters free.
     moved = edit.before.replace(weight=edit.before.weight * 1.05)
     node = moved.node.astype(jnp.float32)
     free = {"weight": moved.edge.astype(jnp.float32), "bias": node, "scale": node, "shift": node}
-    teacher = apply_padded(template, edit.before, x)
+    x = batch.x
+    teacher, share = apply_padded(template, edit.before, x), jnp.full(len(x), 1 / len(x))
     config = NewtonConfig(products=400, damping=0.1)
-    found = jax.jit(lambda: _solved(linearise(template, moved, x), teacher, free, config))()
+    slope = jax.tree.map(jnp.zeros_like, free)
+    found = jax.jit(
+        lambda: _solved(linearise(template, moved, x), teacher, share, slope, free, config)
+    )()
     parameters = parameters_of(edit.before, int(edit.before.edge.sum()))
     vector = parameters_of(moved, len(parameters.index)).vector()
     loss = quadratic(template, parameters, vector, x, 0.1)
@@ -88,7 +94,41 @@ def test_many_conjugate_gradients_find_what_a_direct_solver_does(case):
 
 def test_a_step_that_does_not_help_is_shortened_not_taken(case):
     """With next to no damping and many products the first step overshoots."""
-    template, edit, x = case
-    before = divergences(template, edit, x)
+    template, edit, batch = case
+    before = divergences(template, edit, batch)
     found = stepped(case, steps=4, products=60, damping=1e-9)
-    assert (divergences(template, found, x) <= before).all()
+    assert (divergences(template, found, batch) <= before).all()
+
+
+def test_a_requirement_is_met_at_less_divergence_than_along_its_gradient(case):
+    """Both from the unedited model, which has no divergence: J + 3 * (gap of mean logits)."""
+    template, edit, batch = case
+    whole = jax.tree.map(lambda leaf: leaf[0], edit.replace(after=edit.before))
+    sign = 2.0 * batch.group - 1.0
+
+    def gap(logits):
+        return jnp.abs((sign * (logits[:, 1] - logits[:, 0])).mean())
+
+    config = NewtonConfig(steps=4, products=8)
+    found = jax.jit(
+        lambda: newton(template, whole, batch, config, lambda after, logits: 0.1 * gap(logits))
+    )()
+
+    def cost(model):
+        logits = apply_padded(template, model, batch.x)
+        teacher = apply_padded(template, whole.before, batch.x)
+        return js_divergence(teacher, logits).mean(), gap(logits)
+
+    reached, target = cost(found.after), gap(apply_padded(template, whole.before, batch.x))
+    assert reached[1] < 0.8 * target
+    slope = jax.grad(lambda model: cost(model)[1], allow_int=True)(whole.before)
+    for length in np.geomspace(1e-3, 3, 60):
+        moved = {
+            name: getattr(whole.before, name) - length * getattr(slope, name)
+            for name in ("weight", "bias")
+        }
+        divergence, other = cost(whole.before.replace(**moved))
+        if other <= reached[1]:
+            assert divergence > reached[0]
+            return
+    raise AssertionError("the gradient alone never gets there")

@@ -3,19 +3,22 @@
 The JS divergence to the original outputs is, near them, a quarter of the squared change in the
 metric of the Fisher information. Every step minimises that quadratic by a few conjugate gradients,
 preconditioned by its diagonal, without forming a matrix (Martens 2010, with the Gauss-Newton
-matrix of Schraudolph 2002): products with it are products of matrices over rows.
+matrix of Schraudolph 2002): products with it are products of matrices over rows. A requirement
+enters by its gradient, so that it is met at the least divergence: a natural gradient.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from metanet.core import require
+from metanet.data.table import Table
 from metanet.editor.edits import Edit
 from metanet.graphs.linearised import Linearised, fisher_root, linearise
-from metanet.graphs.padded import apply_padded
+from metanet.graphs.padded import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
 
@@ -33,42 +36,71 @@ class NewtonConfig:
     Attributes:
       steps: linearisations; one that does not lower the divergence is shortened and tried again.
       products: conjugate gradients in each.
-      points: the rows on which the divergence is lowered.
+      points: the rows of `edit` on which it is lowered.
+      balanced: whether every cell of (label, group) gives equally many of them.
+      requirement: whether lambda * requirement is lowered too; for methods swept over lambda.
+      decision_temperature: of the requirement's decisions, as in TrainingConfig.
       damping: over the mean of the quadratic's diagonal.
     """
 
     steps: int = 3
     products: int = 4
     points: int = 256
+    balanced: bool = False
+    requirement: bool = False
+    decision_temperature: float = 0.2
     damping: float = 0.1
 
     def __post_init__(self):
         for key in ("steps", "products", "points"):
             value = getattr(self, key)
             require(value >= 1, key, value, "at least 1")
-        require(self.damping > 0, "damping", self.damping, "a number above 0")
+        for key in ("damping", "decision_temperature"):
+            value = getattr(self, key)
+            require(value > 0, key, value, "a number above 0")
 
 
-def newton(template: Template, edit: Edit, x: jax.Array, config: NewtonConfig) -> Edit:
-    """The edit of one model with its kept parameters changed; never worse than before on x.
+# required(the edited model, its logits [rows, C]) -> [] nats, what is added to the divergence.
+Required = Callable[[PaddedMLP, jax.Array], jax.Array]
+
+
+def newton(
+    template: Template,
+    edit: Edit,
+    batch: Table,
+    config: NewtonConfig,
+    required: Required | None = None,
+) -> Edit:
+    """The edit of one model with its kept parameters changed; never worse than before on `batch`.
 
     Args:
       edit: of one model, without leading axes.
-      x: [rows, features].
+      batch: the rows, which count by their weight.
+      required: see Required; nothing by default.
     """
+    x = jnp.asarray(batch.x)
+    share = jnp.asarray(batch.weight) / len(x)  # [rows]
     teacher = apply_padded(template, edit.before, x)  # [rows, C]
     node = edit.after.node.astype(jnp.float32)
     free = {"weight": edit.keep, "bias": node, "scale": node, "shift": node}
+
+    def added(params: Change) -> jax.Array:  # [], nats
+        after = edit.after.replace(**params)
+        return required(after, apply_padded(template, after, x)) if required else jnp.zeros(())
+
+    def divergence(logits: jax.Array) -> jax.Array:  # [], nats
+        return share @ js_divergence(teacher, logits)
 
     def one_step(state, _):
         best, cost, change = state
         tried = _sum(best, change)
         rows = linearise(template, edit.after.replace(**tried), x)
-        found = _divergence(rows.logits, teacher)
+        more, slope = jax.value_and_grad(added)(tried)
+        found = divergence(rows.logits) + more
         better = found < cost
         change = jax.lax.cond(
             better,
-            lambda: _solved(rows, teacher, free, config),
+            lambda: _solved(rows, teacher, share, slope, free, config),
             lambda: jax.tree.map(lambda leaf: SHRINK * leaf, change),
         )
         return (_choose(better, tried, best), jnp.minimum(found, cost), change), None
@@ -78,7 +110,7 @@ def newton(template: Template, edit: Edit, x: jax.Array, config: NewtonConfig) -
     state, _ = jax.lax.scan(one_step, (start, jnp.inf, nothing), length=config.steps)
     best, cost, change = state
     last = _sum(best, change)
-    found = _divergence(apply_padded(template, edit.after.replace(**last), x), teacher)
+    found = divergence(apply_padded(template, edit.after.replace(**last), x)) + added(last)
     return edit.replace(after=edit.after.replace(**_choose(found < cost, last, best)))
 
 
@@ -90,18 +122,20 @@ def _choose(first: jax.Array, one: Change, other: Change) -> Change:
     return jax.tree.map(functools.partial(jnp.where, first), one, other)
 
 
-def _divergence(logits: jax.Array, teacher: jax.Array) -> jax.Array:
-    """Mean JS divergence [], nats."""
-    return js_divergence(teacher, logits).mean()
-
-
-def _solved(rows: Linearised, teacher: jax.Array, free: Change, config: NewtonConfig) -> Change:
+def _solved(
+    rows: Linearised,
+    teacher: jax.Array,
+    share: jax.Array,
+    slope: Change,
+    free: Change,
+    config: NewtonConfig,
+) -> Change:
     """The change of the free parameters that conjugate gradients find for the quadratic's least.
 
-    The quadratic (nats) is |J d + rest|^2 / (2 rows) + damping |d|^2 / 2, with J the derivatives of
-    the root of the Fisher information, halved: see methods.obs.Quadratic.
+    The quadratic (nats) is the sum over rows of share |J d + rest|^2 / 2, and slope' d + damping
+    |d|^2 / 2, with J the derivatives of the root of the Fisher information, halved: see
+    methods.obs.Quadratic.
     """
-    count = len(teacher)
     slopes = {name: 0.5 * getattr(rows, name) for name in NAMES[1:]}  # [rows, C - 1, targets]
 
     def product(change: Change) -> jax.Array:  # J d, [rows, C - 1]
@@ -109,13 +143,14 @@ def _solved(rows: Linearised, teacher: jax.Array, free: Change, config: NewtonCo
         total = jnp.einsum("rct,rt->rc", slopes["bias"], into)
         return total + sum(slopes[name] @ change[name] for name in NAMES[2:])
 
-    def transposed(outer: jax.Array) -> Change:  # J' u / rows, of the free parameters
-        each = {name: jnp.einsum("rct,rc->rt", slopes[name], outer) / count for name in slopes}
+    def transposed(outer: jax.Array) -> Change:  # J' (share u), of the free parameters
+        outer = share[:, None] * outer
+        each = {name: jnp.einsum("rct,rc->rt", slopes[name], outer) for name in slopes}
         sums = {name: leaf.sum(0) for name, leaf in each.items()}
         found = {"weight": rows.values.T @ each["bias"]} | sums
         return jax.tree.map(jnp.multiply, found, free)
 
-    squares = {name: (leaf**2).sum(1) / count for name, leaf in slopes.items()}  # [rows, targets]
+    squares = {name: share[:, None] * (leaf**2).sum(1) for name, leaf in slopes.items()}
     diagonal = {"weight": (rows.values**2).T @ squares["bias"]}
     diagonal |= {name: leaf.sum(0) for name, leaf in squares.items()}
     diagonal = jax.tree.map(jnp.multiply, diagonal, free)
@@ -133,7 +168,10 @@ def _solved(rows: Linearised, teacher: jax.Array, free: Change, config: NewtonCo
         direction = _along(scaled, after / jnp.maximum(size, 1e-30), direction)
         return (change, residual, direction, after), None
 
-    residual = jax.tree.map(jnp.negative, transposed(_rest(rows.logits, teacher)))
+    gradient = _sum(
+        transposed(_rest(rows.logits, teacher)), jax.tree.map(jnp.multiply, slope, free)
+    )
+    residual = jax.tree.map(jnp.negative, gradient)
     scaled = jax.tree.map(jnp.multiply, scale, residual)
     nothing = jax.tree.map(jnp.zeros_like, residual)
     state = nothing, residual, scaled, _dot(residual, scaled)

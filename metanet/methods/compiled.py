@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.editor.edits import EditFn
 from metanet.editor.newton import NewtonConfig
@@ -54,7 +55,10 @@ def compiled(
     """
     if newton is not None:
         groups = groups or testbed.by_depth()
-        edit_fn_in, context = stepped_in(edit_fn_in, newton), (context, rows_of(testbed, newton))
+        swept = "a method swept over lambda" if newton.requirement else ""
+        require(not swept or label == "lambda", "newton.requirement", True, swept)
+        edit_fn_in = stepped_in(edit_fn_in, newton, testbed.requirement)
+        context = context, rows_of(testbed, newton)
     seed = testbed.experiment.seed
     batch_size = testbed.experiment.evaluation.batch_size
     groups = groups or [all_models(testbed.models)]

@@ -1,32 +1,44 @@
 """Gauss-Newton steps after any edit: an editor's, or that of a mask by a score."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metanet.data.table import Table
 from metanet.devices import each_model
-from metanet.editor.edits import EditFn
+from metanet.editor.edits import Edit, EditFn
 from metanet.editor.newton import NewtonConfig, newton
+from metanet.editor.relax import soft_decisions
+from metanet.graphs.padded import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
+from metanet.objectives.base import EditView, Objective
 from metanet.pipeline.testbed import Testbed
+from metanet.training.inputs import sampling_pool
 
 
 def stepped_in(
-    edit_fn_in: Callable[[Template], EditFn], config: NewtonConfig
+    edit_fn_in: Callable[[Template], EditFn], config: NewtonConfig, requirement: Objective
 ) -> Callable[[Template], EditFn]:
-    """`edit_fn_in`, whose edits are followed by `newton`; the context is (its own, rows)."""
+    """`edit_fn_in`, whose edits are followed by `newton`; the context is (its own, the rows)."""
 
     def stepped(template: Template) -> EditFn:
         method = edit_fn_in(template)
 
         def apply(context, graph, keys):
-            inner, x = context
+            inner, batch = context
             edit_at = method(inner, graph, keys)
 
             def stepped_at(setting):
-                edit = edit_at(setting)
-                return each_model(lambda one: newton(template, one, x, config))(edit)
+                def of_model(edit):
+                    required = None
+                    if config.requirement:
+                        required = _required(template, edit, batch, setting, requirement, config)
+                    return newton(template, edit, batch, config, required)
+
+                return each_model(of_model)(edit_at(setting))
 
             return stepped_at
 
@@ -35,6 +47,30 @@ def stepped_in(
     return stepped
 
 
-def rows_of(testbed: Testbed, config: NewtonConfig) -> jax.Array:
-    """The rows of `edit` on which the divergence is lowered: [points, features]."""
-    return jnp.asarray(testbed.data.edit.x[: config.points])
+def _required(
+    template: Template,
+    edit: Edit,
+    batch: Table,
+    weight: jax.Array,
+    requirement: Objective,
+    config: NewtonConfig,
+) -> Callable[[PaddedMLP, jax.Array], jax.Array]:
+    """lambda * requirement of one edit, as `newton` asks for it; weight: lambda, [] or several."""
+    before = apply_padded(template, edit.before, jnp.asarray(batch.x))
+    decide = functools.partial(soft_decisions, temperature=config.decision_temperature)
+
+    def required(after: PaddedMLP, logits: jax.Array) -> jax.Array:
+        view = EditView(
+            edit.before, after, edit.keep, edit.input_keep, before, logits, decide(logits), batch
+        )
+        return jnp.sum(weight * requirement(view))
+
+    return required
+
+
+def rows_of(testbed: Testbed, config: NewtonConfig) -> Table:
+    """The rows of `edit` that steps are made on, the same for all models: [points] of each leaf."""
+    table, pool = sampling_pool(testbed.data.edit, config.balanced)
+    rng = np.random.default_rng(testbed.experiment.seed)
+    rows = rng.permutation(pool)[: config.points]
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), table)
