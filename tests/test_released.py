@@ -16,7 +16,6 @@ from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.newton import NewtonConfig
 from metanet.editor.release import Release, write_release
 from metanet.graphs.packing import pack
-from metanet.methods.editor import edited
 from metanet.methods.released import released
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.pruning import weights_kept
@@ -91,12 +90,13 @@ def test_it_edits_smaller_networks_as_the_front_door_does(release, place):
 def test_gauss_newton_steps_follow_an_edit_in_a_template_per_depth(release, place):
     _, testbed = a_testbed(place)
     plain, stepped = (
-        edited(testbed, [release.editor], newton=newton).sweep(
-            *testbed.split("test"), np.arange(3))
+        released(testbed, (), release=str(place), newton=newton).sweep(
+            *testbed.split("test"), np.arange(3)
+        )
         for newton in (None, NewtonConfig(steps=2))
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(plain.requirement, stepped.requirement)
-    assert (stepped.jsd <= plain.jsd + 1e-7).all() and stepped.jsd.sum() < 0.9 * plain.jsd.sum()
+    assert (stepped.jsd < plain.jsd).all()  # little: its edits are random, and far
 
 
 def test_its_entry_depends_on_what_the_folder_holds(release, place):

@@ -7,6 +7,7 @@ from metanet.core import SettingError, UserError, require
 from metanet.data.tabular import TabularData
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.model import TrainedEditor
+from metanet.editor.newton import NewtonConfig
 from metanet.editor.release import Release, load_editor, release_digest
 from metanet.evaluation.method import Method
 from metanet.graphs.packing import pack
@@ -56,12 +57,13 @@ def released(
     *,
     release: str,
     n_lambdas: int | None = None,
+    newton: NewtonConfig | None = None,
 ) -> Method:
     """An editor from a folder, swept over lambda: how good it is on this population.
 
     Args:
       release: see `editor.release.load_editor`.
-      n_lambdas: by default `evaluation.n_lambdas`.
+      n_lambdas, newton: see `editor.edited`.
 
     Raises:
       SettingError: a model is larger than those that the editor was trained on.
@@ -71,4 +73,4 @@ def released(
         models = pack(list(testbed.population.stacks), editor.template)
     except ValueError as error:
         raise SettingError("release", release, f"an editor for these models: {error}") from error
-    return applied(testbed, editor, editor_fn, n_lambdas, models=models)
+    return applied(testbed, editor, editor_fn, n_lambdas, models=models, newton=newton)
