@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere: editors that come with metanet, beside methods for pruning.
+"""Networks that were trained elsewhere: editors that come with metanet, beside other methods.
 
 python examples/zoo_adult.py --out=zoo
 python -m experiments.run --config=configs/outside.py --config.population.source=zoo
@@ -9,9 +9,11 @@ Nothing is trained: the population is read from files, the editors from their fo
 from ml_collections import ConfigDict
 
 from configs import pruning
+from configs.newton import STEPS
 
 EDITORS = {"GMN - Prune & Edit": "adult-pruning", "GMN + probe": "adult-pruning-probe"}
 BESIDE = ("Magnitude", "LAMP", "SNIP", "ExactOBS", "ExactOBS & Distil")
+STEPPED = ("GMN + probe", "LAMP", "ExactOBS")
 
 
 def get_config(dataset: str = "adult") -> ConfigDict:
@@ -21,7 +23,11 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         name: {"recipe": "metanet.methods.released.released", "release": place}
         for name, place in EDITORS.items()
     } | {name: config.recipes[name] for name in BESIDE}
-    config.methods = (*EDITORS, *BESIDE)
+    stepped = {
+        f"{name} & Newton": dict(config.recipes[name]) | {"newton": dict(STEPS)} for name in STEPPED
+    }
+    config.recipes = dict(config.recipes) | stepped
+    config.methods = (*EDITORS, *BESIDE, *stepped)
     config.evaluation.main_methods = ()
     config.population.source = "zoo"
     config.population.split = (0.1, 0.3, 0.6)
