@@ -1,7 +1,7 @@
 """Edits one trained network so that it meets what is demanded of it.
 
 python -m experiments.edit --editor=DIR|NAME --model=FILE --data=TABLE --require="features<=6"
-    --out=DIR [--refine=100] [--reads=numbers] [--activation=relu]
+    --out=DIR [--newton=3] [--refine=100] [--reads=numbers] [--activation=relu]
 
 Writes DIR/model.EXT in the format of FILE, DIR/edit.json and DIR/front.png. Exit status as of
 experiments.run; 2 too if the demand cannot be met: then nothing is written, and the line says by
@@ -32,6 +32,7 @@ _MODEL = flags.DEFINE_string("model", None, "File of the network, in a format of
 _DATA = flags.DEFINE_string("data", None, "Table of rows like those of the editor's training.")
 _REQUIRE = flags.DEFINE_multi_string("require", [], "NAME<=NUMBER; may be given several times.")
 _OUT = flags.DEFINE_string("out", None, "Output folder.")
+_NEWTON = flags.DEFINE_integer("newton", 0, "Gauss-Newton steps after the edit.")
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of gradient descent after the edit.")
 _READS = flags.DEFINE_enum("reads", READS[0], list(READS), "What the network reads.")
 _ACTIVATION = flags.DEFINE_string("activation", None, "Of a file that does not say it.")
@@ -68,7 +69,7 @@ def _main(argv: list[str]) -> None:
             warnings.simplefilter("always", UserWarning)
             edited = edit(
                 release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
-                refine=_REFINE.value,
+                newton=_NEWTON.value, refine=_REFINE.value,
             )  # fmt: skip
     except ValueError as error:
         about_model = str(error).startswith(("model", "stack"))
@@ -110,6 +111,7 @@ def _content(release: Release, edited: Edited) -> dict:
         "editor": release.about | {"requirement": list(release.requirement)},
         "require": list(_REQUIRE.value),
         "lambda": list(edited.lam),
+        "newton": _NEWTON.value,
         "refine": _REFINE.value,
         "before": edited.before,
         "after": edited.after,

@@ -172,6 +172,7 @@ def test_what_does_not_go_with_the_editor_is_refused_by_name(release, network, d
     refused("data: found none, expected rows", **good, lam=0.1, refine=10)
     refused("data: found list, expected a DataFrame", **good, lam=0.1, data=[1])
     refused("refine: found -1", **good, lam=0.1, refine=-1)
+    refused("newton: found -1", **good, lam=0.1, newton=-1)
     refused("reads: found 'raw', expected one of standardised, numbers", **good, lam=1, reads="raw")
     refused("lam: found 0", **good, lam=0)
     refused("model: found dict, expected a module of PyTorch", editor=release, model={}, lam=0.1)
@@ -241,6 +242,15 @@ def test_a_model_is_not_refused_because_wrong_units_guess_the_most_frequent_clas
     ones = (np.ones((10, 8), np.float32), np.zeros((8, 2), np.float32))
     often = networks.MLPParams(ones, (np.zeros(8, np.float32), np.float32([0.0, 0.1])))
     check_units(release, Network(SPEC, often, "relu"), "standardised", rare)
+
+
+def test_gauss_newton_steps_lower_the_divergence_and_read_no_other_feature(release, network, data):
+    plain = edit(release, network, lam=0.1, data=data.edit)
+    stepped = edit(release, network, lam=0.1, data=data.edit, newton=2)
+    assert stepped.features == plain.features
+    assert stepped.after["jsd"] < 0.9 * plain.after["jsd"]
+    further = edit(release, network, lam=0.1, data=data.edit, newton=2, refine=20)
+    assert further.features == plain.features
 
 
 def test_several_requirements_are_edited_and_refined_together(network, data, stack):

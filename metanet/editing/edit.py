@@ -25,6 +25,7 @@ from metanet.editing.inputs import (
 from metanet.editor.checks import check_lambda, expect
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
+from metanet.editor.newton import NewtonConfig
 from metanet.editor.relax import hard_decisions
 from metanet.editor.release import Release
 from metanet.evaluation.program import Program, map_models
@@ -33,12 +34,14 @@ from metanet.graphs.packing import Models
 from metanet.graphs.padded import params_of
 from metanet.interop.network import Network
 from metanet.interop.units import reading_numbers
+from metanet.methods.newton import sample_rows, stepped_in
 from metanet.methods.per_model import RefineConfig, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn
 from metanet.objectives.base import Objective, resolve, view_of
 from metanet.training.inputs import sampling_pool
 
 SEED = 0
+POINTS = 1024  # rows of Gauss-Newton steps, at most
 ONE = np.arange(1)  # the only model
 
 
@@ -82,6 +85,7 @@ def edit(
     require: str | Sequence[str] = (),
     data: pd.DataFrame | Table | None = None,
     reads: str = "standardised",
+    newton: int = 0,
     refine: int = 0,
 ) -> Edited:
     """Edits one trained classifier.
@@ -97,17 +101,19 @@ def edit(
       data: rows of the editor's table. Editors with probes look at some of them.
       reads: what the model reads: features "standardised" as in the editor's table, or the table's
         own "numbers" (categories by their codes), as a pipeline with a scaler does.
-      refine: steps of gradient descent on `data` after the edit.
+      newton: Gauss-Newton steps on `data` after the edit; a few are worth 100 of `refine`.
+      refine: steps of gradient descent on `data` after that.
 
     Raises:
       ValueError: an argument is none of these, or does not go with the editor; names it.
       UserError: a file, the data or a demand cannot be read.
     """
     require = [require] if isinstance(require, str) else list(require)
-    expect(refine >= 0, "refine", refine, "0 or more steps")
+    for name, steps in (("newton", newton), ("refine", refine)):
+        expect(steps >= 0, name, steps, "0 or more steps")
     expect((lam is None) == bool(require), "lam", lam, "a value for it, or for require")
     source, (table, has) = imported_of(model), rows_of(editor, data)
-    ready = table is not None or not (require or refine)
+    ready = table is not None or not (require or newton or refine)
     expect(ready, "data", "none", "rows, on which the edit is chosen or refined")
     network = in_units(editor, source, reads)
     models = models_of(editor, network, table)
@@ -122,8 +128,11 @@ def edit(
     if table is not None:
         # Only here: where nothing is measured, somebody's own requirement need not be importable.
         objective = resolve(paths if len(paths) > 1 else paths[0])
+        if newton:
+            method, context = _stepped(editor, models, objective, table, newton)
         if refine:
-            method, context = _refined(editor, models, objective, table, refine)
+            method, sample = _refined(editor, method, models, objective, table, refine)
+            context = context, sample
         _check_columns(editor, models, objective, table, has)
         unedited = _sweep(unedited_fn(models.template), None, models, len(paths))
         nothing = np.ones((1, len(paths)))
@@ -165,15 +174,29 @@ def edit(
     )
 
 
-def _refined(
-    editor: Release, models: Models, objective: Objective, table: Table, refine: int
+def _stepped(
+    editor: Release, models: Models, objective: Objective, table: Table, steps: int
 ) -> tuple[EditFn, Any]:
-    """The editor and so many steps of descent, as a method and its context."""
-    config = RefineConfig(refine, points=editor.points, balanced=editor.balanced)
+    """The editor and so many Gauss-Newton steps, as a method and its context."""
+    config = NewtonConfig(steps, points=POINTS, balanced=editor.balanced, requirement=True)
+    method = stepped_in(lambda _: editor_fn, config, objective)(models.template)
+    return method, (editor.editor, sample_rows(table, config, SEED))
+
+
+def _refined(
+    editor: Release,
+    method: EditFn,
+    models: Models,
+    objective: Objective,
+    table: Table,
+    steps: int,
+) -> tuple[EditFn, Any]:
+    """`method` and so many steps of descent, and what belongs to its context."""
+    config = RefineConfig(steps, points=editor.points, balanced=editor.balanced)
     rows, pool = jax.tree.map(jnp.asarray, sampling_pool(table, config.balanced))
     keys = jnp.stack([jnp.stack([stream(SEED, "refinement"), stream(SEED, "refinement start")])])
     sample = sample_of(rows, pool, keys, config)
-    return refined_fn(editor_fn, models.template, objective, config), (editor.editor, sample)
+    return refined_fn(method, models.template, objective, config), sample
 
 
 def _sweep(

@@ -17,7 +17,7 @@ from metanet.evaluation.program import Program, timed
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
 from metanet.graphs.topology import Template
-from metanet.methods.newton import rows_of, stepped_in
+from metanet.methods.newton import sample_rows, stepped_in
 from metanet.mlp.population import Stack
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import Points, ProbeConfig
@@ -58,7 +58,7 @@ def compiled(
         swept = "a method swept over lambda" if newton.requirement else ""
         require(not swept or label == "lambda", "newton.requirement", True, swept)
         edit_fn_in = stepped_in(edit_fn_in, newton, testbed.requirement)
-        context = context, rows_of(testbed, newton)
+        context = context, sample_rows(testbed.data.edit, newton, testbed.experiment.seed)
     seed = testbed.experiment.seed
     batch_size = testbed.experiment.evaluation.batch_size
     groups = groups or [all_models(testbed.models)]

@@ -15,7 +15,6 @@ from metanet.editor.relax import soft_decisions
 from metanet.graphs.padded import PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 from metanet.objectives.base import EditView, Objective
-from metanet.pipeline.testbed import Testbed
 from metanet.training.inputs import sampling_pool
 
 
@@ -68,9 +67,8 @@ def _required(
     return required
 
 
-def rows_of(testbed: Testbed, config: NewtonConfig) -> Table:
-    """The rows of `edit` that steps are made on, the same for all models: [points] of each leaf."""
-    table, pool = sampling_pool(testbed.data.edit, config.balanced)
-    rng = np.random.default_rng(testbed.experiment.seed)
-    rows = rng.permutation(pool)[: config.points]
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), table)
+def sample_rows(table: Table, config: NewtonConfig, seed: int) -> Table:
+    """The rows that steps are made on, the same for all models: [points] of each leaf, or all."""
+    weighted, pool = sampling_pool(table, config.balanced)
+    rows = np.random.default_rng(seed).permutation(pool)[: config.points]
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[rows]), weighted)
