@@ -28,7 +28,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     }
     config.recipes = dict(config.recipes) | stepped
     config.methods = (*EDITORS, *BESIDE, *stepped)
-    config.evaluation.main_methods = ()
+    config.evaluation.main_methods = (*EDITORS, "LAMP", "ExactOBS", "GMN + probe & Newton",
+                                      "ExactOBS & Newton")  # fmt: skip
     config.population.source = "zoo"
     config.population.split = (0.1, 0.3, 0.6)
     return config
