@@ -63,3 +63,20 @@ def test_readme_says_what_the_floors_are():
     text = " ".join((ROOT / "README.md").read_text().split())
     floor = results("fairness_adult")["one_hot_floor"]
     assert re.search(rf"start at {floor:.3f} nats \(Adult\)", text)
+
+
+def test_numbers_of_networks_from_elsewhere_are_those_of_their_run():
+    text = (ROOT / "docs" / "own-models.md").read_text()
+    part = text[text.index("## How good is an editor") : text.index("## Make it smaller")]
+    pattern = r"^\| ([^|(]+?) (?:\(.*\) )?\| \.(\d{3}) ± \.(\d{3}) \| ([\d. ]+) \|$"
+    rows = re.findall(pattern, part, flags=re.MULTILINE)
+    methods = results("outside_adult")["methods"]
+    assert len(rows) == 9
+    for name, volume, half, shown in rows:
+        assert round(1000 * methods[name]["mixture_hypervolume"]) == int(volume), name
+        low, high = methods[name]["mixture_interval"]
+        assert round(1000 * (high - low) / 2) == int(half), name
+        found = costs("outside_adult", name)
+        for level, value in zip((0.1, 0.2, 0.3, 0.5), shown.split(), strict=True):
+            decimals = len(value.partition(".")[2])
+            assert round(1000 * found[level], decimals) == float(value), (name, level)

@@ -172,6 +172,22 @@ def test_pictures_do_not_depend_on_the_name_of_the_task(results, tmp_path):
     assert (tmp_path / "more" / "costs.png").read_bytes().startswith(PNG)
 
 
+def test_stages_without_models_have_no_panel_and_one_stage_no_picture(results, tmp_path):
+    def without(*stages):
+        for method in results["methods"].values():
+            for point in method["front"]:
+                nothing = {stage: {"requirement": None, "jsd": None} for stage in stages}
+                point["by_stage"] = point["by_stage"] | nothing
+
+    without("early")
+    assert [axes.get_title() for axes in front.figure_of_stages(results).axes] == [
+        "middle checkpoints", "last checkpoints"
+    ]  # fmt: skip
+    without("early", "middle")
+    report.write(results, tmp_path)
+    assert (tmp_path / "front.png").exists() and not (tmp_path / "stages.png").exists()
+
+
 def test_every_further_cost_has_a_panel_with_unedited_models():
     run = run_of(costs=list(by_hand.COSTS), level_floor=0.05)
     method = run["methods"]["two"]

@@ -118,12 +118,19 @@ def figure_of_costs(results: dict) -> Figure:
     return picture
 
 
+def stages_of(results: dict) -> list[str]:
+    """The stages of training that models were evaluated from; of networks from files, the last."""
+    fronts = [point["by_stage"] for one in results["methods"].values() for point in one["front"]]
+    return [stage for stage in STAGES if any(one[stage]["jsd"] is not None for one in fronts)]
+
+
 def figure_of_stages(results: dict) -> Figure:
-    """The main methods' fronts on early, middle and last checkpoints of the models' training."""
-    picture, panels = _panels(results, 3)
+    """The main methods' fronts on the checkpoints of each stage of the models' training."""
+    stages = stages_of(results)
+    picture, panels = _panels(results, len(stages))
     looks = styles(results["methods"])
     for name, method in drawn(results, everything=False).items():
-        for axes, stage in zip(panels, STAGES, strict=True):
+        for axes, stage in zip(panels, stages, strict=True):
             front = [point["by_stage"][stage] for point in method["front"]]
             xy = points([point for point in front if point["jsd"] is not None])
             _draw(axes, xy, looks[name], name)
@@ -137,9 +144,10 @@ def figure_of_stages(results: dict) -> Figure:
 
 
 def plot(results: dict, folder: pathlib.Path) -> None:
-    """front.png, front_all.png, stages.png, and costs.png where there are more than one."""
+    """front.png, front_all.png, and stages.png and costs.png where there are more than one."""
     save_fronts(results, figure, folder)
-    save(figure_of_stages(results), folder / "stages.png")
+    if len(stages_of(results)) > 1:
+        save(figure_of_stages(results), folder / "stages.png")
     if len(results["costs"]) > 1:
         save(figure_of_costs(results), folder / "costs.png")
 
