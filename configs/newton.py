@@ -2,8 +2,8 @@
 
 python -m experiments.run --config=configs/newton.py[:DATASET-TASK], by default adult-pruning
 
-"NAME & Newton" is NAME, then steps of what it keeps. Beside them is the editor with Adam.
-There is none of equalised odds, which moves outputs on purpose.
+"NAME & Newton" is NAME, then steps of what it keeps; of equalised odds they lower lambda times the
+requirement too. Beside them is the editor with steps of Adam.
 """
 
 from ml_collections import ConfigDict
@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 from configs.tasks import config_of
 
 STEPS = {"steps": 3, "products": 4, "points": 256, "damping": 0.1}
+MORE = {"fairness": {"points": 1024, "balanced": True, "requirement": True}}
 METHODS = {
     "dm": ("GMN", "GMN + probe", "FS (GMN)", "FS", "FS & impute", "Greedy", "Greedy & impute"),
+    "fairness": ("GMN", "GMN + probe"),
     "pruning": ("GMN - Prune & Edit", "GMN + probe", "Magnitude (layer-normalised)", "LAMP", "OBD",
                 "ExactOBS"),
 }  # fmt: skip
@@ -21,15 +23,12 @@ EDITED = "metanet.methods.editor.edited"
 
 def get_config(which: str = "adult-pruning") -> ConfigDict:
     config = config_of(which)
-    if config.task not in METHODS:
-        known = ", ".join(f"{config.dataset}-{task}" for task in METHODS)
-        raise ValueError(f"found :{which}, expected one of {known}")
     own, names = config.recipes, METHODS[config.task]
     recipes, methods = {}, []
     for name in names:
         # An editor's own method has no recipe in the config.
         recipe = dict(own[name]) if name in own else {"recipe": EDITED, "editors": (name,)}
-        recipes[f"{name} & Newton"] = recipe | {"newton": dict(STEPS)}
+        recipes[f"{name} & Newton"] = recipe | {"newton": STEPS | MORE.get(config.task, {})}
         methods += [name, f"{name} & Newton"]
     refined = [name for name in own if name.endswith(" steps")]
     config.recipes = {name: own[name] for name in (*names, *refined) if name in own} | recipes

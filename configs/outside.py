@@ -3,7 +3,7 @@
 python examples/zoo_adult.py --out=zoo
 python -m experiments.run --config=configs/outside.py --config.population.source=zoo
 
-Nothing is trained: the population is read from files, the editors from their folders.
+No population and no editor is trained: both are read from files.
 """
 
 from ml_collections import ConfigDict

@@ -20,6 +20,7 @@ STUDIES = (
     "ablation:adult-fairness",
     "ablation:adult-pruning",
     "newton:adult-dm",
+    "newton:adult-fairness",
     "newton:adult-pruning",
     "points:adult-pruning",
     "points:adult-fairness",

@@ -133,9 +133,9 @@ def edited_network(network, seed=0):
 
 
 # Runs commands, a JSON list of (flags, environment), each as the process that typing it would
-# start, except that the imports are shared; prints (status, stdout, stderr) of each.
+# start, except that the imports are shared; prints (status, stdout, stderr, seconds, KiB) of each.
 _DRIVER = """\
-import importlib, json, os, sys, tempfile
+import importlib, json, os, sys, tempfile, time
 from experiments import launch
 
 module, main = sys.argv[1:]
@@ -143,7 +143,7 @@ command = getattr(importlib.import_module(module), main)
 found = []
 for flags, environment in json.load(sys.stdin):
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
+        start, child = time.monotonic(), os.fork()
         if not child:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
@@ -156,10 +156,11 @@ for flags, environment in json.load(sys.stdin):
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        _, status, usage = os.wait4(child, 0)
+        seconds, status = time.monotonic() - start, os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        found.append((status, out.read(), err.read()))
+        found.append((status, out.read(), err.read(), seconds, usage.ru_maxrss))
 json.dump(found, sys.stdout)
 """
 
@@ -169,10 +170,16 @@ def run_commands(module, main, commands, environment=()):
 
     module, main: of the commands, where the function of argv is; environment: of all of them.
     """
+    return [one[:3] for one in measured_commands(module, main, commands, environment)]
+
+
+def measured_commands(module, main, commands, environment=(), cwd=ROOT, timeout=300):
+    """`run_commands`, each with its seconds and its peak resident memory (KiB) too."""
     ended = subprocess.run(
         [sys.executable, "-c", _DRIVER, module, main],
         input=json.dumps([(list(map(str, flags)), dict(own)) for flags, own in commands]),
-        cwd=ROOT, env=os.environ | dict(environment), capture_output=True, text=True, timeout=300,
+        cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment),
+        capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)

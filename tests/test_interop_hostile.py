@@ -1,16 +1,12 @@
 """Whatever a file holds, it is read as a network of finite numbers or refused in one line."""
 
-import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
+from helpers import measured_commands
 
 from metanet.core import UserError
 from metanet.interop.files import read
@@ -19,7 +15,6 @@ for package in ("onnx", "safetensors", "torch"):
     pytest.importorskip(package)
 hostile_files = pytest.importorskip("hostile_files")
 
-ROOT = pathlib.Path(__file__).parents[1]
 SECONDS, BYTES = 10, 2**31
 CASES = {f"{name}{extension}": content for extension, name, content in hostile_files.hostile()}
 # What stops a file: where one guard falls, another's message must not pass for it.
@@ -137,19 +132,14 @@ def test_the_command_refuses_hostile_and_damaged_files_in_one_line_in_little_tim
     assert len(contents) >= 200
     for name, content in contents.items():
         (given / name).write_bytes(content)
-    flags = ["--editor=adult-pruning", "--data=none.csv", "--require=weights<=0.2"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "edit_in_forks.py"), str(given), str(out), *flags,
-         "--activation=relu"],
-        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(contents)
+    flags = [f"--out={out}", "--editor=adult-pruning", "--data=none.csv",
+             "--require=weights<=0.2", "--activation=relu"]  # fmt: skip
+    commands = [([f"--model={given / name}", *flags], {}) for name in contents]
+    ended = measured_commands("experiments.edit", "_main", commands, cwd=tmp_path, timeout=900)
     wrong = [
-        row
-        for row in found
-        if row[1] != 2 or row[2] > SECONDS or row[3] * 1024 > BYTES or not one_error(row[4])
+        (name, status, seconds, kib, err)
+        for name, (status, _, err, seconds, kib) in zip(contents, ended, strict=True)
+        if status != 2 or seconds > SECONDS or kib * 1024 > BYTES or not one_error(err)
     ]
     assert wrong == [] and not out.exists()
     assert sorted(path.name for path in given.iterdir()) == sorted(contents)

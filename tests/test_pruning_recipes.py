@@ -125,6 +125,13 @@ def test_distilled_brain_damage_is_in_a_template_per_depth(testbed, monkeypatch)
         ("exact_obs.exact_obs", {"rows": 0}, "recipes.any.rows: found 0, expected 1 to"),
         ("obs.obs", {"kept": 1.0}, "recipes.any.kept: found 1.0, expected a fraction above 0"),
         ("obs.obs", {"steps": 0}, "recipes.any.steps: found 0, expected 1 to"),
+        ("obs.obs", {"newton": {"requirement": True}}, "any.newton.requirement: found True, exp"),
+        ("obs.obs", {"newton": {"steps": 0}}, "steps: found 0, expected at least 1"),
+        (
+            "obs.obs",
+            {"newton": {"decision_temperature": 0.1}},
+            "decision_temperature: found 0.1, expected requirement, whose decisions",
+        ),
         (
             "lottery.lottery_ticket",
             {"retrain": {"steps": 2}, "target": "both"},

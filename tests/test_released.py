@@ -10,6 +10,7 @@ from helpers import gathered, init_editor, random_stack, random_table
 
 from metanet.core import SettingError
 from metanet.data import load
+from metanet.data.encoding import Group
 from metanet.editor.api import edit_stack
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
@@ -24,6 +25,7 @@ from metanet.pipeline.config import EvaluationConfig
 from metanet.pipeline.evaluate import settings_of
 from metanet.pipeline.recipes import check_recipes, check_recipes_on_data
 from metanet.pipeline.testbed import Testbed
+from metanet.probes.rows import ProbeConfig
 
 LARGE, SMALL = MLPSpec((10, 8, 12, 2)), MLPSpec((10, 8, 2))
 KEPT = "metanet.objectives.pruning.weights_kept"
@@ -124,6 +126,15 @@ def test_it_refuses_another_requirement_table_or_folder(release, place):
     encoding = dataclasses.replace(testbed.data.encoding, classes=("a", "b"))
     data = types.SimpleNamespace(name="mine", encoding=encoding)
     with pytest.raises(SettingError, match=r"GMN.release: found an editor for another table than"):
+        check_recipes_on_data(testbed.experiment, data)
+    probe = ProbeConfig(points=8, labelled=True)
+    config = dataclasses.replace(release.editor.config, probe=probe)
+    write_release(place, dataclasses.replace(release, editor=release.editor.replace(config=config)))
+    other = dataclasses.replace(
+        release.encoding, group=Group("sex", "sex", ("a", "b"), codes=(0, 1))
+    )
+    data = types.SimpleNamespace(name="synthetic", encoding=other, group="sex")
+    with pytest.raises(SettingError, match=r"sees the group group, expected one for the group sex"):
         check_recipes_on_data(testbed.experiment, data)
     (place / "editor.json").unlink()
     with pytest.raises(SettingError, match=r"GMN.release: found .*, expected .*found no editor"):

@@ -32,6 +32,7 @@ from metanet.evaluation.program import Program, map_models
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
 from metanet.graphs.padded import params_of
+from metanet.graphs.topology import Template
 from metanet.interop.network import Network
 from metanet.interop.units import reading_numbers
 from metanet.methods.newton import sample_rows, stepped_in
@@ -101,7 +102,7 @@ def edit(
       data: rows of the editor's table. Editors with probes look at some of them.
       reads: what the model reads: features "standardised" as in the editor's table, or the table's
         own "numbers" (categories by their codes), as a pipeline with a scaler does.
-      newton: Gauss-Newton steps on `data` after the edit; a few are worth 100 of `refine`.
+      newton: Gauss-Newton steps on `data` after the edit; see NewtonConfig.
       refine: steps of gradient descent on `data` after that.
 
     Raises:
@@ -179,8 +180,13 @@ def _stepped(
 ) -> tuple[EditFn, Any]:
     """The editor and so many Gauss-Newton steps, as a method and its context."""
     config = NewtonConfig(steps, points=POINTS, balanced=editor.balanced, requirement=True)
-    method = stepped_in(lambda _: editor_fn, config, objective)(models.template)
+    method = _stepping(models.template, config, objective)
     return method, (editor.editor, sample_rows(table, config, SEED))
+
+
+@functools.lru_cache(maxsize=8)  # so that networks of one shape share a program
+def _stepping(template: Template, config: NewtonConfig, objective: Objective) -> EditFn:
+    return stepped_in(lambda _: editor_fn, config, objective)(template)
 
 
 def _refined(

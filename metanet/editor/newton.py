@@ -17,16 +17,16 @@ import jax.numpy as jnp
 from metanet.core import require
 from metanet.data.table import Table
 from metanet.editor.edits import Edit
-from metanet.graphs.linearised import Linearised, fisher_root, linearise
-from metanet.graphs.padded import PaddedMLP, apply_padded
+from metanet.graphs.linearised import Linearised, linearise, residual
+from metanet.graphs.padded import PARAMETERS, PaddedMLP, apply_padded
 from metanet.graphs.topology import Template
 from metanet.mlp.network import js_divergence
 
+DECISIONS = 0.2  # their temperature
 SHRINK = 0.3  # of a step that did not lower the divergence
 # A change of one model's parameters, or its derivative by them: weight [sources, targets]; bias,
 # scale, shift [targets].
 Change = dict[str, jax.Array]
-NAMES = ("weight", "bias", "scale", "shift")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class NewtonConfig:
     points: int = 256
     balanced: bool = False
     requirement: bool = False
-    decision_temperature: float = 0.2
+    decision_temperature: float = DECISIONS
     damping: float = 0.1
 
     def __post_init__(self):
@@ -58,6 +58,9 @@ class NewtonConfig:
         for key in ("damping", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, key, value, "a number above 0")
+        unread = not self.requirement and self.decision_temperature != DECISIONS
+        needs = "requirement, whose decisions it is of"
+        require(not unread, "decision_temperature", self.decision_temperature, needs)
 
 
 # required(the edited model, its logits [rows, C]) -> [] nats, what is added to the divergence.
@@ -105,7 +108,7 @@ def newton(
         )
         return (_choose(better, tried, best), jnp.minimum(found, cost), change), None
 
-    start = {name: getattr(edit.after, name) for name in NAMES}
+    start = {name: getattr(edit.after, name) for name in PARAMETERS}
     nothing = jax.tree.map(jnp.zeros_like, start)
     state, _ = jax.lax.scan(one_step, (start, jnp.inf, nothing), length=config.steps)
     best, cost, change = state
@@ -132,16 +135,15 @@ def _solved(
 ) -> Change:
     """The change of the free parameters that conjugate gradients find for the quadratic's least.
 
-    The quadratic (nats) is the sum over rows of share |J d + rest|^2 / 2, and slope' d + damping
-    |d|^2 / 2, with J the derivatives of the root of the Fisher information, halved: see
-    methods.obs.Quadratic.
+    The quadratic (nats) is the sum over rows of share |J d + residual|^2 / 2, and slope' d +
+    damping |d|^2 / 2, with J and the residual of `linearised.residual`.
     """
-    slopes = {name: 0.5 * getattr(rows, name) for name in NAMES[1:]}  # [rows, C - 1, targets]
+    slopes = {name: 0.5 * getattr(rows, name) for name in PARAMETERS[1:]}  # [rows, C - 1, targets]
 
     def product(change: Change) -> jax.Array:  # J d, [rows, C - 1]
         into = rows.values @ change["weight"] + change["bias"][None]  # [rows, targets]
         total = jnp.einsum("rct,rt->rc", slopes["bias"], into)
-        return total + sum(slopes[name] @ change[name] for name in NAMES[2:])
+        return total + sum(slopes[name] @ change[name] for name in PARAMETERS[2:])
 
     def transposed(outer: jax.Array) -> Change:  # J' (share u), of the free parameters
         outer = share[:, None] * outer
@@ -158,35 +160,22 @@ def _solved(
     scale = jax.tree.map(lambda leaf: 1.0 / (leaf + damping), diagonal)
 
     def one_product(state, _):
-        change, residual, direction, size = state
+        change, gap, direction, size = state
         pushed = product(direction)
         curved = _along(transposed(pushed), damping, direction)
         length = size / jnp.maximum(_dot(direction, curved), 1e-30)
-        change, residual = _along(change, length, direction), _along(residual, -length, curved)
-        scaled = jax.tree.map(jnp.multiply, scale, residual)
-        after = _dot(residual, scaled)
+        change, gap = _along(change, length, direction), _along(gap, -length, curved)
+        scaled = jax.tree.map(jnp.multiply, scale, gap)
+        after = _dot(gap, scaled)
         direction = _along(scaled, after / jnp.maximum(size, 1e-30), direction)
-        return (change, residual, direction, after), None
+        return (change, gap, direction, after), None
 
-    gradient = _sum(
-        transposed(_rest(rows.logits, teacher)), jax.tree.map(jnp.multiply, slope, free)
-    )
-    residual = jax.tree.map(jnp.negative, gradient)
-    scaled = jax.tree.map(jnp.multiply, scale, residual)
-    nothing = jax.tree.map(jnp.zeros_like, residual)
-    state = nothing, residual, scaled, _dot(residual, scaled)
+    towards = transposed(residual(rows.logits, teacher))
+    gap = jax.tree.map(lambda one, own, is_free: -(one + own * is_free), towards, slope, free)
+    scaled = jax.tree.map(jnp.multiply, scale, gap)
+    nothing = jax.tree.map(jnp.zeros_like, gap)
+    state = nothing, gap, scaled, _dot(gap, scaled)
     return jax.lax.scan(one_product, state, length=config.products)[0][0]
-
-
-def _rest(logits: jax.Array, teacher: jax.Array) -> jax.Array:
-    """What the quadratic is to cancel, [rows, C - 1]: J' rest / rows is the divergence's gradient.
-
-    The divergence's derivative by the logits is R' R log(q / m) / 2, R the root of the Fisher
-    information, q the outputs and m their mean with the original's.
-    """
-    log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
-    apart = log_q - (jnp.logaddexp(log_p, log_q) - jnp.log(2.0))  # [rows, C]
-    return jnp.einsum("rpc,rc->rp", jax.vmap(fisher_root)(jnp.exp(log_q)), apart)
 
 
 def _along(start: Change, length: jax.Array, direction: Change) -> Change:
@@ -194,7 +183,7 @@ def _along(start: Change, length: jax.Array, direction: Change) -> Change:
 
 
 def _dot(one: Change, other: Change) -> jax.Array:
-    return jnp.stack([jnp.vdot(one[name], other[name]) for name in NAMES]).sum()
+    return jnp.stack([jnp.vdot(one[name], other[name]) for name in PARAMETERS]).sum()
 
 
 def _mean(diagonal: Change) -> jax.Array:

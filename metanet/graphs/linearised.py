@@ -44,6 +44,19 @@ def fisher_root(p: jax.Array) -> jax.Array:
     return scale[:, None] * (jnp.eye(len(p))[:-1] - against)
 
 
+def residual(logits: jax.Array, teacher: jax.Array) -> jax.Array:
+    """What a change is to cancel for the JS divergence (nats) to the teacher's outputs to fall.
+
+    Of logits [rows, C]: [rows, C - 1]. With J half the derivatives in `Linearised`, J' residual is
+    the gradient of the divergence, summed over rows, and J' J its Hessian at the teacher. The
+    derivative by the logits is R' R log(q / m) / 2, R the root of the Fisher information, q the
+    outputs and m their mean with the teacher's.
+    """
+    log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
+    apart = log_q - (jnp.logaddexp(log_p, log_q) - jnp.log(2.0))  # [rows, C]
+    return jnp.einsum("rpc,rc->rp", jax.vmap(fisher_root)(jnp.exp(log_q)), apart)
+
+
 def linearise(template: Template, model: PaddedMLP, x: jax.Array) -> Linearised:
     """The model on x [rows, features]."""
 

@@ -9,6 +9,7 @@ from metanet.mlp.network import NORM_EPSILON, MLPParams, activate
 from metanet.mlp.spec import NORMS, MLPSpec
 
 BLOCK = 1024  # rows
+PARAMETERS = ("weight", "bias", "scale", "shift")  # of PaddedMLP
 
 
 class PaddedMLP(struct.PyTreeNode):

@@ -13,7 +13,7 @@ from metanet.graphs.topology import Template
 from metanet.methods.compiled import all_models, with_probing
 from metanet.methods.pruning import at_fractions, keep_best, pruned
 from metanet.methods.retrain import RetrainConfig
-from metanet.pipeline.recipes import checked, no_editors
+from metanet.pipeline.recipes import checked, no_editors, no_requirement
 from metanet.pipeline.testbed import Testbed
 from metanet.probes.rows import ProbeConfig
 from metanet.probes.statistics import MEAN, SALIENCY
@@ -44,7 +44,7 @@ def brain_damage_fn(template: Template) -> EditFn:
     return prune
 
 
-@checked(no_editors)
+@checked(no_editors, no_requirement)
 def brain_damage(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

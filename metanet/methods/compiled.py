@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metanet.core import require
 from metanet.data.tabular import Table
 from metanet.editor.edits import EditFn
 from metanet.editor.newton import NewtonConfig
@@ -55,8 +54,6 @@ def compiled(
     """
     if newton is not None:
         groups = groups or testbed.by_depth()
-        swept = "a method swept over lambda" if newton.requirement else ""
-        require(not swept or label == "lambda", "newton.requirement", True, swept)
         edit_fn_in = stepped_in(edit_fn_in, newton, testbed.requirement)
         context = context, sample_rows(testbed.data.edit, newton, testbed.experiment.seed)
     seed = testbed.experiment.seed

@@ -38,7 +38,7 @@ from metanet.methods.retrain import (
     retrain,
     retraining,
 )
-from metanet.pipeline.recipes import checked, no_editors
+from metanet.pipeline.recipes import checked, no_editors, no_requirement
 from metanet.pipeline.testbed import Testbed
 
 RANKING_MODELS = 200  # whose mean importance ranks the features of a dataset
@@ -212,7 +212,7 @@ def _check(experiment, plans, key: str, options: dict) -> None:
     check_counts(key, options.get("counts", ()))
 
 
-@checked(no_editors, _check)
+@checked(no_editors, no_requirement, _check)
 def selection(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

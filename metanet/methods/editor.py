@@ -1,6 +1,7 @@
 """Recipes of methods that apply trained editors."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -14,7 +15,6 @@ from metanet.editor.model import TrainedEditor
 from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.evaluation.sweep import Sweep
-from metanet.graphs.packing import Models
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import all_models, compiled, grid, lambdas, with_probing
 from metanet.pipeline.recipes import checked, count_options, one_editor
@@ -80,31 +80,24 @@ def applied(
     edit_fn: EditFn,
     n_lambdas: int | None = None,
     probe: ProbeConfig | None = None,
-    models: Models | None = None,
     newton: NewtonConfig | None = None,
 ) -> Method:
-    """One editor, swept over lambda.
-
-    Args:
-      n_lambdas, probe, newton: see `edited`.
-      models: those of the testbed in another template than its own.
-    """
+    """One editor, swept over lambda; the arguments are those of `edited`."""
     probe = probe or editor.config.probe
     values = lambdas(editor.lambda_range, n_lambdas or testbed.experiment.evaluation.n_lambdas)
     # Editors of other ranges share the compiled program.
     context = editor.replace(lambda_range=())
 
-    def edit_fn_in(template: Template) -> EditFn:
-        if newton is None:
-            return edit_fn
-        return lambda editor, graph, keys: edit_fn(with_template(editor, template), graph, keys)
-
-    if newton is None:
-        groups = [all_models(testbed.probed(probe, models))]
-    else:  # what changes models is faster in a template of their depth
-        groups = testbed.by_depth(probe)
+    groups, edit_fn_in = [all_models(testbed.probed(probe))], lambda _: edit_fn
+    if newton is not None:  # what changes models is faster in a template of their depth
+        groups, edit_fn_in = testbed.by_depth(probe), functools.partial(_in_template, edit_fn)
     method = compiled(testbed, edit_fn_in, context, "lambda", values, groups, newton)
     return with_probing(testbed, probe, method)
+
+
+def _in_template(edit_fn: EditFn, template: Template) -> EditFn:
+    """`edit_fn` for editors of a larger template."""
+    return lambda editor, graph, keys: edit_fn(with_template(editor, template), graph, keys)
 
 
 @checked(_some_editors, _check_composed)

@@ -22,7 +22,13 @@ from metanet.graphs.padded import PaddedMLP, source_values
 from metanet.graphs.topology import Template
 from metanet.methods.pruning import at_fractions, keep_best, pruned, target_layers
 from metanet.methods.retrain import RetrainConfig
-from metanet.pipeline.recipes import checked, count_options, damping_above_0, no_editors
+from metanet.pipeline.recipes import (
+    checked,
+    count_options,
+    damping_above_0,
+    no_editors,
+    no_requirement,
+)
 from metanet.pipeline.testbed import Testbed
 
 
@@ -176,7 +182,7 @@ def exact_obs_fn(
     return prune
 
 
-@checked(no_editors, count_options("rows"), damping_above_0)
+@checked(no_editors, no_requirement, count_options("rows"), damping_above_0)
 def exact_obs(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

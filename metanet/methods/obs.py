@@ -18,12 +18,18 @@ from metanet.editor.model import TrainedEditor
 from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
-from metanet.graphs.linearised import fisher_root, linearise
+from metanet.graphs.linearised import linearise, residual
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.pruning import at_fractions, highest, kept_below_1, pruned
 from metanet.methods.retrain import RetrainConfig, jsd_loss
-from metanet.pipeline.recipes import checked, count_options, damping_above_0, no_editors
+from metanet.pipeline.recipes import (
+    checked,
+    count_options,
+    damping_above_0,
+    no_editors,
+    no_requirement,
+)
 from metanet.pipeline.testbed import Testbed
 
 LENGTHS = (1.0, 0.5, 0.25, 0.0)  # of steps, of which the best is taken
@@ -99,12 +105,8 @@ def quadratic(
     weights = values * by_row(rows.bias)[index % targets] * parameters.exists[:, None]
     # Halved: the JS divergence is an eighth of the change's square, the loss half of it.
     slopes = 0.5 * jnp.concatenate([weights, *map(by_row, (rows.bias, rows.scale, rows.shift))])
-    # The divergence's derivative by the logits is R' R log(q / m) / 2, R the root of the Fisher
-    # information, q the outputs and m their mean with the original's.
-    log_q = jax.nn.log_softmax(rows.logits)
-    log_p = jax.nn.log_softmax(apply_rows(template, parameters.model, x))
-    apart = log_q - (jnp.logaddexp(log_p, log_q) - jnp.log(2.0))  # [rows, C]
-    rest = jnp.einsum("rpc,rc->pr", jax.vmap(fisher_root)(jnp.exp(log_q)), apart).reshape(-1)
+    teacher = apply_rows(template, parameters.model, x)
+    rest = residual(rows.logits, teacher).T.reshape(-1)
     diagonal = (slopes**2).sum(1) / count  # [parameters], 0 for those that do not exist
     mean = diagonal.sum() / jnp.maximum((diagonal > 0).sum(), 1)
     return Quadratic(slopes, rest, damping * jnp.maximum(mean, 1e-20))
@@ -220,7 +222,10 @@ def obs_fn(
     return prune
 
 
-@checked(no_editors, count_options("rows", "rounds", "steps"), damping_above_0, kept_below_1)
+@checked(
+    no_editors, no_requirement, count_options("rows", "rounds", "steps"), damping_above_0,
+    kept_below_1,
+)  # fmt: skip
 def obs(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

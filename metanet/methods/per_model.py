@@ -12,14 +12,13 @@ from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit
 from metanet.editor.relax import bounded, hard_decisions, keep_mask, soft_decisions
-from metanet.graphs.padded import apply_rows
+from metanet.graphs.padded import PARAMETERS, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.retrain import input_edges
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.training.descent import descend
 
-TRAINED = ("weight", "bias", "scale", "shift")
 _NO_PATH: tuple[jax.Array, ...] = ()
 
 
@@ -159,8 +158,8 @@ def _descended(
     before, neuron = edit.before, edit.before.node.astype(jnp.float32)
     steps_key, start_key = keys
     # [sources, targets] weights, the others [targets]; 0 in `allowed` is not trained.
-    params = {name: getattr(edit.after, name) for name in TRAINED}
-    rates = {name: sample.rates["parameters"] for name in TRAINED}
+    params = {name: getattr(edit.after, name) for name in PARAMETERS}
+    rates = {name: sample.rates["parameters"] for name in PARAMETERS}
     allowed = {"weight": edit.keep, "bias": neuron, "scale": neuron, "shift": neuron}
     if config.mask != "none":
         mask = edit.keep if config.mask == "edges" else edit.input_keep
@@ -185,7 +184,7 @@ def _descended(
                 input_keep = chosen
                 keep = input_edges(template, before, chosen)
         # Masks multiply here, inside the loss, so that they have gradients.
-        after = {name: params[name] for name in TRAINED} | {"weight": params["weight"] * keep}
+        after = {name: params[name] for name in PARAMETERS} | {"weight": params["weight"] * keep}
         return Edit(before, before.replace(**after), keep, input_keep)
 
     decide = functools.partial(soft_decisions, temperature=config.decision_temperature)

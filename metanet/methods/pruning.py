@@ -26,7 +26,7 @@ from metanet.methods.retrain import (
     retrain,
     retraining,
 )
-from metanet.pipeline.recipes import checked, no_editors
+from metanet.pipeline.recipes import checked, no_editors, no_requirement
 from metanet.pipeline.testbed import Testbed
 
 # score(template, model, table, key) -> [sources, targets], higher is kept; for one model.
@@ -199,7 +199,7 @@ def kept_below_1(experiment, plans, key: str, options: dict) -> None:
     require(0 < kept < 1, f"{key}.kept", kept, "a fraction above 0, below 1")
 
 
-@checked(no_editors)
+@checked(no_editors, no_requirement)
 def one_shot(
     testbed: Testbed,
     editors: Sequence[TrainedEditor],

@@ -25,6 +25,7 @@ from metanet.probes.rows import ProbeConfig
 from metanet.training.inputs import sampling_pool
 
 
+@functools.lru_cache(maxsize=8)  # so that networks of one shape share a program
 def refined_fn(
     method: EditFn, template: Template, requirement: Objective, config: RefineConfig
 ) -> EditFn:

@@ -5,12 +5,12 @@ from typing import Any
 
 from metanet.core import SettingError, UserError, require
 from metanet.data.tabular import TabularData
+from metanet.editor.apply import with_template
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.model import TrainedEditor
 from metanet.editor.newton import NewtonConfig
 from metanet.editor.release import Release, load_editor, release_digest
 from metanet.evaluation.method import Method
-from metanet.graphs.packing import pack
 from metanet.methods.editor import applied
 from metanet.objectives.base import paths_of
 from metanet.pipeline.recipes import (
@@ -38,10 +38,15 @@ def _check_requirement(experiment, plans, key: str, options: dict[str, Any]) -> 
 
 
 def _check_encoding(data: TabularData, key: str, options: dict[str, Any]) -> None:
-    found = _load(options["release"], f"{key}.release").encoding
-    same = (found.features, found.classes) == (data.encoding.features, data.encoding.classes)
+    found = _load(options["release"], f"{key}.release")
+    own, here = found.encoding, data.encoding
+    same = (own.features, own.classes) == (here.features, here.classes)
     expected = f"{data.name} as it is encoded here: the same features, classes, means and units"
     require(same, f"{key}.release", f"an editor for another table than {data.name}", expected)
+    probe = found.editor.config.probe
+    if probe is not None and probe.labelled:
+        seen = f"an editor that sees the group {own.group.name if own.group else None}"
+        require(own.group == here.group, f"{key}.release", seen, f"one for the group {data.group}")
 
 
 def _identity(options: dict[str, Any]) -> dict:
@@ -68,9 +73,9 @@ def released(
     Raises:
       SettingError: a model is larger than those that the editor was trained on.
     """
-    editor = load_editor(release).editor
-    try:
-        models = pack(list(testbed.population.stacks), editor.template)
-    except ValueError as error:
-        raise SettingError("release", release, f"an editor for these models: {error}") from error
-    return applied(testbed, editor, editor_fn, n_lambdas, models=models, newton=newton)
+    editor, needed = load_editor(release).editor, testbed.models.template
+    larger = [getattr(needed, k) > getattr(editor.template, k) for k in ("depth", "width")]
+    expected = f"an editor for these models: found {needed}, and its own are in {editor.template}"
+    require(not any(larger), "release", release, expected)
+    editor = with_template(editor, needed)
+    return applied(testbed, editor, editor_fn, n_lambdas, newton=newton)

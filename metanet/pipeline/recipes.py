@@ -107,6 +107,15 @@ def damping_above_0(
     require(damping > 0, f"{key}.damping", damping, "a number above 0")
 
 
+def no_requirement(
+    experiment: ExperimentConfig, plans: Sequence[EditorPlan], key: str, options: dict
+) -> None:
+    """The check of the option `newton` of a recipe without lambda, which a requirement needs."""
+    newton = options.get("newton")
+    expected = "False: only methods that are swept over lambda have it"
+    require(newton is None or not newton.requirement, f"{key}.newton.requirement", True, expected)
+
+
 def bound(config: RecipeConfig, key: str) -> tuple[Callable[..., Method], dict[str, Any]]:
     """The recipe's function, and its options converted by the annotations of its parameters.
 

@@ -163,10 +163,11 @@ class Testbed:
         """The spec of each of the population's models `ids`."""
         return [self.population.stacks[n].spec for n in np.asarray(self.models.spec)[ids]]
 
-    def probed(self, probe: ProbeConfig | None, models: Models | None = None) -> Models:
-        """The models, by default in the common template, with their probe statistics."""
-        models = models or self.models
-        return models if probe is None else models.replace(probe=pack_probes(self.probes(probe)))
+    def probed(self, probe: ProbeConfig | None) -> Models:
+        """The models with their probe statistics."""
+        if probe is None:
+            return self.models
+        return self.models.replace(probe=pack_probes(self.probes(probe)))
 
     def probes(self, probe: ProbeConfig) -> list[Probe]:
         """The statistics of all stacks on rows of `edit`, stored in `folder`."""

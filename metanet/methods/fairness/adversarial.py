@@ -16,7 +16,7 @@ from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
-from metanet.graphs.padded import PaddedMLP, apply_rows, source_values
+from metanet.graphs.padded import PARAMETERS, PaddedMLP, apply_rows, source_values
 from metanet.graphs.topology import Template
 from metanet.methods.fairness.critics import (
     group_cross_entropy,
@@ -33,7 +33,6 @@ from metanet.pipeline.recipes import checked, checked_on_data, count_options, no
 from metanet.pipeline.testbed import Testbed
 from metanet.training.inputs import sampling_pool
 
-TRAINED = ("weight", "bias", "scale", "shift")
 Critic = Literal["bias", "group"]
 
 
@@ -98,7 +97,7 @@ def fine_tuned(
     allowed = {"weight": model.edge, "bias": neuron, "scale": neuron, "shift": neuron}
     reads = model.edge[:, outputs[0]].astype(jnp.float32)  # [sources]
     start_key, steps_key = jax.random.split(key)
-    network = {name: getattr(model, name) for name in TRAINED}
+    network = {name: getattr(model, name) for name in PARAMETERS}
     inputs, outputs_of_critic = len(reads), 1
     if config.critic == "group":
         inputs, outputs_of_critic = inputs + 2, data.table.n_groups
@@ -152,7 +151,7 @@ def fine_tuned(
         network, moments, critic = state
         gradient = jax.grad(network_loss)(network, critic, batch_of(key))
         update, moments = network_adam.update(gradient, moments)
-        update = {name: update[name] * allowed[name] for name in TRAINED}
+        update = {name: update[name] * allowed[name] for name in PARAMETERS}
         return (optax.apply_updates(network, update), moments, critic), None
 
     def epoch(state, key):

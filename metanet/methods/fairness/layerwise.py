@@ -13,7 +13,7 @@ from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
-from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.padded import PARAMETERS, PaddedMLP, apply_rows
 from metanet.graphs.topology import TILE, Template
 from metanet.methods.fairness.intra import (
     COARSE,
@@ -27,7 +27,6 @@ from metanet.objectives.base import Objective
 from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
-SEARCHED = ("weight", "bias", "scale", "shift")
 GROWTH, DECAY = 1.5, 0.9  # of steps, after a generation with and without success
 
 
@@ -82,11 +81,11 @@ def searched(
         return (cost + weight * required).min()
 
     def child_of(parent, size, key):
-        keys = jax.random.split(key, len(SEARCHED))
+        keys = jax.random.split(key, len(PARAMETERS))
         return parent.replace(
             **{
                 name: value + size * unit * allowed[name] * jax.random.normal(one, value.shape)
-                for one, name in zip(keys, SEARCHED, strict=True)
+                for one, name in zip(keys, PARAMETERS, strict=True)
                 for value in [getattr(parent, name)]
             }
         )

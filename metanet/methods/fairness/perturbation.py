@@ -11,7 +11,7 @@ from metanet.editor.edits import EditFn, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
-from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.padded import PARAMETERS, PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.fairness.intra import (
     COARSE,
@@ -26,8 +26,6 @@ from metanet.objectives.base import Objective
 from metanet.pipeline.recipes import checked, checked_on_data, count_options, no_editors
 from metanet.pipeline.testbed import Testbed
 
-PERTURBED = ("weight", "bias", "scale", "shift")
-
 
 def drawn(
     model: PaddedMLP, key: jax.Array, index: jax.Array, deviations: tuple[float, ...]
@@ -37,11 +35,11 @@ def drawn(
     The deviations take turns.
     """
     size = jnp.asarray(deviations)[(index - 1) % len(deviations)] * (index > 0)
-    keys = jax.random.split(jax.random.fold_in(key, index), len(PERTURBED))
+    keys = jax.random.split(jax.random.fold_in(key, index), len(PARAMETERS))
     return model.replace(
         **{
             name: value * (1 + size * jax.random.normal(one, value.shape))
-            for one, name in zip(keys, PERTURBED, strict=True)
+            for one, name in zip(keys, PARAMETERS, strict=True)
             for value in [getattr(model, name)]
         }
     )
