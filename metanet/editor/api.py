@@ -3,14 +3,13 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metanet.editor.apply import edit_graph
 from metanet.editor.checks import check_lambda, check_points, check_stack
 from metanet.editor.model import TrainedEditor
 from metanet.graphs.batch import gather
-from metanet.graphs.packing import pack, pack_probes, unpack
+from metanet.graphs.packing import pack_on_host, pack_probes, unpack
 from metanet.graphs.topology import TILE
 from metanet.mlp.population import Stack
 from metanet.probes.rows import Points
@@ -19,13 +18,13 @@ from metanet.probes.store import probe_stack
 
 @functools.partial(jax.jit, static_argnames="budget")
 def _edit_packed(editor, models, ids, log10_lambda, budget):
+    """The edited tiles, fields as in Models, and the mask of the weights."""
     graph = gather(models, ids, log10_lambda, budget)
     edited, masks = edit_graph(editor, graph)
     # Without the node tile of padding; the rest is in the order of `models`.
-    nodes = {k: edited.nodes[k].reshape(-1, TILE)[:-1] for k in ("bias", "scale", "shift")}
+    tiles = {k: edited.nodes[k].reshape(-1, TILE)[:-1] for k in ("bias", "scale", "shift")}
     weight = edited.edges["weight"].reshape(-1, TILE, TILE)
-    keep = masks.edges.reshape(-1, TILE, TILE)
-    return models.replace(weight=weight, **nodes), models.replace(weight=keep)
+    return tiles | {"weight": weight}, masks.edges.reshape(-1, TILE, TILE)
 
 
 def edit_stack(
@@ -47,14 +46,16 @@ def edit_stack(
     check_stack(stack, editor.template)
     lam = check_lambda(lam, len(stack.activation), len(editor.lambda_range))
     check_points(points, editor.config, stack.spec.widths[0])
-    models = pack([stack], editor.template)
+    models = pack_on_host([stack], editor.template)
     if points is not None:
         models = models.replace(probe=pack_probes([probe_stack(stack, points)]))
     count = len(stack.activation)
     # An exact budget: all models are of one spec, so that the batch has no padding but one tile.
     n_nodes, n_edges = models.topologies.n_nodes, models.topologies.n_edges
     budget = (count * int(n_nodes[0]), count * int(n_edges[0]))
-    log10_lambda = jnp.asarray(np.log10(lam), jnp.float32)  # [M, requirements]
-    edited, keep = _edit_packed(editor, models, jnp.arange(count), log10_lambda, budget)
-    (edited,), (mask,) = unpack(edited, [stack.spec]), unpack(keep, [stack.spec])
+    ids, log10_lambda = np.arange(count, dtype=np.int32), np.log10(lam).astype(np.float32)
+    packed = _edit_packed(editor, models, ids, log10_lambda, budget)
+    found, keep = jax.tree.map(np.asarray, packed)
+    (edited,) = unpack(models.replace(**found), [stack.spec])
+    (mask,) = unpack(models.replace(weight=keep), [stack.spec])
     return edited, mask.params.weights

@@ -1,5 +1,6 @@
 """Models of many specs in flat arrays of tiles, and back, bit for bit; on the host."""
 
+import functools
 from typing import Any
 
 import jax
@@ -83,45 +84,46 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     Raises:
       ValueError: the stacks do not share outputs, or do not fit `template`.
     """
-    needed = template_of([stack.spec for stack in stacks])
+    return jax.tree.map(jnp.asarray, pack_on_host(stacks, template))
+
+
+def pack_on_host(stacks: list[Stack], template: Template | None = None) -> Models:
+    """`pack`, with numpy arrays: a program that gets them moves them faster than `pack` does."""
+    specs = tuple(stack.spec for stack in stacks)
+    needed = template_of(list(specs))
     template = template or needed
     larger = [getattr(needed, k) > getattr(template, k) for k in ("n_in", "depth", "width")]
     if needed.n_out != template.n_out or any(larger):
         raise ValueError(f"stacks: found models that need {needed}, expected to fit {template}")
-    topologies = [topology_of(stack.spec, template) for stack in stacks]
+    topologies = _topologies(specs, template)
     parts = [parameter_tiles(s.spec, jax.tree.map(np.asarray, s.params)) for s in stacks]
-    n_edges = np.array([len(t.source) for t in topologies], np.int32)
-    n_nodes = np.array([len(t.slot) for t in topologies], np.int32)
     spec_of = np.repeat(np.arange(len(stacks)), [len(s.activation) for s in stacks])
+    fields: dict[str, Any] = {
+        "spec": spec_of.astype(np.int32),
+        "activation": np.concatenate([s.activation for s in stacks]).astype(np.int32),
+        "edge_start": _starts(np.asarray(topologies.n_edges)[spec_of]),
+        "node_start": _starts(np.asarray(topologies.n_nodes)[spec_of]),
+    }
+    fields |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Models(topologies=topologies, template=template, **fields)
 
-    def starts(sizes):
-        return (np.cumsum(sizes) - sizes).astype(np.int32)
 
-    def parameters(name):
-        return jnp.asarray(np.concatenate([part[name] for part in parts]))
+@functools.lru_cache(maxsize=256)
+def _topologies(specs: tuple[MLPSpec, ...], template: Template) -> Topologies:
+    """Of numpy arrays, which are shared: not to be written to."""
+    parts = [topology_of(spec, template) for spec in specs]
+    sizes = {"edge": [len(part.source) for part in parts], "node": [len(p.slot) for p in parts]}
+    fields: dict[str, Any] = {"norm": np.array([part.norm for part in parts], np.int32)}
+    for kind, counts in sizes.items():
+        fields[f"n_{kind}s"] = np.array(counts, np.int32)
+        fields[f"{kind}_start"] = _starts(fields[f"n_{kind}s"])
+    for name in ("source", "target", "skip", "slot", "exists"):
+        fields[name] = np.concatenate([getattr(part, name) for part in parts])
+    return Topologies(**fields)
 
-    def joined(name):
-        return jnp.asarray(np.concatenate([getattr(t, name) for t in topologies]))
 
-    return Models(
-        weight=parameters("weight"),
-        bias=parameters("bias"),
-        scale=parameters("scale"),
-        shift=parameters("shift"),
-        spec=jnp.asarray(spec_of.astype(np.int32)),
-        activation=jnp.asarray(np.concatenate([s.activation for s in stacks]).astype(np.int32)),
-        edge_start=jnp.asarray(starts(n_edges[spec_of])),
-        node_start=jnp.asarray(starts(n_nodes[spec_of])),
-        topologies=Topologies(
-            n_edges=jnp.asarray(n_edges),
-            n_nodes=jnp.asarray(n_nodes),
-            edge_start=jnp.asarray(starts(n_edges)),
-            node_start=jnp.asarray(starts(n_nodes)),
-            **{k: joined(k) for k in ("source", "target", "skip", "slot", "exists")},
-            norm=jnp.asarray(np.array([t.norm for t in topologies], np.int32)),
-        ),
-        template=template,
-    )
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return (np.cumsum(sizes) - sizes).astype(np.int32)
 
 
 def parameter_tiles(spec: MLPSpec, params: MLPParams) -> dict[str, jax.Array]:
