@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metanet.graphs.padded import PaddedMLP, apply_padded, source_values
+from metanet.graphs.padded import PARAMETERS, PaddedMLP, logits_from, source_values
 from metanet.graphs.topology import Template
 
 _TINY = 1e-12  # of denominators: probabilities that underflow have no information
@@ -59,15 +59,16 @@ def residual(logits: jax.Array, teacher: jax.Array) -> jax.Array:
 
 def linearise(template: Template, model: PaddedMLP, x: jax.Array) -> Linearised:
     """The model on x [rows, features]."""
+    nodes = {name: getattr(model, name) for name in PARAMETERS[1:]}
+    # A copy for every row, [rows, targets]: then one backward pass has the derivatives of all rows.
+    nodes = {k: jnp.broadcast_to(leaf, (len(x), len(leaf))) for k, leaf in nodes.items()}
 
-    def of_row(row):
-        def logits(bias, scale, shift):
-            changed = model.replace(bias=bias, scale=scale, shift=shift)
-            return apply_padded(template, changed, row[None])[0]  # [C]
+    def forward(nodes):
+        changed = model.replace(**nodes)
+        values = source_values(template, changed, x)
+        return logits_from(template, changed, values), values
 
-        out, pull = jax.vjp(logits, model.bias, model.scale, model.shift)
-        return out, *jax.vmap(pull)(fisher_root(jax.nn.softmax(out)))
-
-    # Rows do not mix, so that under vmap the products with the weights are still one of matrices.
-    out, bias, scale, shift = jax.vmap(of_row)(x)
-    return Linearised(out, source_values(template, model, x), bias, scale, shift)
+    out, pull, values = jax.vjp(forward, nodes, has_aux=True)
+    roots = jax.vmap(fisher_root)(jax.nn.softmax(out))  # [rows, C - 1, C]
+    (slopes,) = jax.vmap(pull, in_axes=1, out_axes=1)(roots)  # [rows, C - 1, targets] each
+    return Linearised(out, values, **slopes)

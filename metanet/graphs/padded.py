@@ -72,9 +72,13 @@ def apply_padded(
       batch_norm: [] bool, whether hidden layers are normalised by their statistics over `x`, as
         batch normalisation in training does; None is never.
     """
+    return logits_from(template, mlp, source_values(template, mlp, x, batch_norm))
+
+
+def logits_from(template: Template, mlp: PaddedMLP, sources: jax.Array) -> jax.Array:
+    """Logits [rows, classes] from what the weights read, [rows, sources] of `source_values`."""
     logits = slice(n_hidden(template), n_hidden(template) + template.n_out)
-    sources = source_values(template, mlp, x, batch_norm)
-    return sources @ mlp.weight[:, logits] + mlp.bias[None, logits]
+    return sources @ mlp.weight[:, logits] + _per_row(mlp.bias, logits)
 
 
 def source_values(
@@ -82,7 +86,7 @@ def source_values(
 ) -> jax.Array:
     """What the weights of every source read, [rows, sources]: inputs, then hidden neurons' outputs.
 
-    x is [rows, features]; see `apply_padded`.
+    x is [rows, features]; see `apply_padded`. Bias, scale and shift may be [rows, targets] too.
     """
     n_inputs, width = tiles(template.n_in) * TILE, tiles(template.width) * TILE
     layer_norm = mlp.norm == NORMS.index("layer")
@@ -90,7 +94,7 @@ def source_values(
     outputs = jnp.pad(x, ((0, 0), (0, n_inputs - x.shape[1])))
     for layer in range(template.depth):
         target = slice(layer * width, (layer + 1) * width)
-        z = outputs @ mlp.weight[: outputs.shape[1], target] + mlp.bias[None, target]
+        z = outputs @ mlp.weight[: outputs.shape[1], target] + _per_row(mlp.bias, target)
         if batch_norm is not None:
             gain, shift = _batch_affine(mlp, target, z)
             z = jnp.where(batch_norm, z * gain[None] + shift[None], z)
@@ -99,6 +103,11 @@ def source_values(
         hidden = jnp.where(mlp.node[None, target], activate(mlp.activation, z), 0.0)
         outputs = jnp.concatenate([outputs, hidden], axis=1)
     return outputs
+
+
+def _per_row(values: jax.Array, targets: slice) -> jax.Array:
+    """Of parameters [targets] or [rows, targets], those of a layer: [1 or rows, width]."""
+    return jnp.atleast_2d(values[..., targets])
 
 
 def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
@@ -153,4 +162,4 @@ def _masked_layer_norm(mlp: PaddedMLP, target: slice, z: jax.Array) -> jax.Array
     count = jnp.maximum(node.sum(), 1.0)
     centred = (z - (z * node).sum(-1, keepdims=True) / count) * node
     std = jnp.sqrt((centred**2).sum(-1, keepdims=True) / count + NORM_EPSILON)  # [rows, 1]
-    return centred / std * mlp.scale[None, target] + mlp.shift[None, target]
+    return centred / std * _per_row(mlp.scale, target) + _per_row(mlp.shift, target)
