@@ -8,13 +8,15 @@ import os
 import pathlib
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
+import numpy as np
 
 # Of folders with settings: config keys, parameters and results have the names of this version.
 FORMAT = 2
-
-
+_SUM = "sha256"  # the key of a JSON file's checksum
+_NAMES = "names"  # the array of the others' names
 LONGEST = 300  # characters of what was found, in a message
 
 
@@ -69,8 +71,9 @@ def keys_below(prefix: str) -> Iterator[None]:
 
 
 def raised(error: BaseException) -> str:
-    """An exception of a user's code in one line: its type and message."""
-    return one_line(f"{type(error).__name__}: {error}")
+    """An exception of other code in one line: its type and, up to LONGEST characters, message."""
+    text = one_line(f"{type(error).__name__}: {error}")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 class Stopped(Exception):
@@ -115,28 +118,73 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, value) -> None:
-    """Writes `value` as indented JSON, atomically."""
+def write_json(path: str | os.PathLike, value: dict) -> None:
+    """Writes `value` and its SHA-256, which `read_json` verifies, as indented JSON, atomically."""
+    plain = json.loads(json.dumps(value))
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        text = json.dumps(plain | {_SUM: _sha256(plain)}, indent=1)
+        temporary.write_text(text + "\n")
 
 
-def read_json(path: str | os.PathLike):
-    """The content of a JSON file that metanet wrote.
+def read_json(path: str | os.PathLike, remedy: str = "remove it") -> dict:
+    """The content of a JSON file that metanet wrote, without its SHA-256.
+
+    One without SHA-256, which earlier versions wrote, is read as it is.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the file is damaged, or cannot be read.
+    """
+    expected = f"a file that metanet wrote; {remedy}"
+    try:
+        value = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or f"no JSON ({error})"
+        raise UserError(f"{path}: found {said}, expected {expected}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: found a {type(value).__name__}, expected {expected}")
+    stored = value.pop(_SUM, None)
+    if stored is not None and stored != _sha256(value):
+        raise UserError(f"{path}: found content that its {_SUM} does not fit, expected {expected}")
+    return value
+
+
+def _sha256(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def write_arrays(path: str | os.PathLike, arrays: dict[str, Any], compressed: bool = False) -> None:
+    """Writes arrays and their names as .npz, which has a checksum of each, atomically."""
+    assert _NAMES not in arrays
+    save = np.savez_compressed if compressed else np.savez
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        # First, since a damaged directory of an archive may end early.
+        save(file, **{_NAMES: np.array(sorted(arrays), str)} | arrays)
+
+
+def read_arrays(path: str | os.PathLike, expected: str) -> dict[str, Any]:
+    """What `write_arrays` wrote, as numpy arrays, whose checksums are verified.
+
+    Args:
+      expected: what the file is to be, and the remedy, for the message.
+
+    Raises:
+      UserError: the file is damaged, or cannot be read.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: found no JSON ({error}), expected a file that metanet wrote; "
-                        "remove it") from error  # fmt: skip
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        names = arrays.pop(_NAMES, None)  # which earlier versions did not write
+        if names is not None and names.tolist() != sorted(arrays):
+            raise ValueError(f"no {', '.join(sorted(set(names.tolist()) - arrays.keys()))}")
+        return arrays
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise nearly everything
+        said = getattr(error, "strerror", None) or raised(error)
+        raise UserError(f"{path}: found {said}, expected {expected}") from error
 
 
 def digest(settings: dict) -> str:
     """A short name for `settings`, a flat dict for JSON: 12 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    return _sha256(settings)[:12]
 
 
 def match_settings(folder: str | os.PathLike, settings: dict) -> None:
@@ -150,7 +198,7 @@ def match_settings(folder: str | os.PathLike, settings: dict) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    stored = read_json(path)
+    stored = read_json(path, "give another --workdir or remove that folder")
     require_format(path, stored)
     for key in sorted(wanted.keys() | stored.keys()):
         if wanted.get(key) != stored.get(key):

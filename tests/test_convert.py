@@ -10,7 +10,7 @@ from helpers import run_commands
 
 from experiments.convert import convert, converted
 from metanet import report
-from metanet.core import UserError, write_json
+from metanet.core import UserError, read_json, write_json
 from metanet.report import overview
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_converting_twice_changes_nothing(old, tmp_path):
     write_json(path, old)
     assert convert(tmp_path) == 1
     text = path.read_text()
-    assert json.loads(text) == json.loads(json.dumps(converted(old)))
+    assert read_json(path) == json.loads(json.dumps(converted(old)))
     assert convert(tmp_path) == 0 and path.read_text() == text
 
 
@@ -124,15 +124,17 @@ def test_anything_else_is_refused_and_nothing_is_written(old, change, found, tmp
         convert(tmp_path)
     assert "expected results of schema 2 or 3" in str(error.value) and "\n" not in str(error.value)
     assert "b/results.json" in str(error.value)
-    assert json.loads((tmp_path / "a" / "results.json").read_text()) == old
+    assert read_json(tmp_path / "a" / "results.json") == old
     with pytest.raises(UserError, match="expected a folder of runs"):
         convert(tmp_path / "a")
 
 
 @pytest.mark.parametrize("content", [[], "text", None])
 def test_a_file_of_another_kind_is_refused(content, tmp_path):
-    write_json(tmp_path / "a" / "results.json", content)
-    with pytest.raises(UserError, match="expected results of schema 2 or 3"):
+    path = tmp_path / "a" / "results.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"found a {type(content).__name__}, expected a file that"):
         convert(tmp_path)
 
 

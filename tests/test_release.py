@@ -70,7 +70,7 @@ def damaged(folder, name, change):
 def edited_json(key, value=None):
     def change(content):
         stored = json.loads(content)
-        stored.pop(key)
+        del stored[key], stored["sha256"]  # as one without a checksum: its values are looked at
         return json.dumps(stored if value is None else stored | {key: value}).encode()
 
     return change
@@ -85,8 +85,9 @@ def edited_json(key, value=None):
         ("arrays.npz", lambda c: b"", "its SHA-256 is"),
         ("editor.json", None, r"found no editor.json there, expected a folder RUN/editors/NAME"),
         ("editor.json", lambda c: c[: len(c) // 2], "the file is damaged"),
-        ("editor.json", lambda c: b"[]", "found format list, expected 1"),
+        ("editor.json", lambda c: b"[]", "found a list, expected"),
         ("editor.json", lambda c: b"\xff\xfe\x00", "the file is damaged"),
+        ("editor.json", lambda c: c.replace(b'"points": ', b'"points": 1'), "sha256 does not fit"),
         ("editor.json", edited_json("format", 7), "found format 7, expected 1"),
         ("editor.json", edited_json("arrays"), "found no 'arrays'"),
         ("editor.json", edited_json("encoding"), "found no 'encoding'"),

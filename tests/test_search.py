@@ -397,7 +397,7 @@ def found(folder):
 
 
 def test_a_search_leaves_its_study_with_where_it_is_from(found, folder):
-    assert json.loads((folder / "search" / "snip-distil.json").read_text()) == found
+    assert read_json(folder / "search" / "snip-distil.json") == found
     assert found["study"].startswith("snip-distil-") and found["method"] == SLOW
     first, second = found["trials"]
     assert first["values"] == {"distil.learning_rate": 3e-3} != second["values"]

@@ -7,7 +7,6 @@ editor.json, so that a file that was damaged or exchanged is not read.
 import dataclasses
 import hashlib
 import io
-import json
 import pathlib
 import zipfile
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from metanet.core import UserError, atomic_path, write_json
+from metanet.core import UserError, atomic_path, read_json, write_json
 from metanet.data.encoding import Encoding
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
@@ -105,11 +104,10 @@ def load_editor(place: str | pathlib.Path) -> Release:
         have = ", ".join(shipped()) or "none yet"
         expected = f"a folder RUN/editors/NAME, or an editor that comes with metanet: {have}"
         raise UserError(f"{place}: found no editor.json there, expected {expected}")
+    stored = read_json(path, "the file is damaged, or from elsewhere")
     try:
-        stored = json.loads(path.read_text())
-        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-            raise UserError(f"{path}: found format {found}, expected {FORMAT}")
+        if stored.get("format") != FORMAT:
+            raise UserError(f"{path}: found format {stored.get('format')}, expected {FORMAT}")
         params, scales = _arrays(folder / "arrays.npz", stored["arrays"])
         editor = editor_of(stored, params, scales)
         encoding = Encoding.from_json(stored["encoding"], str(path))

@@ -2,22 +2,16 @@
 
 import dataclasses
 import pathlib
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
-from metanet.core import UserError, atomic_path, slug
+from metanet.core import UserError, read_arrays, slug, write_arrays
 from metanet.evaluation.bootstrap import Front
 from metanet.evaluation.sweep import Sweep
 
 ENDS = "ends"  # the name of the two settings that are on every front
 _FIELDS = ("requirement", "jsd", "jsd_label", "error", "constant")
-# What reading a damaged .npz raises, besides OSError: one of another kind of file, of another
-# compression or encrypted, as its bytes say, too.
-_DAMAGED = (ValueError, LookupError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile,
-            zlib.error)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +71,7 @@ def save_values(path: pathlib.Path, values: Values) -> None:
     for index, seed in enumerate(values.seeds):
         arrays |= {f"{index}.{name}": array for name, array in seed.fields.items()}
         arrays |= {f"{index}.selected.{cost}": one for cost, one in seed.selected.items()}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+    write_arrays(path, arrays, compressed=True)
 
 
 def load_values(path: pathlib.Path) -> Values:
@@ -88,16 +81,13 @@ def load_values(path: pathlib.Path) -> Values:
       UserError: there is no such file, or it is damaged.
     """
     expected = "a method's values for every model"
+    arrays = read_arrays(path, expected)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         count = 1 + max(int(name.split(".")[0]) for name in arrays if name[0].isdigit())
         seeds = tuple(_seed(arrays, f"{index}.") for index in range(count))
         return Values(arrays["model"], arrays["experiment"], seeds)
-    except OSError as error:
-        raise UserError(f"{path}: found {error.strerror or error}, expected {expected}") from error
-    except _DAMAGED as error:
-        raise UserError(f"{path}: found a damaged file, expected {expected}") from error
+    except (ValueError, LookupError) as error:
+        raise UserError(f"{path}: found other arrays ({error!r}), expected {expected}") from error
 
 
 def _seed(arrays: dict[str, np.ndarray], prefix: str) -> SeedValues:

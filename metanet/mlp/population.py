@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import pathlib
 import time
-import zipfile
 from collections.abc import Callable
 
 import jax
@@ -14,10 +13,11 @@ import pandas as pd
 from metanet.core import (
     Stopped,
     UserError,
-    atomic_path,
     match_settings,
+    read_arrays,
     read_json,
     require,
+    write_arrays,
     write_json,
 )  # fmt: skip
 from metanet.devices import to_host, wait_for_all
@@ -73,17 +73,15 @@ def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Membe
     params, accuracy = to_host((params, accuracy))
     for name, leaves in vars(params).items():
         arrays |= {f"{name}_{index}": leaf for index, leaf in enumerate(leaves)}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, accuracy=accuracy, **arrays)
+    write_arrays(path, {"accuracy": accuracy} | arrays)
 
 
 def _load_family(
     path: pathlib.Path, index: int, family: Family, expected: Members
 ) -> tuple[Stack, pd.DataFrame]:
     """The family's models, experiment-major, and their rows of the table (without the split)."""
+    arrays = read_arrays(path, "this family; remove it")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
         members = Members(
             **{f.name: arrays.pop(f"member_{f.name}") for f in dataclasses.fields(Members)}
         )
@@ -97,7 +95,7 @@ def _load_family(
             )
             for name, shapes in shapes_of(family.spec).items()
         }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError) as error:
         raise UserError(f"{path}: found {error!r}, expected this family; remove it") from error
     stack = Stack(family.spec, MLPParams(**leaves), np.repeat(members.activation, len(STAGES)))
     finite = np.ones(len(accuracy), bool)

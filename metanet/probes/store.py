@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import UserError, atomic_path, match_settings
+from metanet.core import UserError, match_settings, read_arrays, write_arrays
 from metanet.devices import models_mesh, over_models, to_host, wait_for_all
 from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Population, Stack
@@ -117,14 +116,13 @@ def _save(path: pathlib.Path, probe: Probe, count: int) -> None:
         for name in ("node", "edge")
         for index, leaf in enumerate(getattr(probe, name))
     }
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, graph=probe.graph, **arrays)
+    write_arrays(path, {"graph": probe.graph} | arrays)
 
 
 def _load(path: pathlib.Path, stack: Stack) -> Probe:
+    expected = f"the statistics of {len(stack.activation)} models; remove it"
+    arrays = read_arrays(path, expected)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
         counts = {"node": len(stack.spec.widths), "edge": len(stack.spec.blocks)}
         leaves = {
             name: tuple(arrays[f"{name}_{index}"] for index in range(count))
@@ -132,7 +130,6 @@ def _load(path: pathlib.Path, stack: Stack) -> Probe:
         }
         if len(arrays["graph"]) != len(stack.activation):
             raise ValueError(f"{len(arrays['graph'])} models")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        expected = f"the statistics of {len(stack.activation)} models"
-        raise UserError(f"{path}: found {error!r}, expected {expected}; remove it") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: found {error!r}, expected {expected}") from error
     return Probe(graph=arrays["graph"], **leaves)

@@ -1,19 +1,33 @@
 """Orbax checkpoints of an editor in training, and the trained editor out of the last one."""
 
+import contextlib
 import dataclasses
-import json
+import logging
 import pathlib
+import zlib
+from collections.abc import Iterator
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from metanet.core import FORMAT, UserError, require_format, write_json
+from metanet.core import (
+    FORMAT,
+    UserError,
+    raised,
+    read_json,
+    require_format,
+    write_json,
+)
+from metanet.devices import to_host
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.editor.release import editor_of
 from metanet.graphs.topology import Template
 from metanet.training.config import LambdaRange, lambda_pairs
 from metanet.training.inputs import TrainState
+
+_SUMS = "sums"  # of the other leaves, in a checkpoint
 
 
 class Checkpoints:
@@ -39,15 +53,26 @@ class Checkpoints:
         }
         write_json(folder / "editor.json", shape)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder.absolute() / "steps", options=options)
+        self._manager = ocp.CheckpointManager(
+            _steps(folder), options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def restore(self, state: TrainState, scales: Scales) -> TrainState | None:
-        """The newest checkpoint in the shape and on the devices of `state`, or None."""
+        """The newest checkpoint in the shape and on the devices of `state`, or None.
+
+        Raises:
+          UserError: it is damaged.
+        """
         step = self._manager.latest_step()
         if step is None:
             return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, scales))
-        tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        with _whole(self._manager, step):
+            tree = _tree(state, scales)
+            if _SUMS in self._manager.item_metadata(step):
+                tree[_SUMS] = _sums(tree)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+            tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            _verify(tree)
         members = tree.get("members", ())
         return TrainState(tree["params"], tree["optimiser"], tree["step"], members)
 
@@ -55,7 +80,9 @@ class Checkpoints:
         """Writes a checkpoint, on disk when this returns; a no-op if this step is there."""
         step = int(state.step)
         if step != self._manager.latest_step():
-            self._manager.save(step, args=ocp.args.StandardSave(_tree(state, scales)))
+            tree = _tree(state, scales)
+            tree[_SUMS] = _sums(tree)
+            self._manager.save(step, args=ocp.args.StandardSave(tree))
 
     def close(self) -> None:
         self._manager.close()
@@ -69,40 +96,87 @@ def _tree(state, scales):
     return {"params": state.params, "scales": known} | rest
 
 
-def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
-    """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME).
+def _steps(folder: pathlib.Path) -> pathlib.Path:
+    return folder.absolute() / "steps"
+
+
+def _sums(tree: dict) -> np.ndarray:
+    """The CRC-32 of every leaf's bytes: [leaves] uint32, in the order of the tree."""
+    leaves = jax.tree.leaves(to_host(tree))
+    return np.array([zlib.crc32(leaf.tobytes()) for leaf in leaves], np.uint32)
+
+
+def _verify(tree: dict) -> None:
+    """Takes the sums out of a restored tree; ValueError if they are of other values.
+
+    A checkpoint without sums, which earlier versions wrote, is taken as it is.
+    """
+    stored = tree.pop(_SUMS, None)
+    if stored is not None and not np.array_equal(stored, _sums(tree)):
+        raise ValueError("arrays that their checksums do not fit")
+
+
+@contextlib.contextmanager
+def _whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """A block that reads one checkpoint.
 
     Raises:
-      UserError: `folder` holds no editor, or one of another version.
+      UserError: anything went wrong in it; names the folder and the remedy.
+    """
+    try:
+        yield
+    except Exception as error:  # a damaged file makes Orbax and TensorStore raise nearly everything
+        # What Orbax reads beside it fails too, and each such task would print a traceback.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        earlier = [one for one in manager.all_steps() if one < step]
+        then = f"goes on from step {max(earlier)}" if earlier else "starts anew"
+        raise UserError(
+            f"{manager.directory}/{step}: found {raised(error)}, expected a whole "
+            f"checkpoint; remove that folder, and training {then}"
+        ) from error
+
+
+def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
+    """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME/seed-N).
+
+    Raises:
+      UserError: `folder` holds no editor, or a damaged one, or one of another version.
     """
     folder = pathlib.Path(folder)
     path = folder / "editor.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: found no editor.json, expected a folder with a trained editor")
+    shape = read_json(path, "start the command that trained it again")
+    require_format(path, shape)
+    tree = _newest_tree(folder)
     try:
-        shape = json.loads(path.read_text())
-        require_format(path, shape)
-        tree = _newest_tree(folder)
         return editor_of(shape, tree["params"], tree["scales"])
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: found no {error}, expected it beside config and template: the file is of "
-            "another version; train the editor again"
+            f"{path}: found {error!r}, expected config and template of this version; train the "
+            "editor again"
         ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
 
 
 def _newest_tree(folder: pathlib.Path) -> dict:
-    """The newest tree of `Checkpoints.save` as numpy arrays, whatever devices wrote it."""
+    """The newest tree of `Checkpoints.save` as numpy arrays, whatever devices wrote it.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    # By itself Orbax would ask for the devices that the checkpoint was written on.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     handler = ocp.StandardCheckpointHandler()
-    with ocp.CheckpointManager(folder.absolute() / "steps", item_handlers=handler) as manager:
+    with ocp.CheckpointManager(_steps(folder), item_handlers=handler) as manager:
         step = manager.latest_step()
         if step is None:
-            raise ValueError("no checkpoint")
-        # By itself Orbax would ask for the devices that the checkpoint was written on.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        shapes = manager.item_metadata(step)
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
-        )
-        tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        return jax.device_get(tree)
+            raise UserError(f"{folder}: found no checkpoint, expected a trained editor")
+        with _whole(manager, step):
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+                manager.item_metadata(step),
+            )
+            tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            tree = jax.device_get(tree)
+            _verify(tree)
+        return tree

@@ -1,12 +1,14 @@
 """Training curves: metrics.csv, and TensorBoard events beside it."""
 
 import csv
+import logging
 import pathlib
 
 import jax
-import pandas as pd
 
 from metanet.core import atomic_path
+
+logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -26,16 +28,16 @@ class Writer:
 
         self.path = folder / "metrics.csv"
         if self.path.exists():
-            rows = pd.read_csv(self.path, float_precision="round_trip")
+            kept = _rows_up_to(self.path, step)
             with atomic_path(self.path) as temporary:
-                rows[rows["step"] <= step].to_csv(temporary, index=False)
+                temporary.write_text("".join(f"{row}\n" for row in kept))
         self._events = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one row, at once on disk."""
         if self._events is None:
             return
-        new = not self.path.exists()
+        new = not self.path.exists() or not self.path.stat().st_size
         with open(self.path, "a", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             if new:
@@ -47,3 +49,19 @@ class Writer:
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
+
+
+def _rows_up_to(path: pathlib.Path, step: int) -> list[str]:
+    """Names and rows of a metrics.csv up to `step`; what a kill left incomplete is dropped."""
+    *lines, piece = path.read_text(errors="replace").split("\n")  # what has no end is incomplete
+    names, *rows = lines or [""]
+    if not names.startswith("step,"):
+        logger.warning("%s: found no column names; its rows are dropped", path)
+        return []
+    parts = [row.split(",") for row in rows]
+    whole = [len(part) == names.count(",") + 1 and part[0].isdecimal() for part in parts]
+    lost = len(whole) - sum(whole) + bool(piece)
+    if lost:
+        logger.warning("%s: %d incomplete rows are dropped", path, lost)
+    found = zip(rows, parts, whole, strict=True)
+    return [names, *(row for row, part, ok in found if ok and int(part[0]) <= step)]
