@@ -23,6 +23,11 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
+def workdir_given() -> str | None:
+    """The value of --workdir."""
+    return _WORKDIR.value
+
+
 def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
     """The config, the number of host devices (0 is one per core) and the workdir that flags name.
 

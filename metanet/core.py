@@ -105,17 +105,36 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     A reader sees the old file or the whole new one, never a part. Of several processes, which
     share the folder, the first one's file counts; the others' are removed.
+
+    Raises:
+      UserError: it cannot be written, as on a full disk.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     process = jax.process_index()
     temporary = path.with_name(f".{path.name}.{process}-{os.getpid()}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if process == 0:
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """A block that writes `path`.
+
+    Raises:
+      UserError: the system refused, as on a full disk.
+    """
     try:
-        yield temporary
-        if process == 0:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        expected = "a file that can be written; the same command continues then"
+        raise UserError(f"{path}: found {error.strerror or raised(error)}, expected {expected}") \
+            from error  # fmt: skip
 
 
 def write_json(path: str | os.PathLike, value: dict) -> None:

@@ -12,6 +12,7 @@ from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
 from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan
+from metanet.pipeline.locks import hold
 from metanet.pipeline.testbed import Testbed, never
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 
@@ -73,7 +74,8 @@ def _train(testbed: Testbed, name: str, plan: EditorPlan, seed: int, home, shoul
     sources = _sources(testbed, plan)
     (ids, table), *others = (testbed.training_part(plan, source) for source in sources)
     models = testbed.probed(plan.editor.probe)
-    with clocked_once(home, plan.training.steps):
+    # Runs that share the editor train it once: the others wait.
+    with hold(home / ".lock", should_stop), clocked_once(home, plan.training.steps):
         return train_editor(
             folder=home,
             editor=plan.editor,

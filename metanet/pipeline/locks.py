@@ -2,13 +2,19 @@
 
 import contextlib
 import fcntl
+import functools
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
-from metanet.core import Stopped
+import jax
 
+from metanet.core import Stopped, UserError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 PAUSE = 0.2  # seconds between two looks at a lock that another process holds
 
 
@@ -26,14 +32,44 @@ def try_hold(path: pathlib.Path) -> IO | None:
 
 @contextlib.contextmanager
 def hold(path: pathlib.Path, should_stop: Callable[[], bool]) -> Iterator[None]:
-    """A block that one process at a time is in.
+    """A block that one process at a time is in; of several that run together, the first one holds.
 
     Raises:
       Stopped: `should_stop()` became true while another process was in it.
     """
+    if jax.process_index():
+        yield
+        return
     while (lock := try_hold(path)) is None:
         if should_stop():
             raise Stopped(f"{path.name}: another process is at work")
         time.sleep(PAUSE)
     with lock:
         yield
+
+
+def alone(run: Callable[P, T]) -> Callable[P, T]:
+    """`run(config, folder, ...)`, which no two processes do in one folder at a time.
+
+    Raises:
+      UserError: another process works in the folder.
+    """
+
+    @functools.wraps(run)
+    def one_run(*args: P.args, **kwargs: P.kwargs) -> T:
+        folder = pathlib.Path(str(args[1] if len(args) > 1 else kwargs["folder"]))
+        if jax.process_index():
+            return run(*args, **kwargs)
+        path = folder / ".lock"
+        lock = try_hold(path)
+        if lock is None:
+            other = f"process {path.read_text() or '(not known yet)'} at work in it"
+            remedy = "no other; wait for it, or give another --workdir"
+            raise UserError(f"{folder}: found {other}, expected {remedy}")
+        with lock:
+            os.ftruncate(lock.fileno(), 0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            return run(*args, **kwargs)
+
+    return one_run

@@ -19,6 +19,7 @@ from metanet.pipeline.clock import clocked, wall_seconds
 from metanet.pipeline.config import MAIN_CURVES, ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import entry_path, evaluate_methods
+from metanet.pipeline.locks import alone
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.releases import write_releases
 from metanet.pipeline.testbed import Testbed, build_testbed, never
@@ -29,6 +30,7 @@ from metanet.settings import plain
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)  # of the box: levels of a config without any
 
 
+@alone
 def run(
     experiment: ExperimentConfig,
     folder: str | pathlib.Path,

@@ -23,6 +23,7 @@ from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import Objective, resolve
 from metanet.pipeline.checks import check_data
 from metanet.pipeline.config import EditorPlan, ExperimentConfig
+from metanet.pipeline.locks import hold
 from metanet.pipeline.recipes import check_recipes, check_recipes_on_data
 from metanet.pipeline.training_ids import training_ids
 from metanet.probes.rows import Points, ProbeConfig, points_of
@@ -244,8 +245,7 @@ def build_testbed(
       Stopped: `should_stop()` became true; what is done is saved.
     """
     check_recipes(experiment)
-    folder = pathlib.Path(folder)
-    loaded = dict(_datasets(experiment))
+    folder, loaded = pathlib.Path(folder), dict(_datasets(experiment))
     data = loaded[experiment.dataset]
     check_data(experiment, data)
     check_recipes_on_data(experiment, data)
@@ -260,9 +260,9 @@ def build_testbed(
         if experiment.population.source:
             built[dataset] = read_zoo(experiment.population, tables, experiment.seed)
         else:
-            built[dataset] = populations.build(
-                home / "population", experiment.population, tables, experiment.seed, should_stop
-            )
+            given = (experiment.population, tables, experiment.seed)
+            with hold(home / "population" / ".lock", should_stop):  # runs may share it
+                built[dataset] = populations.build(home / "population", *given, should_stop)
     population = built[experiment.dataset]
     stacks, others = list(population.stacks), {}
     for dataset in experiment.other_datasets:

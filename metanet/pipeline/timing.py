@@ -12,6 +12,7 @@ from metanet.data.files import label_of
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
 from metanet.pipeline.evaluate import make_method, stored
+from metanet.pipeline.locks import alone
 from metanet.pipeline.names import check_names
 from metanet.pipeline.recipes import check_recipes
 from metanet.pipeline.run import all_stored, finished
@@ -51,6 +52,7 @@ class TimingConfig:
             require(count >= 1, f"few.{name}", count, "at least 1")
 
 
+@alone
 def run(
     timing: TimingConfig,
     folder: str | pathlib.Path,

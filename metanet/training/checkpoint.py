@@ -77,12 +77,22 @@ class Checkpoints:
         return TrainState(tree["params"], tree["optimiser"], tree["step"], members)
 
     def save(self, state: TrainState, scales: Scales) -> None:
-        """Writes a checkpoint, on disk when this returns; a no-op if this step is there."""
+        """Writes a checkpoint, on disk when this returns; a no-op if this step is there.
+
+        Raises:
+          UserError: it cannot be written, as on a full disk.
+        """
         step = int(state.step)
         if step != self._manager.latest_step():
             tree = _tree(state, scales)
             tree[_SUMS] = _sums(tree)
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            try:
+                self._manager.save(step, args=ocp.args.StandardSave(tree))
+            except Exception as error:  # what TensorStore raises, a ValueError on a full disk
+                raise UserError(
+                    f"{self._manager.directory}/{step}: found {raised(error)}, expected a folder "
+                    "that can be written; the same command continues then"
+                ) from error
 
     def close(self) -> None:
         self._manager.close()

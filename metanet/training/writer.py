@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 
-from metanet.core import atomic_path
+from metanet.core import atomic_path, writing
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Writer:
         if self._events is None:
             return
         new = not self.path.exists() or not self.path.stat().st_size
-        with open(self.path, "a", newline="") as file:
+        with writing(self.path), open(self.path, "a", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             if new:
                 rows.writerow(["step", *scalars])

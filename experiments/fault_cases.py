@@ -1,0 +1,263 @@
+"""The cases of experiments.faults: each breaks a small run and says how it ended."""
+
+import dataclasses
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+from absl import flags
+
+from experiments import run, search
+from experiments.children import Child, Ended
+from experiments.fault_bench import MINUTE, Bench, Case, numbers_in, summed
+
+KILLS = 4  # of one run, before it may end
+
+
+def killed(bench: Bench, count: int) -> Iterator[Case]:
+    """SIGKILL and SIGTERM at random moments of all phases, and during a search."""
+    yield _killed(bench, count, signal.SIGKILL)
+    yield _killed(bench, max(count // 4, 1), signal.SIGTERM)
+    yield _killed_search(bench, max(count // 10, 1))
+
+
+def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
+    start, draw, found, done = time.monotonic(), random.Random(int(number)), [], 0
+    while done < count:
+        workdir = bench.folder / f"{number.name.lower()}-{done}"
+        for _ in range(min(KILLS, count - done)):
+            child = bench.start(workdir)
+            if not child.runs(draw.uniform(0.05, 1.0) * bench.seconds):
+                break
+            child.kill(number)
+            ended, done = child.wait(MINUTE), done + 1
+            if number == signal.SIGTERM and (ended.status or "Traceback" in ended.text):
+                found.append(f"WRONG: status {ended.status} after SIGTERM: {ended.text[-200:]}")
+        ended = child.wait(0) if child.over else bench.start(workdir).wait(bench.limit())
+        found.append(bench.judged(workdir, ended))
+        shutil.rmtree(workdir)
+    case = summed(f"{number.name} at a random moment, up to {KILLS} in a run", found, start)
+    return dataclasses.replace(case, times=done)
+
+
+def _killed_search(bench: Bench, count: int) -> Case:
+    asked = ("--method=SNIP & Distil", "--trials=3")
+    start, draw, found = time.monotonic(), random.Random(0), []
+    whole = bench.folder / "search"
+    kept = pathlib.Path("search") / "snip-distil.json"
+    first = bench.start(whole, *asked, main=search._main).wait(bench.limit())
+    for done in range(count):
+        workdir = bench.folder / f"search-{done}"
+        child = bench.start(workdir, *asked, main=search._main)
+        if child.runs(draw.uniform(0.2, 1.0) * first.seconds):
+            child.kill()
+            child.wait(MINUTE)
+        ended = bench.start(workdir, *asked, main=search._main).wait(bench.limit())
+        same = numbers_in(workdir / kept) == numbers_in(whole / kept) is not None
+        wrong = f"WRONG: status {ended.status}, {'same' if same else 'other'} trials"
+        found.append("same trials" if same and ended.status == 0 else wrong)
+    return summed("SIGKILL during a search", found, start)
+
+
+def repeated(bench: Bench, count: int) -> Iterator[Case]:
+    """Nothing goes wrong: two runs leave the same bytes, but for what the clock decides."""
+    del count
+    start, other = time.monotonic(), bench.folder / "compiled"
+    kinds = (".npz", ".png", ".csv")
+    files = [path.relative_to(other) for path in other.rglob("*") if path.suffix in kinds]
+    differ = [str(one) for one in files if not _same_bytes(other / one, bench.done / one)]
+    found = ["same bytes"] * (len(files) - len(differ)) + [f"WRONG: {one}" for one in differ]
+    found.append("same numbers" if bench.same(other) else "WRONG: other numbers")
+    yield summed("none: the same run again, in another folder", found, start)
+
+
+def _same_bytes(one: pathlib.Path, other: pathlib.Path) -> bool:
+    return other.exists() and one.read_bytes() == other.read_bytes()
+
+
+def _kind(path: pathlib.Path) -> str:
+    """What files are alike: names without numbers and digests."""
+    name = re.sub(r"[0-9a-f]{32}|\d+", "*", "/".join(path.parts[-3:]))
+    return name.partition("default/")[2] or name
+
+
+def damaged(bench: Bench, count: int) -> Iterator[Case]:
+    """A file of every kind emptied, cut, or with one bit flipped; the remedy is then done."""
+    del count
+    files = sorted(path for path in bench.done.rglob("*") if path.is_file())
+    files = [one for one in files if one.suffix not in (".png", ".lock") and one.stat().st_size
+             and "tfevents" not in one.name and one.name != ".lock"]  # fmt: skip
+    kinds = {_kind(one.relative_to(bench.done)): one for one in files}
+    for kind, path in kinds.items():
+        start, found = time.monotonic(), []
+        content, draw = path.read_bytes(), random.Random(kind)
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        for one in (b"", content[: len(content) // 2], bytes(flipped)):
+            workdir = bench.folder / "damaged"
+            shutil.copytree(bench.done, workdir)
+            (workdir / path.relative_to(bench.done)).write_bytes(one)
+            ended = bench.start(workdir).wait(bench.limit())
+            verdict = bench.judged(workdir, ended)
+            if verdict == "one line":
+                verdict = _remedied(bench, workdir, ended)
+            found.append(verdict)
+            shutil.rmtree(workdir)
+        yield summed(f"{kind} emptied, cut, a bit flipped", found, start)
+
+
+def _remedied(bench: Bench, workdir: pathlib.Path, ended: Ended) -> str:
+    """How a run ends after what its error names is removed, as it says."""
+    assert ended.error is not None
+    named = pathlib.Path(ended.error.removeprefix("error: ").partition(": found ")[0])
+    if "remove that folder" in ended.error and named.is_file():
+        named = named.parent
+    if workdir not in named.parents:
+        return f"WRONG: names no file of its own: {ended.error[:200]}"
+    if named.is_dir():
+        shutil.rmtree(named)
+    else:
+        named.unlink()
+    verdict = bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
+    return "one line, remedy, same numbers" if verdict == "same numbers" else verdict
+
+
+def cached(bench: Bench, count: int) -> Iterator[Case]:
+    """Damaged files in the compilation cache."""
+    del count
+    whole = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    for fault in ("emptied", "cut", "a bit flipped"):
+        start, draw, copy = time.monotonic(), random.Random(fault), bench.folder / "other cache"
+        shutil.copytree(whole, copy)
+        for path in copy.rglob("*"):
+            content = bytearray(path.read_bytes()) if path.is_file() else bytearray()
+            if not content:
+                continue
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+            size = {"emptied": 0, "cut": len(content) // 2}.get(fault, len(content))
+            path.write_bytes(bytes(content[:size]))
+        workdir = bench.folder / "cached"
+
+        def before(copy=copy):
+            jax.config.update("jax_compilation_cache_dir", str(copy))
+
+        ended = bench.start(workdir, before=before).wait(10 * MINUTE)
+        yield summed(
+            f"compilation cache: every file {fault}", [bench.judged(workdir, ended)], start
+        )
+        for folder in (copy, workdir):
+            shutil.rmtree(folder)
+
+
+def clock(bench: Bench, count: int) -> Iterator[Case]:
+    """A clock that jumps by a day, back and forth, at every look."""
+    del count
+    start, workdir, real = time.monotonic(), bench.folder / "clock", time.time
+
+    def before():
+        draw = random.Random(0)
+        time.time = lambda: real() + draw.choice((-86400.0, 0.0, 86400.0))
+
+    ended = bench.start(workdir, before=before).wait(bench.limit())
+    yield summed("a clock that jumps by a day", [bench.judged(workdir, ended)], start)
+
+
+def twice(bench: Bench, count: int) -> Iterator[Case]:
+    """The same command twice at once."""
+    del count
+    start, workdir = time.monotonic(), bench.folder / "twice"
+    first = bench.start(workdir)
+    while not (workdir / ".lock").exists() and first.runs(0.1):
+        pass
+    log = bench.folder / "log-second"
+    second = Child(run.main, [*bench.flags, f"--workdir={workdir}"], log, flags.FLAGS.unparse_flags)
+    ended = second.wait(MINUTE)
+    said = ended.error and "at work in it" in ended.error
+    found = ["one line" if said else f"WRONG: {ended.text[-300:]}"]
+    found.append(bench.judged(workdir, first.wait(bench.limit())))
+    yield summed("the same command twice at once", found, start)
+
+
+def processes(bench: Bench, count: int) -> Iterator[Case]:
+    """One of two processes is killed."""
+    del count
+
+    def both(workdir):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        meeting = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
+        return [bench.start(workdir, *meeting, f"--process_id={n}") for n in range(2)]
+
+    start, found = time.monotonic(), []
+    whole, workdir = bench.folder / "both", bench.folder / "one of both"
+    reference = [child.wait(2 * bench.limit()) for child in both(whole)]
+    seconds = max(one.seconds for one in reference)
+    for share, victim in ((0.4, 1), (0.7, 0)):
+        children = both(workdir)
+        if children[victim].runs(share * seconds):
+            children[victim].kill()
+        other = children[1 - victim].wait(MINUTE)
+        children[victim].wait(MINUTE)
+        found.append("the other ended" if other.status not in (None, 0) else "WRONG: no end")
+        for child in both(workdir):
+            child.wait(2 * bench.limit())
+        expected = numbers_in(whole / "results.json")
+        same = expected is not None and numbers_in(workdir / "results.json") == expected
+        found.append("same numbers" if same else "WRONG: other numbers")
+        shutil.rmtree(workdir)
+    yield summed("one of two processes killed", found, start)
+
+
+def disk(bench: Bench, count: int) -> Iterator[Case]:
+    """A disk that is full, at several places, and then is not; one that is read-only."""
+    place = bench.folder / "disk"
+    place.mkdir()
+    start = time.monotonic()
+
+    def mount(*options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    if not mount("size=1m"):
+        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
+        return
+    try:
+        used = sum(path.stat().st_size for path in bench.done.rglob("*") if path.is_file())
+        found, places = [], max(count // 5, 3)
+        for place_of in range(places):
+            mount("remount", f"size={max(used * (place_of + 1) // (places + 1), 4096)}")
+            workdir = place / "work"
+            ended = bench.start(workdir).wait(bench.limit())
+            found.append(bench.judged(workdir, ended))
+            mount("remount", "size=1g")
+            again = bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
+            found.append(f"then {again}" if again == "same numbers" else f"WRONG: then {again}")
+            shutil.rmtree(workdir)
+        yield summed("disk full, then not", found, start)
+        start = time.monotonic()
+        mount("remount", "ro")
+        ended = bench.start(place / "work").wait(MINUTE)
+        yield summed("read-only disk", [bench.judged(place / "work", ended)], start)
+    finally:
+        subprocess.run(["umount", str(place)], capture_output=True)
+
+
+CASES: dict[str, Callable[[Bench, int], Iterator[Case]]] = {
+    "repeat": repeated,
+    "kill": killed,
+    "damage": damaged,
+    "cache": cached,
+    "clock": clock,
+    "twice": twice,
+    "processes": processes,
+    "disk": disk,
+}
