@@ -129,7 +129,7 @@ def read_json(path: str | os.PathLike):
     """
     try:
         return json.loads(pathlib.Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: found no JSON ({error}), expected a file that metanet wrote; "
                         "remove it") from error  # fmt: skip
 

@@ -73,7 +73,8 @@ def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
     """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME).
 
     Raises:
-      UserError: `folder` holds no editor, or one of another version.
+      UserError: `folder` holds no editor, one of another version, or one whose layer is code that
+        nobody has imported (see `dotted.check_known`).
     """
     folder = pathlib.Path(folder)
     path = folder / "editor.json"
@@ -81,13 +82,13 @@ def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
         shape = json.loads(path.read_text())
         require_format(path, shape)
         tree = _newest_tree(folder)
-        return editor_of(shape, tree["params"], tree["scales"])
+        return editor_of(shape, tree["params"], tree["scales"], str(path))
     except KeyError as error:
         raise UserError(
             f"{path}: found no {error}, expected it beside config and template: the file is of "
             "another version; train the editor again"
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{folder}: found no trained editor ({error}), expected one") from error
 
 
