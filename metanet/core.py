@@ -92,7 +92,8 @@ def stream(seed: int | jax.Array, name: str, index: int | jax.Array = 0) -> jax.
 
 
 def slug(name: str) -> str:
-    """The name of a folder or file of the method or editor called `name`."""
+    """The name of a folder or file of the method or editor called `name`: letters, digits and
+    hyphens alone, so that it is in the folder where it is looked for; "" if it has none."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
@@ -101,12 +102,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path in the folder of `path`, which becomes `path` if the block succeeds.
 
     A reader sees the old file or the whole new one, never a part. Of several processes, which
-    share the folder, the first one's file counts; the others' are removed.
+    share the folder, the first one's file counts; the others' are removed. A link at `path` is
+    replaced, not followed.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     process = jax.process_index()
     temporary = path.with_name(f".{path.name}.{process}-{os.getpid()}.partial")
+    temporary.unlink(missing_ok=True)  # a link would lead out of the folder
     try:
         yield temporary
         if process == 0:
