@@ -5,7 +5,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-NOTES = [ROOT / name for name in ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+NOTES = [ROOT / name for name in ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [ROOT / "README.md", *DOCS, *NOTES]
 by_name = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
 
