@@ -3,7 +3,7 @@ PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test docs benchmark lint format clean lock test-oldest test-newest
+.PHONY: help quickstart test docs benchmark lint bandit audit format clean lock test-oldest test-newest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,17 @@ benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: hal
 docs: .venv/.installed-docs ## build the site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-lint: .venv/.installed-tests ## check style, format and types
+lint: bandit ## check style, format, types and what bandit looks for
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bandit: .venv/.installed-tests ## look for pickles, shells, eval and the like; skips and reasons are in pyproject.toml
+	$(BIN)/bandit --quiet -c pyproject.toml -r metanet experiments configs benchmarks examples docs
+
+audit: ## ask PyPI for known vulnerabilities of the packages in requirements.lock
+	$(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 format: .venv/.installed-tests ## repair style and format where that is automatic
 	$(BIN)/ruff check --fix

@@ -7,7 +7,6 @@ gathered to the edges. With `activation="relu"` and `edge_norm=False` and our ed
 """
 
 import jax
-import jraph
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
 from metanet.editor.inputs import TYPES, Inputs
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.topology import TILE
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
@@ -145,7 +145,7 @@ def _norm(layer: nn.LayerNorm, params: dict) -> None:
     layer.bias.data.copy_(params["bias"])
 
 
-def graph_data(graph: jraph.GraphsTuple, inputs: Inputs) -> Data:
+def graph_data(graph: GraphsTuple, inputs: Inputs) -> Data:
     """The real nodes and edges of a batch from `graphs.convert.gather`, in its order."""
     node, edge = np.asarray(graph.nodes["exists"]), np.asarray(graph.edges["exists"])
     number = np.cumsum(node) - 1

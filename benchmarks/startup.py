@@ -4,7 +4,7 @@ python -m benchmarks.startup
 """
 
 import os
-import subprocess
+import subprocess  # nosec B404 # a benchmark of whole commands, without a shell
 import sys
 import tempfile
 import time
@@ -46,7 +46,9 @@ def run(flags: Sequence[str], cache: str, whole: bool) -> tuple[float, int]:
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
         start, first, programs, log = time.time(), None, 0, []
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, env=environment, **streams) as child:
+        with subprocess.Popen(  # nosec B603 # this Python with metanet's own command
+            command, env=environment, **streams
+        ) as child:
             for line in child.stderr:
                 if not line.startswith("PROGRAM"):
                     log.append(line)

@@ -13,6 +13,7 @@ PAGES = (
     "BUILD_NOTES.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "benchmarks/README.md",
     "results/README.md",
     "results/search/README.md",

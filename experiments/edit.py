@@ -1,7 +1,7 @@
 """Edits one trained network so that it meets what is demanded of it.
 
 python -m experiments.edit --editor=DIR|NAME --model=FILE --data=TABLE --require="features<=6"
-    --out=DIR [--newton=3] [--refine=100] [--reads=numbers] [--activation=relu]
+    --out=DIR [--newton=3] [--refine=100] [--reads=numbers] [--activation=relu] [--imports=MODULE]
 
 Writes DIR/model.EXT in the format of FILE, DIR/edit.json and DIR/front.png. Exit status as of
 experiments.run; 2 too if the demand cannot be met: then nothing is written, and the line says by
@@ -10,6 +10,7 @@ how much.
 
 import dataclasses
 import hashlib
+import importlib
 import pathlib
 import sys
 import warnings
@@ -17,7 +18,7 @@ import warnings
 from absl import flags
 
 from experiments import launch
-from metanet.core import UserError, write_json
+from metanet.core import UserError, raised, write_json
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD
 from metanet.editing.edit import Edited, edit
@@ -35,6 +36,9 @@ _OUT = flags.DEFINE_string("out", None, "Output folder.")
 _NEWTON = flags.DEFINE_integer("newton", 0, "Gauss-Newton steps after the edit.")
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of gradient descent after the edit.")
 _READS = flags.DEFINE_enum("reads", READS[0], list(READS), "What the network reads.")
+_IMPORTS = flags.DEFINE_list(
+    "imports", [], "Modules to import first: of a requirement or layer that is not metanet's."
+)
 _ACTIVATION = flags.DEFINE_string("activation", None, "Of a file that does not say it.")
 
 
@@ -44,12 +48,22 @@ def _given(flag: flags.FlagHolder[str | None]) -> str:
     return flag.value
 
 
+def _import(name: str) -> None:
+    """Imports a module, so that an editor may name what is in it."""
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # a user's module may do anything when it is imported
+        raise UserError(f"--imports: found {name} ({raised(error)}), expected a module") from error
+
+
 def _sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _main(argv: list[str]) -> None:
     launch.parse_flags(argv)
+    for name in _IMPORTS.value:
+        _import(name)
     release, out = load_editor(_given(_EDITOR)), pathlib.Path(_given(_OUT))
     model, table = pathlib.Path(_given(_MODEL)), pathlib.Path(_given(_DATA))
     if not _REQUIRE.value:

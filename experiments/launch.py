@@ -95,7 +95,7 @@ def default_workdir(config_flag: str, dataset: str) -> pathlib.Path:
     """
     path, _, which = config_flag.partition(":")
     # The dataset may be all of WHICH, or a part of it.
-    which = (which or dataset).replace(dataset, label_of(dataset))
+    which = (which or dataset).replace(dataset, label_of(dataset)).replace("/", "-")
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
 
 

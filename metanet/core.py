@@ -95,7 +95,8 @@ def stream(seed: int | jax.Array, name: str, index: int | jax.Array = 0) -> jax.
 
 
 def slug(name: str) -> str:
-    """The name of a folder or file of the method or editor called `name`."""
+    """The name of a folder or file of the method or editor called `name`: letters, digits and
+    hyphens alone, so that it is in the folder where it is looked for; "" if it has none."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
@@ -104,7 +105,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path in the folder of `path`, which becomes `path` if the block succeeds.
 
     A reader sees the old file or the whole new one, never a part. Of several processes, which
-    share the folder, the first one's file counts; the others' are removed.
+    share the folder, the first one's file counts; the others' are removed. A link at `path` is
+    replaced, not followed.
 
     Raises:
       UserError: it cannot be written, as on a full disk.
@@ -114,6 +116,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     temporary = path.with_name(f".{path.name}.{process}-{os.getpid()}.partial")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # a link would lead out of the folder
         try:
             yield temporary
             if process == 0:
@@ -146,19 +149,29 @@ def write_json(path: str | os.PathLike, value: dict) -> None:
 
 
 def read_json(path: str | os.PathLike, remedy: str = "remove it") -> dict:
-    """The content of a JSON file that metanet wrote, without its SHA-256.
-
-    One without SHA-256, which earlier versions wrote, is read as it is.
+    """The content of a JSON file that metanet wrote, without its SHA-256, which is verified.
 
     Raises:
       UserError: the file is damaged, or cannot be read.
     """
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        said = f"{error.strerror}, expected a file that metanet wrote; {remedy}"
+        raise UserError(f"{path}: found {said}") from error
+    return json_of(content, path, remedy)
+
+
+def json_of(content: bytes, path: str | os.PathLike, remedy: str) -> dict:
+    """`read_json` of a file at `path` that was read already.
+
+    Content without SHA-256, which earlier versions wrote, is taken as it is.
+    """
     expected = f"a file that metanet wrote; {remedy}"
     try:
-        value = json.loads(pathlib.Path(path).read_text())
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or f"no JSON ({error})"
-        raise UserError(f"{path}: found {said}, expected {expected}") from error
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: found no JSON ({error}), expected {expected}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: found a {type(value).__name__}, expected {expected}")
     stored = value.pop(_SUM, None)
@@ -171,7 +184,7 @@ def _sha256(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write_arrays(path: str | os.PathLike, arrays: dict[str, Any], compressed: bool = False) -> None:
+def write_npz(path: str | os.PathLike, arrays: dict[str, Any], compressed: bool = False) -> None:
     """Writes arrays and their names as .npz, which has a checksum of each, atomically."""
     assert _NAMES not in arrays
     save = np.savez_compressed if compressed else np.savez
@@ -180,8 +193,8 @@ def write_arrays(path: str | os.PathLike, arrays: dict[str, Any], compressed: bo
         save(file, **{_NAMES: np.array(sorted(arrays), str)} | arrays)
 
 
-def read_arrays(path: str | os.PathLike, expected: str) -> dict[str, Any]:
-    """What `write_arrays` wrote, as numpy arrays, whose checksums are verified.
+def read_npz(path: str | os.PathLike, expected: str) -> dict[str, Any]:
+    """What `write_npz` wrote, as numpy arrays, whose checksums are verified.
 
     Args:
       expected: what the file is to be, and the remedy, for the message.

@@ -2,10 +2,33 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from metanet.core import SettingError, raised, require
+from metanet.core import SettingError, UserError, raised, require
+
+
+def check_known(path: Any, source: str) -> None:
+    """Refuses a dotted path, read from a file, whose module would be imported for that file alone.
+
+    To import a module runs its code, and a file of numbers may be from anybody. metanet's own
+    modules, and those that the program has imported already, are known.
+
+    Args:
+      source: the file and key, for the message.
+
+    Raises:
+      UserError: the module is another one, or `path` is no dotted path.
+    """
+    parts = path.split(".") if isinstance(path, str) else []
+    dotted = len(parts) > 1 and all(part.isidentifier() for part in parts)
+    module = ".".join(parts[:-1])
+    if not dotted or (parts[0] != "metanet" and module not in sys.modules):
+        found = f"{path:.100}" if isinstance(path, str) else type(path).__name__
+        expected = "metanet's own code, or that of a module which is imported before (of a command,"
+        raise UserError(f"{source}: found {found}, expected {expected} with --imports): a file "
+                        "has nothing imported")  # fmt: skip
 
 
 def resolve(path: str, key: str, expected: str) -> Any:

@@ -5,7 +5,8 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-NOTES = [ROOT / name for name in ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+_NAMES = ("BUILD_NOTES.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+NOTES = [ROOT / name for name in _NAMES]
 PAGES = [ROOT / "README.md", *DOCS, *NOTES]
 by_name = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import random_stack
 
-from metanet.core import UserError, match_settings, read_arrays, read_json, write_arrays, write_json
+from metanet.core import UserError, match_settings, read_json, read_npz, write_json, write_npz
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig
 from metanet.graphs.packing import pack
@@ -85,11 +85,11 @@ def test_damaged_settings_are_refused_and_their_folder_is_named(tmp_path):
 def test_arrays_are_read_as_they_were_written_or_refused(compressed, tmp_path):
     path, rng = tmp_path / "one.npz", np.random.default_rng(1)
     arrays = {"a": rng.normal(size=(5, 7)), "b": np.arange(3, dtype=np.int32), "c": np.zeros(())}
-    write_arrays(path, arrays, compressed)
+    write_npz(path, arrays, compressed)
     for damaged in damages(path.read_bytes(), 400):
         path.write_bytes(damaged)
         try:
-            found = read_arrays(path, "three arrays")
+            found = read_npz(path, "three arrays")
             assert found.keys() == arrays.keys()
             for name, leaf in arrays.items():
                 assert found[name].dtype == leaf.dtype

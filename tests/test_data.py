@@ -1,9 +1,14 @@
 """The datasets: parsing, downloading, splitting and the synthetic structure."""
 
 import dataclasses
+import email.message
 import hashlib
+import http.client
 import io
+import itertools
 import os
+import urllib.request
+import urllib.response
 import zipfile
 
 import jax
@@ -12,7 +17,7 @@ import pytest
 
 from metanet import data
 from metanet.core import UserError
-from metanet.data import synthetic, tabular, uci
+from metanet.data import download, synthetic, tabular, uci
 
 ADULT_DATA = b"""\
 39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, \
@@ -44,6 +49,28 @@ def zipped(**members):
     return buffer.getvalue()
 
 
+def serving(folder):
+    """The method `https_open` of a server of the files in `folder`."""
+
+    def https_open(self, request):
+        path = folder / request.selector.lstrip("/")
+        if not path.is_file():
+            return answer(404, b"", "Not Found")
+        return answer(200, path.read_bytes())
+
+    return https_open
+
+
+def answer(code, content, message="OK", **headers):
+    """What an https server answers."""
+    given = email.message.Message()
+    for name, value in headers.items():
+        given[name.replace("_", "-")] = value
+    response = urllib.response.addinfourl(io.BytesIO(content), given, "https://archive.test", code)
+    response.msg = message
+    return response
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The data folder, still absent; the archives beside it hold the small files above."""
@@ -53,7 +80,8 @@ def cache(tmp_path, monkeypatch):
     inner = zipped(**{"bank-full__csv": BANK})
     (tmp_path / "bank.zip").write_bytes(zipped(bank__zip=inner, **{"bank-additional__zip": b""}))
     for name in uci.URLS:
-        monkeypatch.setitem(uci.URLS, name, (tmp_path / f"{name}.zip").as_uri())
+        monkeypatch.setitem(uci.URLS, name, f"https://archive.test/{name}.zip")
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", serving(tmp_path))
     for name, content in FILES.items():
         monkeypatch.setitem(uci.SHA256, name, hashlib.sha256(content).hexdigest())
     monkeypatch.setenv("METANET_DATA", str(tmp_path / "cache"))
@@ -137,9 +165,10 @@ def test_folder_in_the_place_of_a_file_is_refused(cache):
         (zipped(adult__data=ADULT_DATA, adult__test=b"wrong"), "SHA-256"),
         (zipped(adult__data=ADULT_DATA), "There is no item named 'adult.test'"),
         (b"not an archive", "not a zip file"),
-        (None, "No such file"),
+        (None, "Not Found"),
+        (zipped(adult__data=ADULT_DATA, **{"..__adult__test": ADULT_TEST}), "There is no item"),
     ],
-    ids=["checksum", "member", "archive", "network"],
+    ids=["checksum", "member", "archive", "network", "above"],
 )
 def test_failed_download_leaves_no_part(cache, archive, cause):
     if archive is None:
@@ -148,6 +177,78 @@ def test_failed_download_leaves_no_part(cache, archive, cause):
         (cache.parent / "adult.zip").write_bytes(archive)
     fails(uci.adult, cache / "adult/adult.test", cause, uci.URLS["adult"], "METANET_DATA")
     assert set(contents(cache)) <= {"adult/adult.data"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"),
+    [
+        ([answer(302, b"", Location="http://archive.test/b")], "a redirection to http://archive"),
+        ([answer(302, b"", Location="file:///etc/passwd")], "file:///etc/passwd"),
+        ([answer(302, b"", Location="ftp://archive.test/b")], "a redirection to ftp://archive"),
+        ([answer(200, bytes(1000), Content_Length=str(10**12))], "found 1000000000000 bytes, exp"),
+        ([answer(200, bytes(5000))], "found more than 4096 bytes"),
+        ([answer(200, bytes(100), Content_Length="200")], "found 100 bytes, expected 200"),
+        ([answer(500, b"", "Server Error")], "Server Error"),
+        ([http.client.BadStatusLine("?")], "BadStatusLine"),
+        ([TimeoutError("timed out")], "timed out"),
+    ],
+)
+def test_what_is_not_had_over_https_in_limits_is_refused_in_one_line(
+    cache, monkeypatch, answers, cause
+):
+    def https_open(self, request):
+        found = answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", https_open)
+    monkeypatch.setattr(download, "LARGEST", 4096)
+    fails(uci.bank, cache / "bank/bank-full.csv", "failed", cause, "METANET_DATA")
+    assert not cache.exists() or contents(cache) == {}
+
+
+def test_a_small_archive_of_a_large_file_is_refused(cache, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 4096)
+    with zipfile.ZipFile(cache.parent / "bank.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bank.zip", bytes(10**5))
+    assert (cache.parent / "bank.zip").stat().st_size < 4096
+    fails(uci.bank, "found 100000 bytes in bank.zip, expected at most 4096")
+    assert not cache.exists()
+
+
+def test_a_redirection_to_https_is_followed(cache, monkeypatch):
+    serve = serving(cache.parent)
+
+    def https_open(self, request):
+        if request.host == "archive.test":
+            return answer(301, b"", Location=f"https://mirror.test{request.selector}")
+        return serve(self, request)
+
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", https_open)
+    assert len(uci.bank().y) == 4
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp", "file", "data"])
+def test_nothing_is_downloaded_but_over_https(cache, monkeypatch, scheme):
+    url = {"file": (cache.parent / "bank.zip").as_uri(), "data": "data:,bank"}
+    monkeypatch.setitem(uci.URLS, "bank", url.get(scheme, f"{scheme}://127.0.0.1/bank.zip"))
+    fails(uci.bank, f"unknown url type: {scheme}")
+    assert not cache.exists()
+
+
+def test_a_download_that_takes_too_long_is_left(cache, monkeypatch):
+    now = itertools.count(0, 400)
+    monkeypatch.setattr(download.time, "monotonic", lambda: next(now))
+    (cache.parent / "bank.zip").write_bytes(bytes(2**18))
+    fails(uci.bank, "bytes in 600 s, expected all of them")
+    assert not cache.exists()
+
+
+def test_the_addresses_are_https():
+    for name in ("adult", "bank"):
+        assert uci.URLS[name].startswith("https://")
+    assert uci.MEMBERS.keys() == uci.SHA256.keys()
 
 
 def test_unwritable_folder_is_named(cache):

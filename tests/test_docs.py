@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ from pages import PAGES, ROOT, blocks, by_name
 
 from configs import common, pruning
 from experiments import settings
+from metanet.core import UserError
 from metanet.data import TableConfig
 from metanet.data.columns import MISSING_VALUES
 from metanet.graphs.padded import PaddedMLP
@@ -255,7 +257,9 @@ def run(folder: pathlib.Path, *flags: str) -> dict:
 
 
 @pytest.mark.slow
-def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objective(folder):
+def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objective(
+    folder, monkeypatch
+):
     methods = run(
         folder, f"--config={folder / 'tiny.py'}", "--config.requirement=prices.paid",
         "--config.methods=('GMN', 'Greedy')", "--config.evaluation.main_methods=()",
@@ -265,7 +269,12 @@ def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objectiv
     assert ((costs >= 0) & (costs < 1)).all()  # none is kept at last
     np.testing.assert_allclose(930 * costs, np.round(930 * costs), atol=1e-3)  # of two models
     assert (np.abs(30 * costs - np.round(30 * costs)) > 1e-3).any()
-    editor = load_checkpoint(folder / "work" / "checkpoints" / "gmn" / "seed-0")
+    home = folder / "work" / "checkpoints" / "gmn" / "seed-0"
+    monkeypatch.delitem(sys.modules, "gated", raising=False)
+    with pytest.raises(UserError, match=r"config\.layer: found gated\.Layer"):
+        load_checkpoint(home)  # code of somebody else's, as long as nobody has imported it
+    importlib.import_module("gated")
+    editor = load_checkpoint(home)
     assert editor.config.layer == "gated.Layer"
     assert set(editor.params["layers"]) == {"edge", "node"}
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -357,6 +358,7 @@ UNUSABLE = [
     (["--require=features<=3"], {"data": "absent.csv"}, "absent.csv"),
     (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
     (["--require=features<=3", "--reads=raw"], {}, "reads"),
+    (["--require=features<=3", "--imports=absent_module"], {}, "--imports: found absent_module"),
 ]
 
 
@@ -381,3 +383,36 @@ def test_the_command_never_writes_over_its_input(place):
     done = command(place, "--require=features<=6", out=place)
     assert done.returncode == 2 and "--out: found the folder of" in done.stderr
     assert (place / "model.npz").read_bytes() == before and not (place / "edit.json").exists()
+
+
+@pytest.mark.slow
+def test_the_command_imports_what_it_is_told_to_and_nothing_for_an_editor(
+    place, release, tmp_path, monkeypatch
+):
+    (tmp_path / "stranger.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\n"
+        "def paid(view): return view.input_keep.mean()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    write_release(tmp_path / "own", dataclasses.replace(release, requirement=("stranger.paid",)))
+    asked = {"editor": tmp_path / "own", "out": tmp_path / "out"}
+    done = command(place, "--require=paid<=0.6", **asked)
+    assert done.returncode == 2 and not (tmp_path / "imported").exists()
+    assert "error: editor.requirement: found stranger.paid, expected" in done.stderr
+    done = command(place, "--require=paid<=0.6", "--imports=stranger", **asked)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "edit.json").read_text())["after"]["paid"] <= 0.6
+
+
+@pytest.mark.slow
+def test_the_command_replaces_links_in_its_folder_and_does_not_write_through_them(place, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("model.npz", "edit.json", "front.png"):
+        (tmp_path / name).write_text("not to be touched")
+        (out / name).symlink_to(tmp_path / name)
+    done = command(place, "--require=features<=6", out=out)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.npz", "edit.json", "front.png"):
+        assert (tmp_path / name).read_text() == "not to be touched"
+        assert not (out / name).is_symlink()

@@ -5,7 +5,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -29,6 +28,7 @@ from metanet.editor.relax import (
     straight_through,
 )
 from metanet.graphs.batch import edge_matrix, gather, to_template
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import pack, unpack
 from metanet.graphs.padded import apply_padded
 from metanet.graphs.topology import TILE
@@ -83,7 +83,7 @@ class Outcome:
     """All that an editor makes of a batch; `logits` of the edges' mask in the template."""
 
     proposal: Proposal
-    edited: jraph.GraphsTuple
+    edited: GraphsTuple
     masks: Masks
     edit: Edit
     logits: jax.Array | None

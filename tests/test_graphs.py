@@ -5,12 +5,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 import pytest
 from helpers import apply, exact_budget, random_stack
 
 from metanet.graphs.batch import gather, graph_of, to_template
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import pack, unpack
 from metanet.graphs.padded import apply_padded
 from metanet.graphs.strata import draw, stratify
@@ -39,13 +39,22 @@ def grid_of_specs(n_in, n_out):
 stack_of = functools.partial(random_stack, size=1.0, norm_size=1.0)
 
 
+def test_the_installed_jax_takes_the_named_tuple_of_jraph():
+    fields = ("nodes", "edges", "receivers", "senders", "globals", "n_node", "n_edge")
+    assert GraphsTuple._fields == fields
+    graph = GraphsTuple(*(jnp.full(2, float(place)) for place in range(7)))
+    doubled = jax.jit(lambda graph: jax.tree.map(lambda leaf: 2 * leaf, graph))(graph)
+    assert isinstance(doubled, GraphsTuple) and doubled.n_edge.tolist() == [12.0, 12.0]
+    assert graph._replace(nodes={"a": jnp.ones(3)}).nodes["a"].shape == (3,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """Stacks that share inputs and outputs, packed, and all of them as one padded batch."""
 
     stacks: list
     models: object
-    graph: jraph.GraphsTuple
+    graph: GraphsTuple
     budget: tuple[int, int]  # exact
 
     @property

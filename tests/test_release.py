@@ -1,19 +1,27 @@
 """Trained editors as folders, and networks in an editor's units."""
 
 import dataclasses
+import hashlib
+import importlib
+import io
 import json
+import os
+import sys
+import zipfile
 
 import jax
 import numpy as np
 import pytest
 from helpers import random_stack
 
-from metanet.core import UserError
+from metanet.core import UserError, read_json, write_json
 from metanet.data import load
+from metanet.editing.edit import edit
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.editor.release import Release, load_editor, write_release
 from metanet.graphs.packing import pack
+from metanet.graphs.topology import Template
 from metanet.interop.network import network_of
 from metanet.interop.units import reading_numbers, reading_standardised
 from metanet.mlp.network import apply
@@ -76,6 +84,10 @@ def edited_json(key, value=None):
     return change
 
 
+def template(**sizes):
+    return edited_json("template", {"n_in": 5, "depth": 2, "width": 8, "n_out": 2} | sizes)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -96,6 +108,17 @@ def edited_json(key, value=None):
         ("editor.json", edited_json("lambda_range", [1, 2]), "the file is damaged"),
         ("editor.json", edited_json("requirement", ["a", "b"]), "found 2 requirements, expected"),
         ("editor.json", edited_json("template", {"n_in": 5}), "the file is damaged"),
+        (
+            "editor.json",
+            template(width=10**12),
+            "found .*: 1000000000000.*expected positive",
+        ),
+        ("editor.json", template(depth=10**5), "expected positive numbers of layers and neurons"),
+        ("editor.json", template(n_in=0), "expected positive numbers of layers and neurons"),
+        ("editor.json", template(depth=True), "expected positive numbers of layers and neurons"),
+        ("editor.json", edited_json("points", 10**12), "found points 1000000000000, expected 1 to"),
+        ("editor.json", edited_json("points", -1), "found points -1, expected 1 to"),
+        ("editor.json", lambda c: b"[" * 10**6, "maximum recursion depth.*the file is damaged"),
     ],
 )
 def test_a_damaged_release_is_refused_in_one_line(release, tmp_path, name, change, message):
@@ -104,6 +127,140 @@ def test_a_damaged_release_is_refused_in_one_line(release, tmp_path, name, chang
     with pytest.raises(UserError, match=message) as caught:
         load_editor(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def rewritten(folder, content):
+    """Replaces the arrays of a release, and their digest."""
+    (folder / "arrays.npz").write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    path = folder / "editor.json"
+    path.write_bytes(edited_json("arrays", found)(path.read_bytes()))
+
+
+def archive(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in members.items():
+            target.writestr(f"{name.replace('__', '/')}.npy", content)
+    return buffer.getvalue()
+
+
+def npy(array=None, header=None):
+    buffer = io.BytesIO()
+    if header is None:
+        np.save(buffer, array, allow_pickle=True)
+        return buffer.getvalue()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+class Payload:
+    """Whoever unpickles this makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (archive(params__a=npy(np.array([Payload()], object))), "dtype object, expected numbers"),
+        (archive(params__a=npy(header=b"{'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)"
+                               b", }\n")), "the file is damaged"),
+        (archive(params__a=npy(header=b"{'descr': '<f4', 'fortran_order': False, 'shape': "
+                               b"(1000000000000,), }\n")), "found 0 bytes, expected 4000000000000"),
+        (archive(params__a=bytes(2**28 + 1)), "found 268435457 bytes when unpacked, expected at"),
+        (b"no archive", "no archive"),
+    ],
+    ids=["object", "code", "claim", "bomb", "text"],
+)  # fmt: skip
+def test_arrays_are_numbers_of_the_size_that_they_are(
+    release, tmp_path, monkeypatch, content, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_release(tmp_path / "gmn", release)
+    rewritten(tmp_path / "gmn", content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_editor(tmp_path / "gmn")
+    assert "\n" not in str(caught.value) and not (tmp_path / "unpickled").exists()
+
+
+@pytest.mark.parametrize("name", ["editor.json", "arrays.npz"])
+def test_a_link_out_of_a_release_is_refused_and_one_to_it_is_not(release, tmp_path, name):
+    write_release(tmp_path / "gmn", release)
+    (tmp_path / "link").symlink_to("gmn")
+    assert load_editor(tmp_path / "link").names == release.names
+    moved = tmp_path / "elsewhere" / name
+    moved.parent.mkdir()
+    (tmp_path / "gmn" / name).rename(moved)
+    (tmp_path / "gmn" / name).symlink_to(moved)
+    for place in ("gmn", "link"):
+        with pytest.raises(UserError, match=f"{name}: found a link to {moved}, expected a file in"):
+            load_editor(tmp_path / place)
+
+
+def test_what_is_no_file_in_the_place_of_arrays_is_refused(release, tmp_path):
+    write_release(tmp_path, release)
+    (tmp_path / "arrays.npz").unlink()
+    os.mkfifo(tmp_path / "arrays.npz")
+    with pytest.raises(UserError, match="found 0 bytes, expected a file of at most"):
+        load_editor(tmp_path)
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A module on Python's path that leaves a trace when it is imported."""
+    (tmp_path / "stranger.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\n"
+        "from metanet.editor.layers import Layer\ndef paid(view): return view.input_keep.mean()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "imported"
+    sys.modules.pop("stranger", None)
+
+
+def with_layer(folder, layer):
+    path = folder / "editor.json"
+    stored = read_json(path)
+    stored["config"]["layer"] = layer
+    write_json(path, stored)
+
+
+@pytest.mark.parametrize(
+    "layer", ["stranger.Layer", "metanet", "metanet./tmp/x.Layer", "..stranger.Layer", "", 3, None]
+)
+def test_a_layer_of_a_file_is_not_imported_for_that_file(release, tmp_path, stranger, layer):
+    write_release(tmp_path / "gmn", release)
+    with_layer(tmp_path / "gmn", layer)
+    with pytest.raises(UserError, match=r"editor.json: config.layer: found .*expected metanet's"):
+        load_editor(tmp_path / "gmn")
+    assert not stranger.exists()
+
+
+def test_a_layer_that_the_program_has_imported_is_known(release, tmp_path, stranger):
+    write_release(tmp_path / "gmn", release)
+    with_layer(tmp_path / "gmn", "stranger.Layer")
+    importlib.import_module("stranger")
+    assert load_editor(tmp_path / "gmn").editor.config.layer == "stranger.Layer"
+
+
+def test_a_requirement_of_a_file_is_not_imported_for_that_file(release, tmp_path, stranger):
+    data = load("synthetic", None, 0)
+    config = dataclasses.replace(release.editor.config, probe=None)
+    editor = release.editor.replace(config=config, template=Template(10, 1, 8, 2))
+    other = dataclasses.replace(release, requirement=("stranger.paid",), editor=editor)
+    write_release(tmp_path / "gmn", other)
+    found = load_editor(tmp_path / "gmn")
+    assert found.names == ("paid",)
+    network = network_of(random_stack(MLPSpec((10, 8, 2))), 0)
+    with pytest.raises(UserError, match=r"editor.requirement: found stranger.paid, expected metan"):
+        edit(found, network, require=["paid<=0.5"], data=data.select)
+    assert not stranger.exists()
+
+
+@pytest.mark.parametrize("name", ["../editors/adult-dm", "adult-dm/../bank-dm", "adult-dm/", "."])
+def test_a_name_of_an_editor_is_no_path_into_the_package(name):
+    with pytest.raises(UserError, match=r"found no editor\.json there"):
+        load_editor(name)
 
 
 def test_an_unknown_name_is_refused_with_those_that_come_with_metanet():

@@ -63,7 +63,7 @@ DAMAGE = {
     "bias": ("biases_1", lambda a: a[:-1], r"biases_1: found shape"),
     "scale": ("scales_0", lambda a: np.append(a, a), "scales_0: found shape"),
     "width": ("widths", lambda a: a + 1, "found shape"),
-    "huge": ("widths", lambda a: changed(a, 1, 2**40), "found shape"),
+    "huge": ("widths", lambda a: changed(a, 1, 2**40), "found [0-9]+ weights, expected at most"),
     "empty": ("widths", lambda a: changed(a, 1, 0), "widths: found"),
     "square": ("widths", lambda a: a[None], "widths, skips: found shapes"),
     "skip": ("skips", lambda a: a + 7, "skips: found"),
@@ -82,7 +82,7 @@ DAMAGE = {
     "twice": ("indices_0", lambda a: a * 0, "indices_0: found a row that does not ascend"),
     "weights": ("data_0", lambda a: a[1:], "data_0: found shape"),
     "nan": ("data_0", lambda a: changed(a, 0, np.nan), r"weights\[0\]: found a number"),
-    "object": ("data_0", lambda a: a.astype(object), "allow_pickle=False"),
+    "object": ("data_0", lambda a: a.astype(object), "found dtype object, expected numbers"),
 }
 
 
@@ -121,6 +121,19 @@ def test_files_with_any_damage_are_refused_in_one_line(network, tmp_path):
             refused += 1
             assert str(error).startswith(f"{path}: found ") and "\n" not in str(error)
     assert refused > 300
+
+
+def test_a_small_file_that_claims_much_memory_is_refused(network, tmp_path):
+    arrays = sparse(network)
+    path = tmp_path / "one.npz"
+    np.savez_compressed(path, **arrays | {"data_0": np.zeros(5 * 10**7, np.float32)})
+    assert path.stat().st_size < 10**6
+    with pytest.raises(UserError, match=r"found 200\d* bytes when unpacked, expected at most"):
+        read_sparse(path)
+    deep = {"widths": np.ones(10**6, np.int64), "skips": np.zeros((0, 2), np.int64)}
+    np.savez_compressed(path, **arrays | deep)
+    with pytest.raises(UserError, match="found 1000000 layers, expected at most 1000"):
+        read_sparse(path)
 
 
 def test_files_that_are_no_archive_are_refused(tmp_path):

@@ -57,8 +57,14 @@ def is_file(dataset: str) -> bool:
 
 
 def label_of(dataset: str) -> str:
-    """What reports call a dataset: a file by its name without folder and ending."""
-    return _stem(pathlib.Path(dataset)) if is_file(dataset) else dataset
+    """What reports call a dataset: a file by its name without folder and ending.
+
+    It is the name of a folder too, and so never "." or "..".
+    """
+    if not is_file(dataset):
+        return dataset
+    found = _stem(pathlib.Path(dataset))
+    return found if found.strip(".") else "table"
 
 
 def toml_of(path: pathlib.Path) -> pathlib.Path:

@@ -6,12 +6,10 @@ Cortez, Bank Marketing (2014), doi 10.24432/C5K306.
 
 import dataclasses
 import hashlib
-import http.client
 import io
 import logging
 import os
 import pathlib
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from metanet.core import UserError, atomic_path
+from metanet.data import download
 from metanet.data.columns import Notation
 from metanet.data.encoding import Feature, Group
 from metanet.data.tabular import Raw
@@ -43,7 +42,6 @@ MEMBERS = {
     "bank/bank-full.csv": ("bank.zip", "bank-full.csv"),
     "bank/bank.csv": ("bank.zip", "bank.csv"),
 }
-TIMEOUT_SECONDS = 30
 REMEDY = "place the published file there or set METANET_DATA to a folder which has it"
 
 ADULT_COLUMNS = (
@@ -62,6 +60,17 @@ ADULT_COLUMNS = (
     "hours-per-week",
     "native-country",
     "income",
+)
+
+# What zipfile raises for one or another damaged archive.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    LookupError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
 )
 
 # The numbers [rows, features] of a frame's columns, and how many rows each published part has.
@@ -220,16 +229,14 @@ def _download(dataset: str, root: pathlib.Path, names: list[str]) -> None:
     failed = f"{paths}: absent, and the download from {url} failed"
     logger.info("Downloading %s to %s.", url, root)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
-            archive = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", None) or error
-        raise UserError(f"{failed} ({cause}); {REMEDY}") from error
+        archive = download.download(url)
+    except OSError as error:
+        raise UserError(f"{failed} ({error}); {REMEDY}") from error
     for name in names:
         path = root / name
         try:
             data = _member(archive, *MEMBERS[name])
-        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        except _DAMAGED as error:
             raise UserError(f"{failed} (bad archive: {error}); {REMEDY}") from error
         digest = hashlib.sha256(data).hexdigest()
         if digest != SHA256[name]:
@@ -249,5 +256,8 @@ def _download(dataset: str, root: pathlib.Path, names: list[str]) -> None:
 
 def _member(archive: bytes, name: str, *inner: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        size = opened.getinfo(name).file_size  # no more than this is unpacked
+        if size > download.LARGEST:
+            raise ValueError(f"found {size} bytes in {name}, expected at most {download.LARGEST}")
         data = opened.read(name)
     return _member(data, *inner) if inner else data

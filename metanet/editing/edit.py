@@ -13,6 +13,7 @@ import pandas as pd
 
 from metanet.core import stream
 from metanet.data.tabular import Table
+from metanet.dotted import check_known
 from metanet.editing.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
 from metanet.editing.inputs import (
     check_units,
@@ -128,6 +129,8 @@ def edit(
     tried = np.zeros((0, len(paths) + 1))
     if table is not None:
         # Only here: where nothing is measured, somebody's own requirement need not be importable.
+        for path in paths:
+            check_known(path, "editor.requirement")
         objective = resolve(paths if len(paths) > 1 else paths[0])
         if newton:
             method, context = _stepped(editor, models, objective, table, newton)

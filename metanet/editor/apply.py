@@ -4,7 +4,6 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 
 from metanet.editor.edits import Edit, MaskPath, Masks
@@ -13,6 +12,7 @@ from metanet.editor.model import Editor, Proposal, TrainedEditor
 from metanet.editor.noise import Dropout
 from metanet.editor.relax import keep_mask
 from metanet.graphs.batch import edge_matrix, graph_of, input_vector, to_template
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.topology import TILE, Template
 from metanet.probes.statistics import MEAN
 
@@ -33,12 +33,12 @@ def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
 
 def edit_graph(
     editor: TrainedEditor,
-    graph: jraph.GraphsTuple,
+    graph: GraphsTuple,
     noise: Masks | None = None,
     temperature: float = 1.0,
     path: MaskPath | None = None,
     dropout: Dropout | None = None,
-) -> tuple[jraph.GraphsTuple, Masks]:
+) -> tuple[GraphsTuple, Masks]:
     """The edited batch, and its masks.
 
     Args:
@@ -83,16 +83,14 @@ def edit_graph(
     return edited, Masks(edges, inputs)
 
 
-def _mean_effect(graph: jraph.GraphsTuple, weight: jax.Array) -> jax.Array:
+def _mean_effect(graph: GraphsTuple, weight: jax.Array) -> jax.Array:
     """The mean over the probe table of what weights [E] add to their targets: [V]."""
     tiles, mean = tiles_of(graph), graph.nodes["probe"][:, MEAN, None]  # [V, 1]
     effect = weight.reshape(-1, TILE, TILE, 1) * at_sources(tiles, mean)
     return sum_at_targets(tiles, effect, len(mean))[:, 0]
 
 
-def as_edit(
-    editor: TrainedEditor, graph: jraph.GraphsTuple, edited: jraph.GraphsTuple, masks: Masks
-) -> Edit:
+def as_edit(editor: TrainedEditor, graph: GraphsTuple, edited: GraphsTuple, masks: Masks) -> Edit:
     """A batch before and after editing, in its template; leaves have a leading axis [G]."""
     before = to_template(editor.template, graph)
     return Edit(

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import jraph
 
 from metanet.editor.apply import as_edit, edit_graph
 from metanet.editor.edits import Edit, Masks
 from metanet.editor.model import TrainedEditor
+from metanet.graphs.graphs_tuple import GraphsTuple
 
 
 def editor_fn(
-    editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array
+    editor: TrainedEditor, graph: GraphsTuple, keys: jax.Array
 ) -> Callable[[jax.Array], Edit]:
     """The editor as a method: the setting is lambda, [] or [requirements]."""
 
@@ -23,7 +23,7 @@ def editor_fn(
     return edit
 
 
-def with_lambda(graph: jraph.GraphsTuple, setting: jax.Array) -> jraph.GraphsTuple:
+def with_lambda(graph: GraphsTuple, setting: jax.Array) -> GraphsTuple:
     """The batch with lambda, [] or [requirements], in the globals of every graph."""
     exponents = jnp.log10(jnp.atleast_1d(setting))[None]
     log10_lambda = jnp.broadcast_to(exponents, (len(graph.n_node), exponents.shape[1]))
@@ -31,7 +31,7 @@ def with_lambda(graph: jraph.GraphsTuple, setting: jax.Array) -> jraph.GraphsTup
 
 
 def composed_fn(
-    editors: tuple[TrainedEditor, ...], graph: jraph.GraphsTuple, keys: jax.Array
+    editors: tuple[TrainedEditor, ...], graph: GraphsTuple, keys: jax.Array
 ) -> Callable[[jax.Array], Edit]:
     """Editors, without probes, of one template one after another (paper A.7).
 
@@ -51,7 +51,7 @@ def composed_fn(
 
 
 def masks_only_fn(
-    editor: TrainedEditor, graph: jraph.GraphsTuple, keys: jax.Array
+    editor: TrainedEditor, graph: GraphsTuple, keys: jax.Array
 ) -> Callable[[jax.Array], Edit]:
     """The editor's masks on the unedited parameters."""
     edit = editor_fn(editor, graph, keys)

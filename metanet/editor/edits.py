@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jraph
 from flax import struct
 
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import Template
 
@@ -38,7 +38,7 @@ def whole_edit(template: Template, before: PaddedMLP, after: PaddedMLP) -> Edit:
 # method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`
 # is any pytree, `setting` the number that a front is swept over; what does not depend on it is
 # computed once.
-EditFn = Callable[[Any, jraph.GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
+EditFn = Callable[[Any, GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
 
 
 class Masks(struct.PyTreeNode):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 from flax import struct
 
@@ -17,6 +16,7 @@ from metanet.editor.layers import (
     tiles_of,
 )
 from metanet.graphs.batch import graph_of
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import Models
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.network import ACTIVATIONS
@@ -53,14 +53,14 @@ class Scales(struct.PyTreeNode):
     probe_graph: jax.Array | None = None
 
 
-def roles(template: Template, graph: jraph.GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:
+def roles(template: Template, graph: GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Per node tile: its layer in the template, whether it is input, whether it is output."""
     slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE  # [node tiles]
     layer = jnp.asarray(template.layer_of_slot)[slot]
     return layer, layer == 0, layer == template.depth + 1
 
 
-def kind_of(template: Template, graph: jraph.GraphsTuple, tiles: Tiles) -> jax.Array:
+def kind_of(template: Template, graph: GraphsTuple, tiles: Tiles) -> jax.Array:
     """Per edge tile: its kind of block, [T] int32."""
     _, is_input, is_output = roles(template, graph)
     skip = graph.edges["skip"].reshape(-1, TILE**2)[:, 0]
@@ -193,7 +193,7 @@ def type_counts(template: Template) -> dict[str, int]:
     return dict(zip(TYPES, counts, strict=True))
 
 
-def inputs_of(template: Template, graph: jraph.GraphsTuple, scales: Scales) -> Inputs:
+def inputs_of(template: Template, graph: GraphsTuple, scales: Scales) -> Inputs:
     """The editor's inputs: functions of the graph and of `scales` alone."""
     tiles, n_nodes = tiles_of(graph), len(graph.nodes["slot"])
     weight = graph.edges["weight"].reshape(-1, TILE, TILE, 1)
@@ -250,7 +250,7 @@ def _standardised(values: jax.Array, scales: jax.Array) -> jax.Array:
 
 
 def _probe_inputs(
-    graph: jraph.GraphsTuple,
+    graph: GraphsTuple,
     node_scales: jax.Array,
     edge_scales: jax.Array,
     tiles: Tiles,
@@ -274,7 +274,7 @@ def _probe_inputs(
 
 
 def _block_rms(
-    template: Template, graph: jraph.GraphsTuple, tiles: Tiles, weight: jax.Array
+    template: Template, graph: GraphsTuple, tiles: Tiles, weight: jax.Array
 ) -> jax.Array:
     """The root mean square of the block that an edge tile belongs to: [T, 1, 1, 1]."""
     n_layers = template.depth + 2

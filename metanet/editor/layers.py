@@ -3,9 +3,9 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import jraph
 from flax import struct
 
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.topology import TILE
 
 CHUNK_BYTES = 2**18  # of a hidden layer: all that a chunk needs stays in a core's cache
@@ -24,7 +24,7 @@ class Tiles(struct.PyTreeNode):
     exists: jax.Array
 
 
-def tiles_of(graph: jraph.GraphsTuple) -> Tiles:
+def tiles_of(graph: GraphsTuple) -> Tiles:
     """The tiles of a batch from `graphs.batch.gather`."""
     exists = graph.edges["exists"].reshape(-1, TILE, TILE, 1)
     # All edges of a tile leave one node tile and enter one: its first edge tells which.

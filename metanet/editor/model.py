@@ -5,7 +5,6 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import jraph
 from flax import struct
 
 from metanet.core import SettingError, require
@@ -15,6 +14,7 @@ from metanet.editor.layers import EdgeMLP, Tiles, tiles_of
 from metanet.editor.noise import Dropout, drop_change
 from metanet.editor.relax import bounded
 from metanet.graphs.batch import graph_of
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.topology import TILE, Template
 from metanet.mlp.spec import NORMS
 from metanet.probes.rows import ProbeConfig
@@ -138,7 +138,7 @@ class Editor(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: jraph.GraphsTuple, scales: Scales, dropout: Dropout | None = None
+        self, graph: GraphsTuple, scales: Scales, dropout: Dropout | None = None
     ) -> Proposal:
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         tiles = tiles_of(graph)
@@ -198,7 +198,7 @@ class Editor(nn.Module):
         )
 
     def _initial_states(
-        self, graph: jraph.GraphsTuple, scales: Scales, tiles: Tiles, dtype: jnp.dtype
+        self, graph: GraphsTuple, scales: Scales, tiles: Tiles, dtype: jnp.dtype
     ) -> tuple[jax.Array, jax.Array]:
         """INIT_v and INIT_e of eq. 20: [V, node_width] and [T, TILE, TILE, edge_width]."""
         config = self.config

@@ -6,11 +6,11 @@ nor the number of devices changes it.
 
 import jax
 import jax.numpy as jnp
-import jraph
 from flax import struct
 
 from metanet.editor.edits import Masks
 from metanet.graphs.batch import graph_of
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.topology import TILE
 from metanet.mlp import trainer
 
@@ -28,7 +28,7 @@ class Dropout(struct.PyTreeNode):
     rate: jax.Array
 
 
-def logistic_noise(graph: jraph.GraphsTuple, edge_keys: jax.Array, input_keys: jax.Array) -> Masks:
+def logistic_noise(graph: GraphsTuple, edge_keys: jax.Array, input_keys: jax.Array) -> Masks:
     """Standard logistic noise for every edge and node, from the graphs' keys [G] of either."""
 
     def draw(keys, size):
@@ -42,7 +42,7 @@ def logistic_noise(graph: jraph.GraphsTuple, edge_keys: jax.Array, input_keys: j
 
 
 def drop_change(
-    graph: jraph.GraphsTuple,
+    graph: GraphsTuple,
     dropout: Dropout,
     number: jax.Array,
     before: tuple[jax.Array, jax.Array],
@@ -70,11 +70,11 @@ def drop_change(
     )
 
 
-def _edge_tile_keys(graph: jraph.GraphsTuple, keys: jax.Array) -> jax.Array:
+def _edge_tile_keys(graph: GraphsTuple, keys: jax.Array) -> jax.Array:
     return _tile_keys(keys, graph.n_edge // TILE**2, len(graph.senders) // TILE**2)
 
 
-def _node_tile_keys(graph: jraph.GraphsTuple, keys: jax.Array) -> jax.Array:
+def _node_tile_keys(graph: GraphsTuple, keys: jax.Array) -> jax.Array:
     return _tile_keys(keys, graph.n_node // TILE, len(graph.nodes["slot"]) // TILE)
 
 

@@ -8,21 +8,28 @@ import dataclasses
 import hashlib
 import io
 import pathlib
+import stat
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
-from metanet.core import UserError, atomic_path, read_json, write_json
+from metanet.core import UserError, atomic_path, json_of, write_json
 from metanet.data.encoding import Encoding
+from metanet.dotted import check_known
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
-from metanet.graphs.topology import Template
+from metanet.graphs.topology import TILE, Template
+from metanet.interop.npz_arrays import read_arrays
 from metanet.probes.rows import ProbeConfig
 
 FORMAT = 1
-LARGEST = 2**28  # bytes of arrays.npz
+LARGEST = 2**28  # bytes of arrays.npz, as it is and unpacked
+LARGEST_TEXT = 2**26  # bytes of editor.json
+LARGEST_POINTS = 2**24
+LARGEST_TEMPLATE = 2**28  # weights of a network that fills it: what a file says is allocated
 SHIPPED = pathlib.Path(__file__).parents[1] / "editors"
 _PARAMS, _SCALES = "params/", "scales/"
 
@@ -95,8 +102,10 @@ def load_editor(place: str | pathlib.Path) -> Release:
     Args:
       place: a folder that `write_release` wrote (a run's editors/NAME), or a name in SHIPPED.
 
+    No code is imported because of a folder: see `dotted.check_known`.
+
     Raises:
-      UserError: there is none, or a file of it is damaged.
+      UserError: there is none, or a file of it is damaged, too large, or a link to another folder.
     """
     folder = _folder(place)
     path = folder / "editor.json"
@@ -104,12 +113,13 @@ def load_editor(place: str | pathlib.Path) -> Release:
         have = ", ".join(shipped()) or "none yet"
         expected = f"a folder RUN/editors/NAME, or an editor that comes with metanet: {have}"
         raise UserError(f"{place}: found no editor.json there, expected {expected}")
-    stored = read_json(path, "the file is damaged, or from elsewhere")
     try:
+        content = _content(path, LARGEST_TEXT)
+        stored = json_of(content, path, "the file is damaged, or from elsewhere")
         if stored.get("format") != FORMAT:
             raise UserError(f"{path}: found format {stored.get('format')}, expected {FORMAT}")
         params, scales = _arrays(folder / "arrays.npz", stored["arrays"])
-        editor = editor_of(stored, params, scales)
+        editor = editor_of(stored, params, scales, str(path))
         encoding = Encoding.from_json(stored["encoding"], str(path))
         requirement = tuple(map(str, stored["requirement"]))
         if len(requirement) != len(editor.lambda_range):
@@ -119,6 +129,9 @@ def load_editor(place: str | pathlib.Path) -> Release:
         for (key, value), kind in zip(rest.items(), (bool, int, dict), strict=True):
             if type(value) is not kind:
                 raise UserError(f"{path}: found {key} {value!r:.40}, expected a {kind.__name__}")
+        if not 1 <= rest["points"] <= LARGEST_POINTS:
+            raise UserError(f"{path}: found points {rest['points']!r:.40}, expected 1 to "
+                            f"{LARGEST_POINTS}")  # fmt: skip
         names = [one.rpartition(".")[2] for one in requirement]
         if len(set(names)) < len(names) or {"jsd", "accuracy"} & set(names):
             raise UserError(f"{path}: found requirements {', '.join(names)}, expected different "
@@ -126,7 +139,7 @@ def load_editor(place: str | pathlib.Path) -> Release:
         return Release(editor, requirement, encoding, **rest)
     except KeyError as error:
         raise UserError(f"{path}: found no {error}, expected it; the file is damaged") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: found {' '.join(str(error).split())}, expected what metanet "
                         "wrote; the file is damaged") from error  # fmt: skip
 
@@ -141,20 +154,25 @@ def _folder(place: str | pathlib.Path) -> pathlib.Path:
     return SHIPPED / str(place) if not folder.exists() and str(place) in shipped() else folder
 
 
-def editor_of(stored: dict, params: dict, scales: dict) -> TrainedEditor:
+def editor_of(stored: dict, params: dict, scales: dict, source: str) -> TrainedEditor:
     """The editor whose config, template and range of lambda an editor.json has.
 
+    Args:
+      source: the file that `stored` was read from, for messages.
+
     Raises:
+      UserError: its layer is code that nobody has imported.
       KeyError, TypeError, ValueError: `stored` lacks one of them, or has another version's.
     """
     config = dict(stored["config"])
+    check_known(config.get("layer", EditorConfig.layer), f"{source}: config.layer")
     if config.get("probe") is not None:
         config["probe"] = ProbeConfig(**config["probe"])
     return TrainedEditor(
         params=params,
         scales=Scales(**scales),
         config=EditorConfig(**config),
-        template=Template(**stored["template"]),
+        template=_template(stored["template"]),
         lambda_range=tuple((float(low), float(high)) for low, high in stored["lambda_range"]),
     )
 
@@ -164,24 +182,46 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in SHIPPED.glob("*/editor.json")))
 
 
+def _template(stored: dict) -> Template:
+    """The template in an editor.json, of a size that memory is enough for."""
+    found = Template(**stored)
+    whole = all(type(size) is int and size >= 1 for size in vars(found).values())
+    if not whole or found.n_sources * found.n_targets * TILE**2 > LARGEST_TEMPLATE:
+        raise ValueError(f"template: found {stored!r:.100}, expected positive numbers of layers "
+                         f"and neurons, of at most {LARGEST_TEMPLATE} weights")  # fmt: skip
+    return found
+
+
+def _content(path: pathlib.Path, most: int) -> bytes:
+    """The bytes of one file of a release.
+
+    Raises:
+      UserError: it is larger than `most` bytes, no file, or a link to something outside its folder.
+    """
+    real = path.resolve()
+    if real.parent != path.parent.resolve():
+        raise UserError(f"{path}: found a link to {real}, expected a file in this folder")
+    status = real.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+        raise UserError(f"{path}: found {status.st_size} bytes, expected a file of at most {most}")
+    return real.read_bytes()
+
+
 def _arrays(path: pathlib.Path, digest: str) -> tuple[dict, dict]:
     """The editor's parameters, nested, and its units.
 
     Raises:
       UserError: the file is another one than was written.
     """
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise UserError(f"{path}: found {size} bytes, expected at most {LARGEST}")
-    content = path.read_bytes()
+    content = _content(path, LARGEST)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise UserError(f"{path}: its SHA-256 is {found}, expected {digest} as editor.json has "
                         "it: the file is damaged, or from elsewhere")  # fmt: skip
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (zipfile.BadZipFile, EOFError) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            arrays = read_arrays(archive, LARGEST)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"no archive ({error})") from error
     parts = [
         {name.removeprefix(part): leaf for name, leaf in arrays.items() if name.startswith(part)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metanet.core import UserError, read_arrays, slug, write_arrays
+from metanet.core import UserError, read_npz, slug, write_npz
 from metanet.evaluation.bootstrap import Front
 from metanet.evaluation.sweep import Sweep
 
@@ -71,7 +71,7 @@ def save_values(path: pathlib.Path, values: Values) -> None:
     for index, seed in enumerate(values.seeds):
         arrays |= {f"{index}.{name}": array for name, array in seed.fields.items()}
         arrays |= {f"{index}.selected.{cost}": one for cost, one in seed.selected.items()}
-    write_arrays(path, arrays, compressed=True)
+    write_npz(path, arrays, compressed=True)
 
 
 def load_values(path: pathlib.Path) -> Values:
@@ -81,7 +81,7 @@ def load_values(path: pathlib.Path) -> Values:
       UserError: there is no such file, or it is damaged.
     """
     expected = "a method's values for every model"
-    arrays = read_arrays(path, expected)
+    arrays = read_npz(path, expected)
     try:
         count = 1 + max(int(name.split(".")[0]) for name in arrays if name[0].isdigit())
         seeds = tuple(_seed(arrays, f"{index}.") for index in range(count))

@@ -1,9 +1,9 @@
-"""Packed models as padded jraph.GraphsTuples and as adjacency matrices, inside jit."""
+"""Packed models as padded GraphsTuples and as adjacency matrices, inside jit."""
 
 import jax
 import jax.numpy as jnp
-import jraph
 
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import Models
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template, tiles
@@ -26,7 +26,7 @@ def _graph_and_tile(counts: jax.Array, budget: int) -> tuple[jax.Array, jax.Arra
 
 def gather(
     models: Models, ids: jax.Array, log10_lambda: jax.Array, budget: tuple[int, int]
-) -> jraph.GraphsTuple:
+) -> GraphsTuple:
     """A padded batch of models as graphs.
 
     Args:
@@ -102,7 +102,7 @@ def gather(
     def flat(tree, axes):  # the first `axes` become one
         return {k: leaf.reshape(-1, *leaf.shape[axes:]) for k, leaf in tree.items()}
 
-    return jraph.GraphsTuple(
+    return GraphsTuple(
         nodes=flat(nodes, 2),  # [V, ...]
         edges=flat(edges, 3),  # [E, ...]
         senders=senders.reshape(-1),
@@ -120,7 +120,7 @@ def graph_of(sizes: jax.Array, total: int) -> jax.Array:
     return jnp.repeat(jnp.arange(len(sizes)), sizes, total_repeat_length=total)
 
 
-def edge_matrix(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+def edge_matrix(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Edge values [E] as adjacency matrices [G, sources, targets] of the G real graphs."""
     n_graphs = len(graph.n_node) - 1
     grid = values.reshape(-1, TILE, TILE)  # [edge tiles, source, target]
@@ -137,7 +137,7 @@ def edge_matrix(template: Template, graph: jraph.GraphsTuple, values: jax.Array)
     return matrix.reshape(n_graphs, template.n_sources * TILE, template.n_targets * TILE)
 
 
-def _by_slot(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+def _by_slot(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] by template node: [G, slots * TILE]."""
     n_graphs = len(graph.n_node) - 1
     grid = values.reshape(-1, TILE)  # [node tiles, TILE]
@@ -148,22 +148,22 @@ def _by_slot(template: Template, graph: jraph.GraphsTuple, values: jax.Array) ->
     return vector.reshape(n_graphs, -1)
 
 
-def node_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+def node_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] as vectors [G, targets] of the G real graphs; inputs are left out."""
     return _by_slot(template, graph, values)[:, tiles(template.n_in) * TILE :]
 
 
-def input_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+def input_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] of the inputs as vectors [G, features] of the G real graphs."""
     return _by_slot(template, graph, values)[:, : template.n_in]
 
 
-def source_vector(template: Template, graph: jraph.GraphsTuple, values: jax.Array) -> jax.Array:
+def source_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] as vectors [G, sources] of the G real graphs; outputs are left out."""
     return _by_slot(template, graph, values)[:, : template.n_sources * TILE]
 
 
-def to_template(template: Template, graph: jraph.GraphsTuple) -> PaddedMLP:
+def to_template(template: Template, graph: GraphsTuple) -> PaddedMLP:
     """The G real graphs of a batch in their template: every leaf has a leading axis [G]."""
     return PaddedMLP(
         weight=edge_matrix(template, graph, graph.edges["weight"]),

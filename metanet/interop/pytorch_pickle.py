@@ -7,7 +7,7 @@ only this is let through.
 
 import dataclasses
 import math
-import pickletools
+import pickletools  # nosec B403 # it lists a pickle's operations and runs none
 from collections.abc import Mapping
 from typing import Any
 

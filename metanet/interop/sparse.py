@@ -8,7 +8,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from metanet.core import UserError, atomic_path
+from metanet.interop.imported import MAX_LAYERS, MAX_WEIGHTS
 from metanet.interop.network import Network
+from metanet.interop.npz_arrays import read_arrays
 from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.spec import MLPSpec
 
@@ -87,8 +89,8 @@ def read_sparse(path: str | os.PathLike) -> Network:
     """
     expected = "a network as written by write_sparse"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dense({name: archive[name] for name in archive.files})
+        with zipfile.ZipFile(path) as archive:
+            return dense(read_arrays(archive))
     except OSError as error:
         raise UserError(f"{path}: found {error.strerror or error}, expected {expected}") from error
     except _DAMAGED as error:
@@ -102,8 +104,13 @@ def _spec(arrays: dict[str, np.ndarray]) -> MLPSpec:
         raise ValueError(
             f"widths, skips: found shapes {widths.shape}, {skips.shape}, expected [L + 1], [n, 2]"
         )
+    if len(widths) > MAX_LAYERS:
+        raise ValueError(f"widths: found {len(widths)} layers, expected at most {MAX_LAYERS}")
     pairs = tuple((source, target) for source, target in skips.tolist())
-    return MLPSpec(tuple(widths.tolist()), pairs, str(_checked(arrays, "norm", np.str_, ())))
+    spec = MLPSpec(tuple(widths.tolist()), pairs, str(_checked(arrays, "norm", np.str_, ())))
+    if spec.n_weights > MAX_WEIGHTS:
+        raise ValueError(f"widths: found {spec.n_weights} weights, expected at most {MAX_WEIGHTS}")
+    return spec
 
 
 def _block(arrays: dict[str, np.ndarray], k: int, shape: tuple[int, ...]) -> np.ndarray:

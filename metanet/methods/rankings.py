@@ -5,11 +5,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import jraph
 
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.graphs.batch import to_template
+from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
 from metanet.methods.imputation import Moments, completion
@@ -109,7 +109,7 @@ def importances(template: Template, measure: Measure = "accuracy") -> Callable:
     The context is the table.
     """
 
-    def of_batch(table, graph: jraph.GraphsTuple, keys):
+    def of_batch(table, graph: GraphsTuple, keys):
         models = to_template(template, graph)
         return each_model(
             lambda m, k: permutation_importance(template, m, table, k, measure=measure)

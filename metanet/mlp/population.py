@@ -14,11 +14,11 @@ from metanet.core import (
     Stopped,
     UserError,
     match_settings,
-    read_arrays,
     read_json,
+    read_npz,
     require,
-    write_arrays,
     write_json,
+    write_npz,
 )  # fmt: skip
 from metanet.devices import to_host, wait_for_all
 from metanet.mlp import sampling, trainer
@@ -73,14 +73,14 @@ def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Membe
     params, accuracy = to_host((params, accuracy))
     for name, leaves in vars(params).items():
         arrays |= {f"{name}_{index}": leaf for index, leaf in enumerate(leaves)}
-    write_arrays(path, {"accuracy": accuracy} | arrays)
+    write_npz(path, {"accuracy": accuracy} | arrays)
 
 
 def _load_family(
     path: pathlib.Path, index: int, family: Family, expected: Members
 ) -> tuple[Stack, pd.DataFrame]:
     """The family's models, experiment-major, and their rows of the table (without the split)."""
-    arrays = read_arrays(path, "this family; remove it")
+    arrays = read_npz(path, "this family; remove it")
     try:
         members = Members(
             **{f.name: arrays.pop(f"member_{f.name}") for f in dataclasses.fields(Members)}

@@ -9,6 +9,7 @@ from metanet.dotted import resolve_function
 from metanet.mlp.spec import MLPSpec
 
 LONGEST = 100  # characters of a name
+LONGEST_FOLDER = 200  # bytes of its folder: file systems have 255, for temporary names too
 
 
 def check_names(names: Iterable[str], key: str, taken: tuple[str, ...] = ()) -> None:
@@ -26,6 +27,9 @@ def check_names(names: Iterable[str], key: str, taken: tuple[str, ...] = ()) -> 
         ok = name.isprintable() and bool(slug(name)) and len(name) <= LONGEST
         expected = f"a name with a letter or digit, of at most {LONGEST} characters in one line"
         require(ok, key, repr(name), expected)
+        size = len(slug(name).encode())
+        expected = f"a name whose folder is of at most {LONGEST_FOLDER} bytes"
+        require(size <= LONGEST_FOLDER, key, f"{name!r}, {size} bytes", expected)
         require(name not in taken, key, name, "another name, which nothing else has")
         other = folders.setdefault(slug(name), name)
         require(other == name, key, name, f"another name: its folder is that of {other}")

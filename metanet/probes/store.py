@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import UserError, match_settings, read_arrays, write_arrays
+from metanet.core import UserError, match_settings, read_npz, write_npz
 from metanet.devices import models_mesh, over_models, to_host, wait_for_all
 from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Population, Stack
@@ -116,12 +116,12 @@ def _save(path: pathlib.Path, probe: Probe, count: int) -> None:
         for name in ("node", "edge")
         for index, leaf in enumerate(getattr(probe, name))
     }
-    write_arrays(path, {"graph": probe.graph} | arrays)
+    write_npz(path, {"graph": probe.graph} | arrays)
 
 
 def _load(path: pathlib.Path, stack: Stack) -> Probe:
     expected = f"the statistics of {len(stack.activation)} models; remove it"
-    arrays = read_arrays(path, expected)
+    arrays = read_npz(path, expected)
     try:
         counts = {"node": len(stack.spec.widths), "edge": len(stack.spec.blocks)}
         leaves = {

@@ -150,7 +150,8 @@ def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
     """The editor of the newest checkpoint in `folder` (a run's checkpoints/NAME/seed-N).
 
     Raises:
-      UserError: `folder` holds no editor, or a damaged one, or one of another version.
+      UserError: `folder` holds no editor, a damaged one, one of another version, or one whose layer
+        is code that nobody has imported (see `dotted.check_known`).
     """
     folder = pathlib.Path(folder)
     path = folder / "editor.json"
@@ -160,8 +161,8 @@ def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:
     require_format(path, shape)
     tree = _newest_tree(folder)
     try:
-        return editor_of(shape, tree["params"], tree["scales"])
-    except (KeyError, TypeError, ValueError) as error:
+        return editor_of(shape, tree["params"], tree["scales"], str(path))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: found {error!r}, expected config and template of this version; train the "
             "editor again"
