@@ -14,8 +14,9 @@ from experiments import run
 from experiments.children import Child, Ended
 
 MINUTE = 60.0
-# Parts of results.json that the clock or the command decides.
-CLOCK = {"wall_seconds", "seconds_per_model", "by_budget", "command", "seconds", "duration"}
+# Parts of results.json that the clock, the command or the checkout decides.
+CLOCK = {"wall_seconds", "seconds_per_model", "by_budget", "command", "seconds", "duration",
+         "commit", "dirty"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""Graph metanetworks that edit trained MLPs: `load_editor`, `edit`, `compact`."""
+"""Graph metanetworks that edit trained MLPs: `load_editor`, `edit`, `certify`, `compact`."""
 
 import importlib
 
 # Imported when they are asked for: importing a part of metanet does not import all of it.
 _PLACES = {
     "load_editor": "metanet.editor.release",
+    "certify": "metanet.certificates.certificate",
     "edit": "metanet.editing.edit",
     "compact": "metanet.interop.compact",
 }
-__all__ = ["compact", "edit", "load_editor"]
+__all__ = ["certify", "compact", "edit", "load_editor"]
 
 
 def __getattr__(name: str):

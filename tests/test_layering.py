@@ -31,6 +31,7 @@ LEVELS = {
     "metanet.pipeline": 7,
     "metanet.methods": 8,
     "metanet.editing": 8.5,
+    "metanet.certificates": 8.6,
     "experiments": 9,
     "configs": 9,
     "docs": 9,

@@ -1,0 +1,128 @@
+"""How often the bounds of certificates miss, and how wide they are, where the truth is known.
+
+python -m experiments.coverage [--repeats=2000] [--workdir=DIR]
+
+Rows are drawn from a fixed population of 200,000 in which every number is known: JS divergences as
+edits of Adult have them, and decisions of two groups with other rates. Writes DIR/coverage.json and
+DIR/coverage.png. Exit status 1 if a bound misses more often than it says, beyond chance.
+"""
+
+import dataclasses
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from absl import flags
+from scipy import optimize, stats
+
+from experiments import launch, run
+from metanet.certificates.bounds import mean_upper, share_upper
+from metanet.certificates.rates import gap
+from metanet.core import UserError, write_json
+from metanet.report import coverage as picture
+
+_REPEATS = flags.DEFINE_integer("repeats", 2000, "Samples of each size.")
+ROWS = (100, 300, 1000, 3000, 10_000)
+CONFIDENCES = (0.9, 0.95, 0.99)
+POPULATION = 200_000
+MOST = float(np.log(2))  # nats
+CHANCE = 3.0  # standard errors of a share that chance allows
+
+logger = logging.getLogger(__name__)
+
+
+def hoeffding_bentkus_upper(values: np.ndarray, most: float, delta: float) -> float:
+    """`mean_upper` by Hoeffding's and Bentkus's inequalities (Bates et al. 2021), to compare with."""
+    rows, mean = len(values), float(np.mean(values)) / most
+
+    def chance(m: float) -> float:
+        near = min(mean, m)
+        first = -rows * (stats.entropy([near, 1 - near], [m, 1 - m]))
+        second = 1 + stats.binom.logcdf(np.ceil(rows * mean), rows, m)
+        return min(first, second) - np.log(delta)
+
+    if mean >= 1 or chance(1 - 1e-12) > 0:
+        return most
+    return most * optimize.brentq(chance, max(mean, 1e-12), 1 - 1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """A number of the population, and a bound of it from a sample of rows.
+
+    Attributes:
+      bound: (rows drawn [rows], delta) -> the upper bound.
+    """
+
+    name: str
+    value: float
+    bound: Callable[[np.ndarray, float], float]
+
+
+def truths() -> list[Truth]:
+    """All bounds that certificates have, on one population."""
+    rng = np.random.default_rng(0)
+    jsd = np.minimum(rng.gamma(0.3, 0.02, POPULATION), MOST)
+    flips = rng.random(POPULATION) < 0.03
+    y, group = rng.random(POPULATION) < 0.25, rng.random(POPULATION) < 0.33
+    chance = np.where(y, np.where(group, 0.52, 0.6), np.where(group, 0.05, 0.1))
+    decided = (rng.random(POPULATION) < chance).astype(int)
+    y, group, names = y.astype(int), group.astype(int), (("no", "yes"), ("m", "f"))
+
+    def gap_of(kind):
+        def upper(rows, delta):
+            return gap(kind, decided[rows], y[rows], group[rows], *names, delta).upper
+
+        value = gap(kind, decided, y, group, *names, 0.5).estimate
+        return Truth(kind.replace("_", " "), value, upper)
+
+    return [
+        Truth("JSD by betting", jsd.mean(), lambda r, d: mean_upper(jsd[r], MOST, d)),
+        Truth("JSD by Hoeffding and Bentkus", jsd.mean(),
+              lambda r, d: hoeffding_bentkus_upper(jsd[r], MOST, d)),
+        Truth("disagreement", flips.mean(), lambda r, d: share_upper(int(flips[r].sum()), len(r), d)),
+        *map(gap_of, ("equalised_odds", "equal_opportunity", "demographic_parity")),
+    ]  # fmt: skip
+
+
+def measured(truth: Truth, rows: int, confidence: float, repeats: int) -> dict:
+    """How often the bound covers the number, and its mean distance above it."""
+    rng = np.random.default_rng(rows)
+    bounds = np.array(
+        [truth.bound(rng.integers(POPULATION, size=rows), 1 - confidence) for _ in range(repeats)]
+    )
+    covered = float((bounds >= truth.value).mean())
+    error = np.sqrt(confidence * (1 - confidence) / repeats)
+    return {
+        "bound": truth.name, "value": float(truth.value), "rows": rows, "confidence": confidence,
+        "covered": covered, "width": float((bounds - truth.value).mean()),
+        "holds": bool(covered >= confidence - CHANCE * error),
+    }  # fmt: skip
+
+
+def main(argv: list[str]) -> None:
+    launch.parse_flags(argv)
+    if _REPEATS.value < 1:
+        raise UserError(f"--repeats: found {_REPEATS.value}, expected at least 1")
+    folder = launch.writable(pathlib.Path(run.workdir_given() or "runs/coverage"))
+    found = []
+    for truth in truths():
+        for confidence in CONFIDENCES:
+            found += [measured(truth, rows, confidence, _REPEATS.value) for rows in ROWS]
+        least = min(
+            one["covered"] - one["confidence"] for one in found if one["bound"] == truth.name
+        )
+        logger.info("coverage: %s: at least %+.3f of what it says", truth.name, least)
+    content = {"schema": 1, "kind": "coverage", "repeats": _REPEATS.value, "rows": found}
+    write_json(folder / "coverage.json", content | launch.about("experiments.coverage"))
+    picture.draw(found, folder / "coverage.png")
+    print(f"picture: {folder / 'coverage.png'}")
+    failed = [one for one in found if not one["holds"]]
+    if failed:
+        raise SystemExit(f"missed too often: {failed[0]}")
+
+
+if __name__ == "__main__":
+    sys.exit(launch.status(main, sys.argv))

@@ -1,0 +1,227 @@
+"""What an edited network is certified to meet, whoever edited it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import special
+
+from metanet.certificates.bounds import mean_upper, share_interval, share_upper
+from metanet.certificates.rates import KINDS, Cell, gap, scaled
+from metanet.certificates.sample import Sample, sample_of
+from metanet.editing.demands import JSD, ROUNDING, SHORT
+from metanet.editing.inputs import imported_of
+from metanet.editor.checks import expect
+from metanet.interop.network import Network
+from metanet.interop.verify import logits
+
+LARGEST_JSD = float(np.log(2))  # nats
+DISAGREEMENT, LOSS = "disagreement", "accuracy_loss"
+EXACT = ("inputs_kept", "weights_kept")
+REQUIREMENTS = (*EXACT, *KINDS, JSD, DISAGREEMENT, LOSS)
+MOST = 1e6  # times the rows, beyond which no number is named
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """An upper bound of one number.
+
+    Attributes:
+      name: one of REQUIREMENTS.
+      estimate: on the rows; None where they say nothing about it.
+      upper: above the number in the population with probability `confidence`; of what the network
+        alone tells, the number itself, and then `exact`.
+    """
+
+    name: str
+    estimate: float | None
+    upper: float
+    exact: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """Bounds of an edited network, and whether they meet a level.
+
+    Attributes:
+      requirement, level: what was asked: requirement <= level.
+      confidence: of every bound on its own, not of all at once.
+      rows: how many, independent draws of the population that it speaks of.
+      bounds: by name, all that the rows allow.
+      cells: behind the bound of a gap between groups; else ().
+      verdict: in words.
+    """
+
+    requirement: str
+    level: float
+    confidence: float
+    rows: int
+    bounds: dict[str, Bound]
+    cells: tuple[Cell, ...]
+    verdict: str
+
+    @property
+    def certified(self) -> bool:
+        return self.bounds[self.requirement].upper <= self.level * (1 + ROUNDING)
+
+
+def certify(
+    original,
+    edited,
+    rows,
+    *,
+    requirement: str,
+    level: float,
+    confidence: float = 0.95,
+    encoding=None,
+    groups: Sequence[str] = (),
+    reads: str = "standardised",
+) -> Certificate:
+    """Bounds what an edit did, for the population that the rows are independent draws of.
+
+    The rows must be others than those on which the networks were trained, or the edit was made or
+    chosen: nothing here can see that they are.
+
+    Args:
+      original, edited: networks as `metanet.edit` takes them; edited by whatever means.
+      rows: a Table; or a DataFrame, with `encoding`.
+      requirement: one of REQUIREMENTS, or its short name: "features", "weights", "eod".
+      level: the largest value that it may have.
+      encoding: of the rows, as an editor has it (`load_editor(...).encoding`).
+      groups: columns of the DataFrame whose intersections are compared, instead of its group.
+      reads: as in `metanet.edit`.
+
+    Raises:
+      ValueError: an argument is none of these; names it.
+      UserError: a file, or the rows, cannot be read.
+    """
+    requirement = SHORT.get(requirement, requirement)
+    expect(requirement in REQUIREMENTS, "requirement", repr(requirement),
+           f"one of {', '.join((*SHORT, *REQUIREMENTS))}")  # fmt: skip
+    expect(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
+    expect(np.isfinite(level) and level >= 0, "level", level, "a number from 0 on")
+    before, after = imported_of(original).network, imported_of(edited).network
+    same = [before.spec.widths[place] == after.spec.widths[place] for place in (0, -1)]
+    expect(all(same), "edited", f"widths {after.spec.widths}",
+           f"the inputs and outputs of the original, {before.spec.widths}")  # fmt: skip
+    sample = sample_of(rows, before.spec.widths, encoding, groups, reads)
+    if requirement in KINDS:
+        expect(len(sample.groups) > 1, "rows", f"{len(sample.groups)} groups", "two or more")
+    if requirement in (*KINDS[:2], LOSS):
+        expect(sample.y is not None, "rows", "no labels", f"labels, which {requirement} is about")
+    delta = 1 - confidence
+    judged = _Judged.of(before, after, sample)
+    bounds, cells = bounds_of(judged, sample, before, after, delta)
+    own = cells.get(requirement, ())
+    found = bounds[requirement]
+    said = _verdict(found, level, own, lambda factor: _at(judged, found, own, factor, delta))
+    return Certificate(requirement, level, confidence, len(sample.x), bounds, own, said)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """Two networks on rows: JSD [rows] (nats) and decisions [rows] of both."""
+
+    jsd: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @classmethod
+    def of(cls, before: Network, after: Network, sample: Sample) -> "_Judged":
+        p, q = (special.softmax(logits(one, sample.x), -1) for one in (before, after))
+        middle = (p + q) / 2
+        jsd = 0.5 * (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(-1)
+        return cls(np.clip(jsd, 0, LARGEST_JSD), p.argmax(-1), q.argmax(-1))
+
+
+def bounds_of(
+    judged: _Judged, sample: Sample, before: Network, after: Network, delta: float
+) -> tuple[dict[str, Bound], dict[str, tuple[Cell, ...]]]:
+    """All bounds that the rows allow, each missed with probability `delta`, and cells by name."""
+    n = len(judged.jsd)
+    flips = int((judged.before != judged.after).sum())
+    found = [
+        Bound("inputs_kept", *_twice(_inputs_read(after) / after.spec.widths[0]), exact=True),
+        Bound("weights_kept", *_twice(_nonzero(after) / before.spec.n_weights), exact=True),
+        Bound(JSD, float(judged.jsd.mean()), mean_upper(judged.jsd, LARGEST_JSD, delta)),
+        Bound(DISAGREEMENT, flips / n, share_upper(flips, n, delta)),
+    ]
+    if sample.y is not None:
+        found.append(_loss(judged, sample.y, delta))
+    cells: dict[str, tuple[Cell, ...]] = {}
+    if len(sample.groups) > 1:
+        for kind in KINDS if sample.y is not None else KINDS[2:]:
+            one = gap(
+                kind, judged.after, sample.y, sample.group, sample.classes, sample.groups, delta
+            )
+            found.append(Bound(kind, one.estimate, one.upper))
+            cells[kind] = one.cells
+    return {one.name: one for one in found}, cells
+
+
+def _twice(value: float) -> tuple[float, float]:
+    return value, value
+
+
+def _inputs_read(network: Network) -> int:
+    leaving = [
+        np.asarray(weight)
+        for weight, (source, _) in zip(network.params.weights, network.spec.blocks, strict=True)
+        if source == 0
+    ]
+    return int(np.concatenate(leaving, 1).any(axis=1).sum())
+
+
+def _nonzero(network: Network) -> int:
+    return sum(int(np.count_nonzero(weight)) for weight in network.params.weights)
+
+
+def _loss(judged: _Judged, y: np.ndarray, delta: float) -> Bound:
+    """Of accuracy: the share that becomes wrong minus the share that becomes right."""
+    was, now, n = judged.before == y, judged.after == y, len(y)
+    worse, better = int((was & ~now).sum()), int((~was & now).sum())
+    upper = share_upper(worse, n, delta / 2) - share_interval(better, n, delta)[0]
+    return Bound(LOSS, (worse - better) / n, upper)
+
+
+def _at(
+    judged: _Judged, bound: Bound, cells: tuple[Cell, ...], factor: float, delta: float
+) -> float:
+    """The bound that `factor` times the rows would give, were they like these."""
+    n = len(judged.jsd)
+    if cells:
+        return scaled(cells, factor, delta)
+    assert bound.estimate is not None
+    # A bound's distance to its estimate falls like the root of the number of rows, or faster.
+    return bound.estimate + (bound.upper - bound.estimate) / np.sqrt(max(round(factor * n), 1) / n)
+
+
+def _verdict(
+    bound: Bound, level: float, cells: tuple[Cell, ...], at: Callable[[float], float]
+) -> str:
+    """Whether the bound meets the level, and if not what would be needed."""
+    if bound.upper <= level * (1 + ROUNDING):
+        return "certified"
+    if bound.exact:
+        return f"not certified: it is {bound.upper:.4g}"
+    empty = [cell.name for cell in cells if not cell.rows]
+    if empty:
+        return f"not certified: no rows in cell {', '.join(empty)}"
+    assert bound.estimate is not None
+    if bound.estimate >= level:
+        return (f"not certified: {bound.estimate:.4g} on these rows is above the level already, so "
+                "that more rows like these would not do")  # fmt: skip
+    low, high = 1.0, 2.0
+    while at(high) > level and high < MOST:
+        low, high = high, 2 * high
+    if high >= MOST:
+        return "not certified: the level is too near to what these rows show for any number of rows"
+    while high / low > 1.01:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if at(middle) <= level else (middle, high)
+    if not cells:
+        return f"not certified: needs about {high:.2g} times the rows"
+    least = min(cells, key=lambda cell: cell.rows)
+    more = int(np.ceil((high - 1) * least.rows))
+    return (f"not certified: needs about {more} more rows in cell {least.name}, and {high:.2g} "
+            "times the rows in every other")  # fmt: skip

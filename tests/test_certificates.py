@@ -1,0 +1,250 @@
+"""Bounds cover, gaps are those of the objectives, and a certificate says no where it should."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import random_stack
+from scipy import special, stats
+
+import metanet
+from experiments.coverage import hoeffding_bentkus_upper
+from metanet.certificates.bounds import mean_upper, share_interval, share_upper
+from metanet.certificates.certificate import REQUIREMENTS, certify
+from metanet.certificates.rates import KINDS, gap
+from metanet.data.encoding import Encoding, Feature, Group
+from metanet.data.table import Table
+from metanet.interop.network import network_of
+from metanet.interop.verify import logits
+from metanet.mlp.network import js_divergence
+from metanet.mlp.spec import MLPSpec
+from metanet.objectives import fairness
+from metanet.objectives.base import EditView
+
+REPEATS = 400
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 7), (3, 7), (7, 7), (40, 1000)])
+@pytest.mark.parametrize("delta", [0.1, 0.01])
+def test_the_interval_of_a_share_is_that_of_an_exact_test(count, rows, delta):
+    found = stats.binomtest(count, rows).proportion_ci(1 - delta, method="exact")
+    np.testing.assert_allclose(share_interval(count, rows, delta), found, rtol=1e-9)
+    one_sided = stats.binomtest(count, rows, alternative="less").proportion_ci(1 - delta, "exact")
+    np.testing.assert_allclose(share_upper(count, rows, delta), one_sided.high, rtol=1e-9)
+
+
+def test_without_rows_a_share_may_be_anything():
+    assert share_interval(0, 0, 0.05) == (0.0, 1.0)
+
+
+def missed(bound, draw, mean, delta):
+    """How often a bound is below the mean, as a share; and the share that chance allows."""
+    rng = np.random.default_rng(0)
+    share = np.mean([bound(draw(rng), delta) < mean for _ in range(REPEATS)])
+    return share, delta + 3 * np.sqrt(delta * (1 - delta) / REPEATS)
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.05])
+@pytest.mark.parametrize("rows", [50, 400])
+def test_the_bound_of_a_mean_misses_as_rarely_as_it_says(rows, delta):
+    most, shape, scale = np.log(2), 0.3, 0.03
+    whole = np.minimum(np.random.default_rng(9).gamma(shape, scale, 100_000), most)
+
+    def draw(rng):
+        return rng.choice(whole, rows)
+
+    share, allowed = missed(lambda x, d: mean_upper(x, most, d), draw, whole.mean(), delta)
+    assert share <= allowed
+
+
+def test_betting_is_tighter_than_other_bounds_where_values_vary_little():
+    values = np.minimum(np.random.default_rng(1).gamma(0.3, 0.01, 2000), np.log(2))
+    bounds = [one(values, np.log(2), 0.05) for one in (mean_upper, hoeffding_bentkus_upper)]
+    assert values.mean() < bounds[0] < 0.75 * bounds[1]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, np.log(2)])
+def test_the_bound_of_equal_values_is_above_them_and_falls_with_their_number(value):
+    few, many = (mean_upper(np.full(n, value), np.log(2), 0.05) for n in (20, 2000))
+    assert value <= many <= few <= np.log(2)
+    assert many - value < 0.02
+
+
+def random_rows(rng, rows, n_classes, n_groups):
+    y, group = rng.integers(n_classes, size=rows), rng.integers(n_groups, size=rows)
+    wrong = rng.random(rows) < 0.2 + 0.1 * group
+    return np.where(wrong, rng.integers(n_classes, size=rows), y), y, group
+
+
+@pytest.mark.parametrize(("n_classes", "n_groups"), [(2, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gaps_are_those_of_the_objectives(kind, n_classes, n_groups):
+    decisions, y, group = random_rows(np.random.default_rng(0), 500, n_classes, n_groups)
+    names = [str(code) for code in range(max(n_classes, n_groups))]
+    found = gap(kind, decisions, y, group, names[:n_classes], names[:n_groups], 0.05)
+    batch = Table(np.zeros((500, 1)), jnp.asarray(y), jnp.asarray(group), jnp.ones(500), n_groups)
+    one_hot = jnp.eye(n_classes)[decisions]
+    view = EditView(None, None, None, None, None, None, one_hot, batch)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.estimate, getattr(fairness, kind)(view), atol=1e-6)
+    assert found.estimate < found.upper < 1 and not found.empty
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_of_a_gap_misses_as_rarely_as_it_says(kind):
+    rates = {(0, 0): 0.1, (0, 1): 0.2, (1, 0): 0.6, (1, 1): 0.7}  # (label, group)
+    true = {"equalised_odds": 0.1, "equal_opportunity": 0.1, "demographic_parity": 0.1}[kind]
+    rng, delta, low = np.random.default_rng(0), 0.1, 0
+    for _ in range(REPEATS):
+        y, group = rng.integers(2, size=600), rng.integers(2, size=600)
+        chance = np.array([rates[pair] for pair in zip(y.tolist(), group.tolist(), strict=True)])
+        decisions = (rng.random(600) < chance).astype(int)
+        low += gap(kind, decisions, y, group, "ab", "mf", delta).upper < true
+    assert low / REPEATS <= delta
+
+
+def test_a_cell_without_rows_is_named_and_its_gap_may_be_anything():
+    y, group = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 0])
+    found = gap("equalised_odds", y, y, group, ("no", "yes"), ("m", "f"), 0.05)
+    assert found.upper == 1.0
+    assert [cell.name for cell in found.empty] == ["(label is yes, f)"]
+
+
+SPEC = MLPSpec((4, 8, 2))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A network, and one without its first feature and some weights."""
+    network = network_of(random_stack(SPEC, 1))
+    first, second = (np.array(weight) for weight in network.params.weights)
+    first[0], second[:2] = 0.0, 0.0
+    params = network.params.replace(weights=(first, second))
+    return network, dataclasses.replace(network, params=params)
+
+
+def table_of(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    return Table(x, rng.integers(2, size=rows), rng.integers(2, size=rows), np.ones(rows), 2)
+
+
+def test_every_number_is_what_it_is_called(pair):
+    table = table_of(3000)
+    found = certify(*pair, table, requirement="features", level=0.75)
+    assert set(found.bounds) == set(REQUIREMENTS) and found.rows == 3000
+    assert found.certified and found.verdict == "certified" and found.cells == ()
+    p, q = (logits(one, table.x) for one in pair)
+    expected = {
+        "inputs_kept": 3 / 4,
+        "weights_kept": (4 * 8 + 8 * 2 - 8 - 4) / (4 * 8 + 8 * 2),
+        "jsd": float(js_divergence(jnp.asarray(p), jnp.asarray(q)).mean()),
+        "disagreement": np.mean(p.argmax(1) != q.argmax(1)),
+        "accuracy_loss": np.mean(p.argmax(1) == table.y) - np.mean(q.argmax(1) == table.y),
+    }
+    for name, value in expected.items():
+        bound = found.bounds[name]
+        np.testing.assert_allclose(bound.estimate, value, atol=1e-6, err_msg=name)
+        assert bound.exact == (name in ("inputs_kept", "weights_kept"))
+        assert bound.upper == bound.estimate if bound.exact else bound.upper > bound.estimate
+
+
+def test_the_same_network_is_certified_to_change_next_to_nothing(pair):
+    found = certify(pair[0], pair[0], table_of(4000), requirement="jsd", level=0.002)
+    assert found.certified and found.bounds["jsd"].estimate == 0.0
+    assert found.bounds["accuracy_loss"].upper < 0.01
+
+
+@pytest.mark.parametrize(("requirement", "margin"), [("eod", 0.1), ("jsd", 0.002)])
+def test_the_rows_that_a_verdict_asks_for_are_enough(pair, requirement, margin):
+    few = table_of(400)
+    first = certify(*pair, few, requirement=requirement, level=1.0)
+    level = first.bounds[first.requirement].estimate + margin
+    found = certify(*pair, few, requirement=requirement, level=level)
+    assert not found.certified and found.verdict.startswith("not certified: needs about ")
+    times = float(found.verdict.partition(" times")[0].split()[-1])
+    more = certify(*pair, table_of(int(1.3 * times * 400), 1), requirement=requirement, level=level)
+    assert more.bounds[more.requirement].upper < level + 0.2 * margin
+
+
+def test_a_level_below_what_the_rows_show_is_said_to_be_out_of_reach(pair):
+    found = certify(*pair, table_of(400), requirement="weights", level=0.5)
+    assert not found.certified and "it is 0.75" in found.verdict
+    found = certify(*pair, table_of(400), requirement="jsd", level=1e-6)
+    assert "above the level already" in found.verdict
+
+
+ENCODING = Encoding(
+    tuple(Feature(name, name, "number", mean=1.0, std=2.0) for name in "abcd"),
+    "label", ("no", "yes"), Group("sex", "sex", ("f", "m"), codes=(0, 1)),
+)  # fmt: skip
+
+
+def frame_of(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(1.0, 2.0, (rows, 4)), columns=list("abcd"))
+    frame["label"] = rng.choice(["no", "yes"], rows)
+    frame["sex"], frame["race"] = rng.choice(["f", "m"], rows), rng.choice(["u", "v", "w"], rows)
+    return frame
+
+
+def test_a_frame_has_names_of_classes_groups_and_intersections(pair):
+    frame = frame_of(2000)
+    found = certify(*pair, frame, requirement="eod", level=0.5, encoding=ENCODING)
+    assert {cell.group for cell in found.cells} == {"f", "m"}
+    assert {cell.label for cell in found.cells} == {"is yes", "is not yes"}
+    assert sum(cell.rows for cell in found.cells) == 2000
+    both = certify(*pair, frame, requirement="demographic_parity", level=0.5, encoding=ENCODING,
+                   groups=("sex", "race"))  # fmt: skip
+    assert {cell.group for cell in both.cells} == {f"{s}, {r}" for s in "fm" for r in "uvw"}
+    no_labels = certify(*pair, frame.drop(columns="label"), requirement="demographic_parity",
+                        level=1.0, encoding=ENCODING)  # fmt: skip
+    assert "equalised_odds" not in no_labels.bounds and "accuracy_loss" not in no_labels.bounds
+
+
+def test_networks_that_read_numbers_get_them(pair):
+    frame = frame_of(300)
+    encoded = ENCODING.encode(frame, "rows")
+    found = certify(*pair, frame, requirement="jsd", level=1, encoding=ENCODING, reads="numbers")
+    p, q = (special.softmax(logits(one, encoded.x * 2 + 1), -1) for one in pair)
+    assert found.bounds["disagreement"].estimate == np.mean(p.argmax(1) != q.argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"requirement": "speed"}, r"requirement: found 'speed', expected one of features"),
+        ({"confidence": 1.0}, r"confidence: found 1.0"),
+        ({"level": float("nan")}, r"level: found nan"),
+        ({"level": -1.0}, r"level: found -1.0"),
+        ({"rows": frame_of(9)}, r"encoding: found none, expected that of the rows"),
+        ({"rows": 3}, r"encoding: found none"),
+        ({"rows": table_of(9).replace(x=np.zeros((9, 3)))}, r"rows: found shape \(9, 3\)"),
+        ({"rows": table_of(9).replace(weight=np.arange(9.0))}, r"rows.weight: found other"),
+        ({"rows": table_of(9).replace(n_groups=1, group=np.zeros(9, int)), "requirement": "eod"},
+         r"rows: found 1 groups, expected two or more"),
+        ({"groups": ("sex",)}, r"groups: found \['sex'\], expected none"),
+        ({"reads": "words"}, r"reads: found 'words'"),
+        ({"edited": network_of(random_stack(MLPSpec((3, 8, 2)), 1))}, r"edited: found widths"),
+        ({"edited": 7}, r"model: found int"),
+        ({"rows": frame_of(9), "encoding": ENCODING, "groups": ("age",)}, r"no column age"),
+        ({"rows": frame_of(90), "encoding": ENCODING, "groups": ("a",)}, r"90 intersections"),
+        ({"rows": frame_of(9).drop(columns="label"), "encoding": ENCODING, "requirement": "eod"},
+         r"rows: found no labels"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_certified_is_refused_by_name(pair, change, message):
+    given = {"original": pair[0], "edited": pair[1], "rows": table_of(9), "requirement": "jsd",
+             "level": 0.1} | change  # fmt: skip
+    with pytest.raises(ValueError, match=message) as caught:
+        metanet.certify(given.pop("original"), given.pop("edited"), given.pop("rows"), **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_hoeffding_and_bentkus_are_as_mapie_has_them():
+    risk = pytest.importorskip("mapie.risk_control.methods")
+    values = np.minimum(np.random.default_rng(0).gamma(0.5, 0.1, 300), 1.0)
+    bound = hoeffding_bentkus_upper(values, 1.0, 0.05)
+    p = risk.compute_hoeffding_bentkus_p_value(np.array([values.mean()]), 300, np.array([bound]))
+    np.testing.assert_allclose(np.ravel(p), 0.05, rtol=1e-3)
