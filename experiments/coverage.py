@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def hoeffding_bentkus_upper(values: np.ndarray, most: float, delta: float) -> float:
-    """`mean_upper` by Hoeffding's and Bentkus's inequalities (Bates et al. 2021), to compare with."""
+    """`mean_upper` by the inequalities of Hoeffding and Bentkus (Bates et al. 2021), to compare."""
     rows, mean = len(values), float(np.mean(values)) / most
 
     def chance(m: float) -> float:
@@ -76,13 +76,15 @@ def truths() -> list[Truth]:
             return gap(kind, decided[rows], y[rows], group[rows], *names, delta).upper
 
         value = gap(kind, decided, y, group, *names, 0.5).estimate
+        assert value is not None
         return Truth(kind.replace("_", " "), value, upper)
 
     return [
         Truth("JSD by betting", jsd.mean(), lambda r, d: mean_upper(jsd[r], MOST, d)),
         Truth("JSD by Hoeffding and Bentkus", jsd.mean(),
               lambda r, d: hoeffding_bentkus_upper(jsd[r], MOST, d)),
-        Truth("disagreement", flips.mean(), lambda r, d: share_upper(int(flips[r].sum()), len(r), d)),
+        Truth("disagreement", flips.mean(),
+              lambda r, d: share_upper(int(flips[r].sum()), len(r), d)),
         *map(gap_of, ("equalised_odds", "equal_opportunity", "demographic_parity")),
     ]  # fmt: skip
 

@@ -166,3 +166,16 @@ def test_members_that_devices_cannot_share_are_refused(train, tmp_path):
         train(tmp_path, OnlinePopulation(FAMILIES, POPULATION, members=3, sgd_steps=1, rows=ROWS))
     with pytest.raises(UserError, match=r"online\.sgd_steps: found 0, expected at least 1"):
         OnlineConfig(sgd_steps=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 1e5])
+def test_a_member_that_diverged_is_replaced(first, advance, value):
+    """Also one whose parameters are finite and huge."""
+    members = list(first)
+    params = members[0].state[0]
+    bias = params.biases[0].at[2].set(value)
+    state = (params.replace(biases=(bias, *params.biases[1:])), *members[0].state[1:])
+    members[0] = members[0].replace(state=state, horizon=0 * members[0].horizon + 100)
+    after, snapshots = advance(tuple(members), 0)
+    assert after[0].generation.tolist() == [0, 0, 1, 0]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(snapshots))

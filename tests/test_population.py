@@ -563,10 +563,10 @@ def test_other_settings_in_the_same_folder_are_an_error(built, data, no_training
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -1e5])
 @pytest.mark.parametrize("name", ["weights_0", "biases_1"])
-def test_a_model_that_is_not_finite_alone_is_diverged(
-    built, data, copied, no_training, name, value
+def test_a_model_that_is_not_finite_or_huge_alone_is_diverged(
+    built, data, copied, no_training, caplog, name, value
 ):
     _, expected = built
     path = copied / "family_001.npz"
@@ -580,3 +580,21 @@ def test_a_model_that_is_not_finite_alone_is_diverged(
     others = np.arange(len(found.table)) != row
     assert found.table[others].equals(expected.table[others])
     assert all(row not in found.ids(split) for split in sampling.SPLITS)
+    assert "1 of 18 models diverged" in caplog.text
+
+
+def test_members_of_an_absurd_learning_rate_are_diverged(data):
+    """Also where their parameters are finite: they would set the units of all edits."""
+    rates = np.array([1e-3, 1e20, 3e-3, 1e4, 1e-2, 1e3])
+    members = make_members(6, learning_rate=rates, weight_decay=0.0, dropout=0.0)
+    params, _ = train(BATCH_SKIP, members, data)
+    size = population.size_of(jax.tree.map(lambda leaf: leaf[:, -1], params))
+    assert np.isfinite(size).tolist() == [True, False, True, True, True, True]
+    assert population.diverged(size).tolist() == [False, True, False, True, False, True]
+
+
+def test_healthy_models_of_many_sizes_are_kept():
+    size = np.geomspace(0.05, 5, 20)
+    assert not population.diverged(size).any()
+    assert population.diverged(np.array([np.nan, np.inf])).all()
+    assert not population.diverged(np.zeros(3)).any()  # all weights 0

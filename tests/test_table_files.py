@@ -318,7 +318,7 @@ def test_a_file_has_a_sane_name_in_folders_and_reports():
 
 
 def test_fairness_needs_groups_and_names_the_methods_for_two_classes(write):
-    rows = [f"{i % 7},{i % 5},{'red blue'.split()[i % 2]},{i % 3}" for i in range(60)]
+    rows = [f"{i % 7},{i % 5},{'red blue'.split()[i % 2]},{i % 3}" for i in range(600)]
     path = write(HEAD + "\n".join(rows))
     config = fairness.get_config(path)
     config.evaluation.exclude_constant = False
@@ -329,6 +329,11 @@ def test_fairness_needs_groups_and_names_the_methods_for_two_classes(write):
     found = load(path, "colour")
     check_data(experiment, found)
     assert equalised_odds.grouped
+    few = load(write(HEAD + "\n".join(rows[:60])), "colour")
+    refused(
+        lambda: check_data(experiment, few),
+        "group: found 'colour', with rows of class 0 in 1 of 2 groups of edit data, expected two",
+    )
     refused(
         lambda: check_recipes_on_data(experiment, found),
         r"found 3 classes, expected two, for recipes.ThresholdOpt; without ThresholdOpt, Merged "

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -78,6 +79,18 @@ def test_a_pattern_takes_some_and_content_is_in_the_digest(zoo, data):
     assert len(some.table) == 4 and some.digest != whole.digest
     files.write(random_network((8,), 99), zoo.folder / "model_0.npz")
     assert read_zoo(config(zoo), data, 0).digest != whole.digest
+
+
+def test_a_network_far_larger_than_the_others_is_left_out_by_name(zoo, data, caplog):
+    whole = read_zoo(config(zoo), data, 0)
+    huge = zoo.networks[3]
+    params = jax.tree.map(lambda leaf: np.float32(1e9) * leaf, huge.params)
+    files.write(dataclasses.replace(huge, params=params), zoo.folder / "model_3.npz")
+    found = read_zoo(config(zoo), data, 0).table
+    assert found["split"][found["experiment"] == 3].tolist() == ["diverged"]
+    others = found["experiment"] != 3
+    assert found["split"][others].equals(whole.table["split"][others])
+    assert "model_3.npz is left out" in caplog.text
 
 
 def test_a_list_may_say_the_split(zoo, data):

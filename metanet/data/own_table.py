@@ -53,7 +53,7 @@ def load(dataset: str, said: TableConfig, group: str | None) -> Raw:
 def _require_columns(source: str, names: Sequence[str], config: TableConfig) -> None:
     """Raises UserError about a column that the settings name and the table has not."""
     named: dict[str, Sequence[str]] = {
-        "label": (config.label,) if config.label else (),
+        "label": () if config.label is None else (config.label,),
         "groups": tuple(config.cuts),
         "features": config.features or (),
         "drop": config.drop or (),
@@ -74,7 +74,7 @@ def _label(source: str, toml: str, names: Sequence[str], config: TableConfig) ->
         remedy = f'label = "..." in {toml}, one of {quoted([n for n in names if n], 12)}'
         expect(len(found) == 1, source, said, remedy)
         logger.info('%s: the label is column "%s", by its name', source, found[0])
-    label = config.label or found[0]
+    label = found[0] if config.label is None else config.label
     taken = (*config.cuts, *(config.features or ()))
     expect(label not in taken, source, f'the label "{label}" as group or feature', "another column")
     return label

@@ -163,7 +163,8 @@ def _fill(raw: Raw, rows: np.ndarray) -> np.ndarray:
             distinct, count = np.unique(known, return_counts=True)
             fill[index] = distinct[count.argmax()]
         else:
-            fill[index] = np.median(known)
+            with np.errstate(over="ignore"):  # an infinite one is refused as too large
+                fill[index] = np.median(known)
     return fill
 
 

@@ -11,13 +11,15 @@ def best(points: np.ndarray, target: float) -> np.ndarray:
     """The setting of least divergence among those that meet the target, per model or family.
 
     Args:
-      points: (requirement, jsd) of S settings, [S, ..., 2]; NaN where there is no result.
+      points: (requirement, jsd) of S settings, [S, ..., 2]; a setting with a number that is not
+        finite has no result.
 
     Returns:
       [...] int; where no setting meets the target, that of the least requirement.
     """
-    requirement, jsd = np.moveaxis(np.where(np.isnan(points), np.inf, points), -1, 0)  # [S, ...]
-    meets = requirement <= target
+    known = np.isfinite(points).all(-1)  # [S, ...]
+    requirement, jsd = np.moveaxis(np.where(known[..., None], points, np.inf), -1, 0)  # [S, ...]
+    meets = known & (requirement <= target)
     least = np.where(meets, jsd, np.inf).argmin(0)
     return np.where(meets.any(0), least, requirement.argmin(0))
 

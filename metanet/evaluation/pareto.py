@@ -6,17 +6,22 @@ import numpy as np
 def pareto_mask(points: np.ndarray) -> np.ndarray:
     """Whether each of the points [N, objectives] is on the front, dominated by no other: [N] bool.
 
-    Of equal points the first is.
+    Of equal points the first is. A point with a NaN is not: nothing is known of it.
     """
+    known = ~np.isnan(points).any(-1)  # [N]
     order = np.arange(len(points))
     no_worse = (points[:, None] <= points[None]).all(-1)  # [N, N]: first than second
     better = (points[:, None] < points[None]).any(-1) | (order[:, None] < order[None])
-    return ~np.asarray((no_worse & better).any(0))
+    return known & ~np.asarray((no_worse & better).any(0))
 
 
 def hypervolume(points: np.ndarray, reference: tuple[float, ...]) -> float:
-    """The fraction of the box from 0 to `reference` that the points [N, objectives] dominate."""
-    inside = points[(points < np.asarray(reference)).all(1)]  # [inside, objectives]
+    """The fraction of the box from 0 to `reference` that the points [N, objectives] dominate.
+
+    A point with a NaN dominates nothing; one below 0, as a divergence may be by rounding, counts as
+    if it were at 0. So the value is in [0, 1].
+    """
+    inside = np.maximum(points[(points < np.asarray(reference)).all(1)], 0.0)  # [inside, ...]
     if not len(inside):
         return 0.0
     front = inside[pareto_mask(inside)]
@@ -34,9 +39,10 @@ def mixed_hypervolume(points: np.ndarray, reference: tuple[float, float]) -> flo
     """`hypervolume` of the points [N, 2] and all their mixtures: the area over their convex hull.
 
     With a fraction of the models edited at one setting and the rest at another, the means lie on
-    the line between. So points outside of the box count where their mixtures lie in it.
+    the line between. So points outside of the box count where their mixtures lie in it; points
+    below 0 count as if they were at 0, and those that are not finite do not.
     """
-    points = points[np.isfinite(points).all(1)] / np.asarray(reference)
+    points = np.maximum(points[np.isfinite(points).all(1)], 0.0) / np.asarray(reference)
     front = points[pareto_mask(points)]
     # The lower convex hull, from left to right: points leave it that lie on or above the line from
     # the one before them to the new one.
@@ -78,10 +84,13 @@ def above_mixtures(points: np.ndarray, ends: np.ndarray) -> np.ndarray:
 def interpolate(points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The second objective at `levels` [L] of the first, linear between the points [N, 2]: [L].
 
+    Of points at one level the least second objective counts, and points that are not finite do not.
     NaN outside the points.
     """
+    points = points[np.isfinite(points).all(1)]
     if not len(points):
         return np.full(len(levels), np.nan)
-    order = np.argsort(points[:, 0])
-    x, y = points[order].T
+    points = points[np.lexsort((points[:, 1], points[:, 0]))]
+    x, first = np.unique(points[:, 0], return_index=True)
+    y = points[first, 1]
     return np.interp(levels, x, y, left=np.nan, right=np.nan)

@@ -3,6 +3,7 @@
 import collections
 import glob
 import hashlib
+import logging
 import os
 import pathlib
 
@@ -17,9 +18,11 @@ from metanet.interop.network import Network
 from metanet.interop.units import reading_standardised
 from metanet.interop.verify import logits
 from metanet.mlp.network import ACTIVATIONS
-from metanet.mlp.population import Population, Stack
+from metanet.mlp.population import OUTSIZED, Population, Stack, diverged, size_of
 from metanet.mlp.sampling import SPLITS, PopulationConfig
 from metanet.mlp.spec import MLPSpec
+
+logger = logging.getLogger(__name__)
 
 MOST = 100_000  # files
 
@@ -27,8 +30,9 @@ MOST = 100_000  # files
 def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Population:
     """The networks of `config.source` as a population: every file is an experiment of one model.
 
-    Networks of one shape share a stack. Splits are drawn at random, or are those of
-    `config.split_by`.
+    Networks of one shape share a stack. One that is far larger than the others has the split
+    "diverged", see `population.diverged`, and is named in the log. Splits are drawn at random, or
+    are those of `config.split_by`.
 
     Raises:
       UserError: there are no files, a file is no network of the data's features and classes, or a
@@ -53,6 +57,11 @@ def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Populati
             row = {"experiment": number, "family": family, "stage": "last", "split": split[number]}
             rows.append(row | {"accuracy": float((decided == data.select.y).mean())})
     table = pd.DataFrame(rows)
+    lost = diverged(np.concatenate([size_of(stack.params) for stack in built]))
+    table["split"] = np.where(lost, "diverged", table["split"])
+    for number in table["experiment"][lost]:
+        logger.warning("%s is left out: its parameters are over %d times as large as those of the "
+                       "median network", paths[number], OUTSIZED)  # fmt: skip
     for name in ("dropout", "learning_rate", "weight_decay", "batch_size", "epoch"):
         table[name] = np.nan  # nobody knows
     digest.update(repr((config.source, split.tolist())).encode())

@@ -15,6 +15,7 @@ from flax import struct
 from metanet.core import require, stream
 from metanet.data.tabular import Table
 from metanet.mlp.network import ACTIVATIONS, MLPParams
+from metanet.mlp.population import OUTSIZED
 from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.trainer import folded, init_member, member_step
 
@@ -177,6 +178,17 @@ def advance(
     return tuple(after for after, _ in pairs), [snapshot for _, snapshot in pairs]
 
 
+def _diverged(params: MLPParams) -> jax.Array:
+    """Which of M members are not to be edited: [M] bool, as population.diverged of stored ones.
+
+    Fresh parameters are at most 1; there are too few members for a median.
+    """
+    leaves = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(params)]
+    square = jnp.stack([(leaf**2).sum(1) for leaf in leaves]).sum(0)  # [M]
+    # Where a parameter is not finite, or its square is not, the comparison is false.
+    return ~(square <= OUTSIZED**2 * sum(leaf.shape[1] for leaf in leaves))
+
+
 def _advance_family(
     population: OnlinePopulation,
     family: int,
@@ -201,9 +213,7 @@ def _advance_family(
         return (update(state, members.drawn, keys, train.x[rows], train.y[rows]), age + 1), None
 
     (state, age), _ = jax.lax.scan(one_step, (members.state, members.age), rows)
-    # [M] per leaf of the parameters.
-    finite = [jnp.isfinite(x.reshape(len(x), -1)).all(1) for x in jax.tree.leaves(state[0])]
-    done = (age >= members.horizon) | ~jnp.stack(finite).all(0)
+    done = (age >= members.horizon) | _diverged(state[0])
     generation = members.generation + done
 
     def renewed(kept):

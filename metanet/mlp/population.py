@@ -29,6 +29,7 @@ from metanet.mlp.spec import MLPSpec
 logger = logging.getLogger(__name__)
 
 STAGES = ("early", "middle", "last")
+OUTSIZED = 100  # of a model's parameters to the population's median; healthy ones are within 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Population:
     Attributes:
       stacks: one per family.
       table: one row per model in the order of the stacks: experiment, family, stage, split
-        ("train", "validation", "test", or "diverged" where a parameter is not finite), accuracy
-        (on the data's `select` split), dropout, learning_rate, weight_decay, batch_size, epoch.
+        ("train", "validation", "test", or "diverged", see `diverged`), accuracy (on the data's
+        `select` split), dropout, learning_rate, weight_decay, batch_size, epoch.
       seconds: wall seconds of training them, over all runs that took part; None where unknown.
       digest: of the files that it was read from, None of a trained one.
     """
@@ -66,6 +67,23 @@ class Population:
     def ids(self, split: str) -> np.ndarray:
         """The rows of `table` that belong to `split`, ascending."""
         return np.flatnonzero(self.table["split"] == split)
+
+
+def size_of(params: MLPParams) -> np.ndarray:
+    """The root mean square of all parameters of each of M models: [M] float64."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
+    return np.sqrt(np.concatenate([leaf.reshape(len(leaf), -1) ** 2 for leaf in leaves], 1).mean(1))
+
+
+def diverged(size: np.ndarray) -> np.ndarray:
+    """Which of M models are not to be edited: [M] bool from `size_of`.
+
+    A parameter is not finite, or they are OUTSIZED times as large as those of the median model: one
+    such model would set the units of all edits, and its outputs overflow.
+    """
+    finite = np.isfinite(size)
+    usual = np.median(size[finite]) if finite.any() else 0.0
+    return ~(finite & (size <= OUTSIZED * usual))
 
 
 def _save_family(path: pathlib.Path, params: MLPParams, accuracy, members: Members) -> None:
@@ -98,15 +116,12 @@ def _load_family(
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: found {error!r}, expected this family; remove it") from error
     stack = Stack(family.spec, MLPParams(**leaves), np.repeat(members.activation, len(STAGES)))
-    finite = np.ones(len(accuracy), bool)
-    for leaf in (leaf for group in leaves.values() for leaf in group):
-        finite &= np.isfinite(leaf.reshape(len(leaf), -1)).all(1)
     rows = {
         "experiment": np.repeat(members.experiment, len(STAGES)),
         "family": index,
         "stage": np.tile(STAGES, len(members.experiment)),
         "accuracy": accuracy,
-        "finite": finite,
+        "size": size_of(stack.params),
         "epoch": members.snapshots.reshape(-1),
         "batch_size": family.batch_size,
     }
@@ -198,8 +213,9 @@ def _assemble(
     """The population of loaded families, with every model's split."""
     table = pd.concat([rows for _, rows in loaded], ignore_index=True)
     split = sampling.split_experiments(seed, config)[table["experiment"]]
-    table["split"] = np.where(table.pop("finite"), np.array(sampling.SPLITS)[split], "diverged")
-    diverged = int((table["split"] == "diverged").sum())
-    if diverged:
-        logger.warning("population: %d models are not finite and are left out", diverged)
+    lost = diverged(table.pop("size").to_numpy())
+    table["split"] = np.where(lost, "diverged", np.array(sampling.SPLITS)[split])
+    if lost.any():
+        logger.warning("population: %d of %d models diverged (not finite, or %d times as large as "
+                       "the median) and are left out", lost.sum(), len(lost), OUTSIZED)  # fmt: skip
     return Population(tuple(stack for stack, _ in loaded), table, seconds)

@@ -55,17 +55,24 @@ Objective = Callable[[EditView], jax.Array]
 F = TypeVar("F", bound=Callable)
 
 
-def labelled(text: str, floor: Callable | None = None, grouped: bool = False) -> Callable[[F], F]:
+def labelled(
+    text: str,
+    floor: Callable | None = None,
+    grouped: bool = False,
+    classes: slice | None = None,
+) -> Callable[[F], F]:
     """A decorator of objectives: `text` is the label of their axis, as the attribute `label`.
 
     Args:
       floor: (table, decisions of M models for the second class [M, rows] bool) -> the value below
         which the objective is noise on that table; the attribute `floor`.
       grouped: it compares groups, so data need two or more; the attribute `grouped`.
+      classes: the classes of which it compares the groups' rows apart, so each needs rows of two
+        groups or more; None: it does not read labels. The attribute `classes`.
     """
 
     def decorate(objective: F) -> F:
-        vars(objective).update(label=text, floor=floor, grouped=grouped)
+        vars(objective).update(label=text, floor=floor, grouped=grouped, classes=classes)
         return objective
 
     return decorate

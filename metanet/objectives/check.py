@@ -1,16 +1,21 @@
 """A trial of a requirement before anything is trained."""
 
+import logging
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metanet.core import SettingError, raised, require
-from metanet.data.tabular import TabularData
+from metanet.data.tabular import Table, TabularData
 from metanet.editor.edits import Edit
 from metanet.editor.relax import hard_decisions
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template
-from metanet.objectives.base import EditView, Objective, paths_of, view_of
+from metanet.objectives.base import EditView, Objective, paths_of, resolve, view_of
+
+logger = logging.getLogger(__name__)
 
 ROWS = 256  # of the `edit` data
 
@@ -22,22 +27,71 @@ def check_requirement(
 
     Raises:
       SettingError: it is not a function of an EditView, or its value is not one number that is
-        finite and not negative for each path. Hypervolumes are measured from 0.
+        finite in float32 and not negative for each path, or it cannot be compiled. Hypervolumes
+        are measured from 0.
     """
     view = _random_view(data)
-    try:
-        value = np.asarray(objective(view))
-    except (Exception, SystemExit) as error:  # a user's function may raise anything
-        refused = f"{requirement!r}, which raises {raised(error)}"
-        raise SettingError("requirement", refused, "a function of an EditView") from error
+    value = _tried(lambda: np.asarray(objective(view)), requirement, "a function of an EditView")
     count = len(paths_of(requirement))
     shape: tuple[int, ...] = () if isinstance(requirement, str) else (count,)
-    real = np.issubdtype(value.dtype, np.floating) or np.issubdtype(value.dtype, np.integer)
-    numeric = real or value.dtype == jnp.bfloat16
-    ok = value.shape == shape and numeric and bool((np.isfinite(value) & (value >= 0)).all())
+    # Not np.issubdtype, to which a duration is an integer; float types of 16 bits and less are
+    # floating to jax alone.
+    numeric = value.dtype.kind in "iuf" or jnp.issubdtype(value.dtype, jnp.floating)
+    ok = value.shape == shape and numeric
+    if ok:
+        with np.errstate(over="ignore"):
+            single = value.astype(np.float32)
+        ok = bool((np.isfinite(single) & (single >= 0)).all())
     given = f"{requirement!r} = {value.tolist()} for a random edit"
     expected = "a number" if isinstance(requirement, str) else f"{count} numbers"
     require(ok, "requirement", given, f"{expected}, 0 or more")
+    # As training calls it.
+    compiled = "a function that jax.jit can trace: no numpy and no branches on values"
+    _tried(lambda: jax.eval_shape(objective, view), requirement, compiled)
+
+
+def _tried(call: Callable, requirement: str | tuple[str, ...], expected: str):
+    """call(); what it raises as a SettingError about the requirement."""
+    try:
+        return call()
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        refused = f"{requirement!r}, which raises {raised(error)}"
+        raise SettingError("requirement", refused, expected) from error
+
+
+def check_cells(path: str, data: TabularData) -> None:
+    """Refuses data on which a requirement that compares groups would be 0 because there are none.
+
+    A cell without rows takes no part in a comparison, which is logged; where fewer than two groups
+    are left, a value of 0 would claim a fairness that the data say nothing about.
+
+    Args:
+      path: of one objective (see `objectives.base.labelled`).
+
+    Raises:
+      SettingError: about the key "group".
+    """
+    objective = resolve(path)
+    if not getattr(objective, "grouped", False):
+        return
+    expected = f"a protected attribute of {data.name}, whose groups {path} compares"
+    require(data.train.n_groups > 1, "group", repr(data.group), expected)
+    compared = getattr(objective, "classes", None)
+    for name in ("edit", "select", "test"):
+        table: Table = getattr(data, name)
+        y, group = np.asarray(table.y), np.asarray(table.group)
+        cells = {"rows": np.ones(len(y), bool)}
+        if compared is not None:
+            labels = range(data.n_classes)[compared]
+            cells = {f"rows of class {data.classes[c]}": y == c for c in labels}
+        for rows, member in cells.items():
+            counts = np.bincount(group[member], minlength=table.n_groups)
+            some = int(np.count_nonzero(counts))
+            found = f"{data.group!r}, with {rows} in {some} of {len(counts)} groups of {name} data"
+            require(some > 1, "group", found, f"two or more, which {path} compares")
+            for absent in np.flatnonzero(counts == 0):
+                logger.warning("%s: no %s in group %d of %s in %s data: %s leaves it out",
+                               data.name, rows, absent, data.group, name, path)  # fmt: skip
 
 
 def _random_view(data: TabularData) -> EditView:

@@ -3,7 +3,8 @@
 Rates are means of decisions over cells of the data, where rows count by their weight: a sample with
 equal shares of rare cells still estimates those of the data as they are. A cell without rows has no
 rate and takes no part in a comparison; where fewer than two groups have a rate, the difference is
-0.
+0, with gradient 0: a batch without rare cells says nothing. Of whole tables such a 0 would claim a
+fairness that cannot be estimated, and `objectives.check.check_cells` refuses them.
 """
 
 import jax
@@ -56,7 +57,7 @@ def odds_floor(table: Table, decisions: np.ndarray) -> float:
     return float(np.maximum(*gaps).mean())
 
 
-@labelled("equalised odds difference (0 to 1)", floor=odds_floor, grouped=True)
+@labelled("equalised odds difference (0 to 1)", floor=odds_floor, grouped=True, classes=slice(None))
 def equalised_odds(view: EditView) -> jax.Array:
     """Equalised odds difference (eq. 9): [] float32.
 
@@ -72,7 +73,7 @@ def equalised_odds(view: EditView) -> jax.Array:
     return jnp.maximum(true_positive, false_positive).max()
 
 
-@labelled("equal opportunity difference (0 to 1)", grouped=True)
+@labelled("equal opportunity difference (0 to 1)", grouped=True, classes=slice(-1, None))
 def equal_opportunity(view: EditView) -> jax.Array:
     """Equal opportunity difference (Hardt, Price and Srebro 2016): [] float32.
 

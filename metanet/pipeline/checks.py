@@ -3,7 +3,7 @@
 from metanet.core import keys_below, require
 from metanet.data.tabular import TabularData, covariate_shift
 from metanet.objectives.base import paths_of, resolve
-from metanet.objectives.check import check_requirement
+from metanet.objectives.check import check_cells, check_requirement
 from metanet.pipeline.config import ExperimentConfig
 
 
@@ -11,18 +11,18 @@ def check_data(experiment: ExperimentConfig, data: TabularData) -> None:
     """Refuses settings that do not go with the data.
 
     Raises:
-      SettingError: a requirement has no value for an edit or compares groups of which there is one,
-        a shift is out of reach, or constant models are to be set apart, which there are of two
-        classes only.
+      SettingError: a requirement has no value for an edit, or compares groups of which there are
+        not two with rows, a shift is out of reach, or constant models are to be set apart, which
+        there are of two classes only.
     """
     for path in paths_of(experiment.requirement):
-        compared = getattr(resolve(path), "grouped", False) and data.train.n_groups < 2
-        expected = f"a protected attribute of {data.name}, whose groups {path} compares"
-        require(not compared, "group", repr(data.group), expected)
+        check_cells(path, data)
     check_requirement(resolve(experiment.requirement), experiment.requirement, data)
     for name in experiment.used_editors:
         requirement = experiment.editors[name].requirement
         if requirement is not None:
+            for path in paths_of(requirement):
+                check_cells(path, data)
             with keys_below(f"editors.{name}"):
                 check_requirement(resolve(requirement), requirement, data)
     for name, shift in experiment.shifts.items():
