@@ -81,11 +81,11 @@ class Child:
     def runs(self, seconds: float) -> bool:
         """Whether it still runs after so many more seconds."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self.over:
-                return False
+        while not self.over:
+            if time.monotonic() >= end:
+                return True
             time.sleep(PAUSE)
-        return True
+        return False
 
     def wait(self, limit: float) -> Ended:
         """Its end; one that takes more than `limit` seconds more is killed, and has no status."""

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 
 import jax
@@ -14,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import settings
-from metanet.core import Diverged, Stopped, UserError, require
+from metanet.core import Diverged, Stopped, UserError, raised, require
 from metanet.data.files import label_of
 from metanet.devices import any_process
 from metanet.pipeline import run, timing
@@ -154,6 +155,33 @@ def writable(folder: pathlib.Path) -> pathlib.Path:
         raise UserError(f"{folder}: found {reason}, expected a folder to write") from error
 
 
+def _hear_libraries() -> None:
+    """Faults in threads and finalisers of libraries become lines of the log, each text once.
+
+    On a full disk Orbax and TensorBoard would print dozens of tracebacks about one cause, which the
+    command's own error names.
+    """
+    log, heard, told = logging.getLogger("experiments"), set[str](), sys.excepthook
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def hear(where: str, error: BaseException | None) -> None:
+        text = f"{where}: {raised(error) if error else 'unknown'}"
+        if text not in heard:
+            heard.add(text)
+            log.warning("%s", text)
+
+    def in_any_thread(kind, value, trace) -> None:  # Python or not
+        if threading.current_thread() is threading.main_thread():
+            told(kind, value, trace)
+        else:
+            hear("in a thread of a library", value)
+
+    sys.excepthook = in_any_thread
+    threading.excepthook = lambda args: hear("in a thread of a library", args.exc_value)
+    sys.unraisablehook = lambda args: hear("while a library cleaned up", args.exc_value)
+
+
 def status(command: Callable[[list[str]], None], argv: list[str]) -> int:
     """Runs `command`, with the log on stderr, and turns errors into one line and an exit status."""
     handler = logging.StreamHandler()
@@ -163,6 +191,7 @@ def status(command: Callable[[list[str]], None], argv: list[str]) -> int:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         logger.propagate = False
+    _hear_libraries()
     try:
         command(argv)
     except Stopped as stopped:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import pathlib
 import zlib
 from collections.abc import Iterator
@@ -136,8 +135,6 @@ def _whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a damaged file makes Orbax and TensorStore raise nearly everything
-        # What Orbax reads beside it fails too, and each such task would print a traceback.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         earlier = [one for one in manager.all_steps() if one < step]
         then = f"goes on from step {max(earlier)}" if earlier else "starts anew"
         raise UserError(
