@@ -1,4 +1,4 @@
-"""Graph metanetworks that edit trained MLPs: `load_editor`, `edit`, `certify`, `compact`."""
+"""Graph metanetworks that edit trained MLPs: `load_editor`, `edit`, `compact`, `certify`."""
 
 import importlib
 
@@ -6,10 +6,11 @@ import importlib
 _PLACES = {
     "load_editor": "metanet.editor.release",
     "certify": "metanet.certificates.certificate",
+    "edit_certified": "metanet.certificates.chosen",
     "edit": "metanet.editing.edit",
     "compact": "metanet.interop.compact",
 }
-__all__ = ["certify", "compact", "edit", "load_editor"]
+__all__ = ["certify", "compact", "edit", "edit_certified", "load_editor"]
 
 
 def __getattr__(name: str):

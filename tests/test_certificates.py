@@ -248,3 +248,42 @@ def test_hoeffding_and_bentkus_are_as_mapie_has_them():
     bound = hoeffding_bentkus_upper(values, 1.0, 0.05)
     p = risk.compute_hoeffding_bentkus_p_value(np.array([values.mean()]), 300, np.array([bound]))
     np.testing.assert_allclose(np.ravel(p), 0.05, rtol=1e-3)
+
+
+def people(release, rows, seed=0):
+    """Rows with the columns of an editor's table, at random."""
+    rng, columns = np.random.default_rng(seed), {}
+    for one in release.encoding.features:
+        numbers = rng.normal(one.mean, one.std, rows)
+        columns[one.column] = rng.choice(one.categories, rows) if one.categories else numbers
+    group = release.encoding.group
+    columns[group.column] = rng.choice(group.categories, rows)
+    columns[release.encoding.label] = rng.choice(release.encoding.classes, rows)
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.slow
+def test_the_edit_of_the_least_divergence_that_is_certified_is_found():
+    release = metanet.load_editor("adult-fairness")
+    spec = MLPSpec((len(release.features), 8, 2))
+    network, rows = network_of(random_stack(spec, 1)), people(release, 3001)
+    found = [metanet.edit_certified(release, network, rows, require="jsd<=0.02") for _ in range(2)]
+    one = found[0]
+    assert one.certificate == found[1].certificate and one.edited.lam == found[1].edited.lam
+    assert one.certificate.certified and one.tested > 1
+    assert (one.chosen_on, one.certificate.rows) == (1501, 1500)
+    assert one.certificate.bounds["jsd"].upper <= 0.02
+    # Of a row of tests the bounds of other numbers are wider than those of one alone.
+    alone = certify(network, one.edited.model, rows.iloc[np.random.default_rng(0).permutation(3001)
+                    [1501:]], requirement="jsd", level=0.02, encoding=release.encoding)  # fmt: skip
+    assert alone.bounds["jsd"] == one.certificate.bounds["jsd"]
+    assert alone.bounds["disagreement"].upper < one.certificate.bounds["disagreement"].upper
+    none = metanet.edit_certified(release, network, rows, require="eod<=0.0001")
+    assert not none.certificate.certified and none.tested == 1
+
+
+def test_what_an_editor_cannot_promise_is_refused():
+    release = metanet.load_editor("adult-fairness")
+    network = network_of(random_stack(MLPSpec((len(release.features), 8, 2)), 1))
+    with pytest.raises(ValueError, match=r"require: found 'features<=3', expected NAME<=NUMBER of"):
+        metanet.edit_certified(release, network, people(release, 20), require="features<=3")

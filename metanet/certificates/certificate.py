@@ -76,6 +76,7 @@ def certify(
     encoding=None,
     groups: Sequence[str] = (),
     reads: str = "standardised",
+    tested: int = 1,
 ) -> Certificate:
     """Bounds what an edit did, for the population that the rows are independent draws of.
 
@@ -90,6 +91,8 @@ def certify(
       encoding: of the rows, as an editor has it (`load_editor(...).encoding`).
       groups: columns of the DataFrame whose intersections are compared, instead of its group.
       reads: as in `metanet.edit`.
+      tested: the number of edits that were tested in a row on these rows, this one among them: the
+        bounds of other numbers than `requirement` then hold for all of them at once.
 
     Raises:
       ValueError: an argument is none of these; names it.
@@ -113,6 +116,9 @@ def certify(
     judged = _Judged.of(before, after, sample)
     bounds, cells = bounds_of(judged, sample, before, after, delta)
     own = cells.get(requirement, ())
+    if tested > 1:
+        others, _ = bounds_of(judged, sample, before, after, delta / tested)
+        bounds = others | {requirement: bounds[requirement]}
     found = bounds[requirement]
     said = _verdict(found, level, own, lambda factor: _at(judged, found, own, factor, delta))
     return Certificate(requirement, level, confidence, len(sample.x), bounds, own, said)

@@ -1,0 +1,110 @@
+"""The edit of the least divergence whose certificate holds."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from metanet.certificates.certificate import REQUIREMENTS, Certificate, certify
+from metanet.data.table import Table
+from metanet.editing.demands import JSD, parse_demand
+from metanet.editing.edit import Edited, edit
+from metanet.editing.inputs import rows_of
+from metanet.editor.checks import expect
+from metanet.editor.release import Release
+from metanet.evaluation.pareto import pareto_mask
+
+LAMBDAS = 24  # that are tried, log-spaced
+
+
+@dataclasses.dataclass(frozen=True)
+class CertifiedEdit:
+    """An edit and its certificate, which may say no.
+
+    Attributes:
+      edited: the edit.
+      certificate: on rows that it was not chosen on.
+      chosen_on: the number of rows that the order of edits is from.
+      tested: how many edits were tested in that order.
+    """
+
+    edited: Edited
+    certificate: Certificate
+    chosen_on: int
+    tested: int
+
+
+def edit_certified(
+    editor: Release,
+    model,
+    rows: pd.DataFrame | Table,
+    *,
+    require: str,
+    confidence: float = 0.95,
+    groups: Sequence[str] = (),
+    reads: str = "standardised",
+    newton: int = 0,
+    seed: int = 0,
+) -> CertifiedEdit:
+    """Edits one network at the least JS divergence at which `require` is certified.
+
+    One half of the rows, drawn by `seed`, orders edits of LAMBDAS lambdas from the safest to that
+    of the least divergence. The other half tests them in that order until one fails: so all tests
+    hold at once with probability `confidence` (fixed-sequence testing, Angelopoulos et al. 2021,
+    "Learn then test"), and the last that held is taken. The bounds of other numbers hold for all
+    that were tested at once, too. If the first one fails already, it is returned, not certified.
+
+    Args:
+      editor, model, reads, newton: as of `metanet.edit`; the first half of the rows are its data.
+      rows: that neither the network nor the editor has seen.
+      require: "NAME<=NUMBER", NAME as in `metanet.certify`.
+      confidence, groups: as of `metanet.certify`.
+
+    Raises:
+      ValueError, UserError: see `metanet.edit` and `metanet.certify`.
+    """
+    demand = parse_demand(require, len(editor.features))
+    known = (*editor.names, JSD)
+    ok = demand.name in known and demand.name in REQUIREMENTS
+    expect(ok, "require", repr(require), f"NAME<=NUMBER of {', '.join(known)}")
+    expect(len(editor.names) == 1, "editor", f"{len(editor.names)} requirements", "one")
+    rows_of(editor, rows)
+    count = len(rows.y) if isinstance(rows, Table) else len(rows)
+    order = np.random.default_rng(seed).permutation(count)
+    first, second = (_some(rows, part) for part in np.array_split(order, 2))
+
+    def edited_at(lam: float) -> Edited:
+        return edit(editor, model, lam=lam, data=first, reads=reads, newton=newton)
+
+    def certified(one: Edited, tested: int) -> Certificate:
+        return certify(
+            model, one.model, second, requirement=demand.name, level=demand.limit, reads=reads,
+            confidence=confidence, tested=tested, groups=groups, encoding=editor.encoding,
+        )  # fmt: skip
+
+    (ends,) = editor.editor.lambda_range
+    tried = [edited_at(float(lam)) for lam in np.geomspace(*ends, LAMBDAS)]
+    ordered = _ordered(tried, editor.names[0], demand.name)
+    best, tested = ordered[0], 0
+    for one in ordered:
+        tested += 1
+        if not certified(one, tested).certified:
+            break
+        best = one
+    return CertifiedEdit(best, certified(best, tested), len(order) - len(order) // 2, tested)
+
+
+def _some(rows: pd.DataFrame | Table, index: np.ndarray) -> pd.DataFrame | Table:
+    if isinstance(rows, pd.DataFrame):
+        return rows.iloc[index]
+    arrays = {name: np.asarray(getattr(rows, name))[index] for name in ("x", "y", "group")}
+    return rows.replace(**arrays, weight=np.ones(len(index), np.float32))
+
+
+def _ordered(tried: Sequence[Edited], requirement: str, asked: str) -> list[Edited]:
+    """The edits that no other one beats on their rows, from the safest for what is asked on."""
+    points = np.array([[one.after[requirement], one.after[JSD]] for one in tried])
+    kept = np.flatnonzero(pareto_mask(points))
+    safest = points[kept, 1 if asked == JSD else 0]
+    return [tried[index] for index in kept[np.argsort(safest, kind="stable")]]
