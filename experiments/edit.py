@@ -1,35 +1,49 @@
-"""Edits one trained network so that it meets what is demanded of it.
+"""Edits trained networks so that they meet what is demanded of them.
 
-python -m experiments.edit --editor=DIR|NAME --model=FILE --data=TABLE --require="features<=6"
-    --out=DIR [--newton=3] [--refine=100] [--reads=numbers] [--activation=relu] [--imports=MODULE]
+python -m experiments.edit --editor=DIR|NAME --model=FILE|FOLDER --data=TABLE
+    --require="features<=6" --out=DIR [--newton=3] [--refine=100] [--reads=numbers]
+    [--activation=relu] [--imports=MODULE]
 
-Writes DIR/model.EXT in the format of FILE, DIR/edit.json and DIR/front.png. Exit status as of
-experiments.run; 2 too if the demand cannot be met: then nothing is written, and the line says by
-how much.
+Of one network writes DIR/model.EXT in the format of FILE, DIR/edit.json and DIR/front.png. Exit
+status as of experiments.run; 2 too if the demand cannot be met: then nothing is written, and the
+line says by how much.
+
+Of a folder edits every file, also in sub-folders, and writes DIR/NAME in its format, a row of
+DIR/edits.jsonl (see metanet.editing.summary) and at last DIR/edit.json. What is no network for the
+editor, or cannot meet the demand, is named on stderr and in its row. The same command goes on after
+a stop. Status 2 if a file was not edited, 0 if all were.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
 import pathlib
 import sys
 import warnings
+from collections.abc import Iterator
 
 from absl import flags
 
 from experiments import launch
 from metanet.core import UserError, raised, write_json
 from metanet.data.files import read_like
-from metanet.editing.demands import JSD
+from metanet.editing.demands import JSD, missed
 from metanet.editing.edit import Edited, edit
-from metanet.editor.release import Release, load_editor
+from metanet.editing.folder import Job, Report, edit_folder
+from metanet.editing.many import task_of
+from metanet.editing.places import check_places, files_of
+from metanet.editing.summary import EDITED, SUMMARY
+from metanet.editor.release import Release, load_editor, release_digest
 from metanet.interop import files
 from metanet.mlp.sampling import READS
 from metanet.objectives.base import labels_of
 from metanet.report import edit as picture
 
 _EDITOR = flags.DEFINE_string("editor", None, "Folder of a trained editor, or the name of one.")
-_MODEL = flags.DEFINE_string("model", None, "File of the network, in a format of metanet.interop.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "File of a network, in a format of metanet.interop, or a folder of such files."
+)
 _DATA = flags.DEFINE_string("data", None, "Table of rows like those of the editor's training.")
 _REQUIRE = flags.DEFINE_multi_string("require", [], "NAME<=NUMBER; may be given several times.")
 _OUT = flags.DEFINE_string("out", None, "Output folder.")
@@ -60,6 +74,28 @@ def _sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _named(path: pathlib.Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": _sha256(path)}
+
+
+@contextlib.contextmanager
+def _said(model: pathlib.Path) -> Iterator[None]:
+    """A block whose warnings are lines on stderr, and its errors about arguments the user's.
+
+    Raises:
+      UserError: the block raised a ValueError.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    except ValueError as error:
+        about_model = str(error).startswith(("model", "stack"))
+        raise UserError(f"{model}: {error}" if about_model else str(error)) from error
+    for one in caught:
+        print(f"warning: {one.message}", file=sys.stderr)
+
+
 def _main(argv: list[str]) -> None:
     launch.parse_flags(argv)
     for name in _IMPORTS.value:
@@ -68,6 +104,9 @@ def _main(argv: list[str]) -> None:
     model, table = pathlib.Path(_given(_MODEL)), pathlib.Path(_given(_DATA))
     if not _REQUIRE.value:
         raise UserError("--require: found nothing, expected NAME<=NUMBER, as features<=6")
+    if model.is_dir():
+        _edit_folder(release, model, table, out)
+        return
     launch.setup_jax(1)
     written = out / f"model{model.suffix}"
     paths = {"model": model, "data": table}
@@ -77,25 +116,15 @@ def _main(argv: list[str]) -> None:
                             f"the command is called {written.name}")  # fmt: skip
     source = files.read(model, _ACTIVATION.value)
     rows = read_like(table, release.encoding)
-    inputs = {name: {"file": path.name, "sha256": _sha256(path)} for name, path in paths.items()}
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            edited = edit(
-                release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
-                newton=_NEWTON.value, refine=_REFINE.value,
-            )  # fmt: skip
-    except ValueError as error:
-        about_model = str(error).startswith(("model", "stack"))
-        raise UserError(f"{model}: {error}" if about_model else str(error)) from error
-    for one in caught:
-        print(f"warning: {one.message}", file=sys.stderr)
+    inputs = {name: _named(path) for name, path in paths.items()}
+    with _said(model):
+        edited = edit(
+            release, source, require=_REQUIRE.value, data=rows, reads=_READS.value,
+            newton=_NEWTON.value, refine=_REFINE.value,
+        )  # fmt: skip
     if edited.unmet:
-        missed = ", ".join(
-            f"{one.text} ({edited.after[one.name]:.4g} against {one.limit:.4g})"
-            for one in edited.unmet
-        )
-        raise UserError(f"--require: found {missed} out of this editor's reach; nothing is written")
+        found = missed(edited.demands, edited.after)
+        raise UserError(f"--require: found {found} out of this editor's reach; nothing is written")
     launch.writable(out)
     # edit.json names the other files by their digests: it is written last, and never is of others.
     (out / "edit.json").unlink(missing_ok=True)
@@ -116,17 +145,80 @@ def _main(argv: list[str]) -> None:
         print(f"written: {path}")
 
 
+def _edit_folder(
+    release: Release, folder: pathlib.Path, table: pathlib.Path, out: pathlib.Path
+) -> None:
+    """Edits all networks of a folder.
+
+    Raises:
+      UserError: an argument is unusable; or a file was not edited, at last.
+    """
+    launch.setup_jax()
+    check_places(folder, out, table)
+    files_of(folder)  # there are some
+    rows = read_like(table, release.encoding)
+    with _said(folder):
+        task = task_of(
+            release, require=_REQUIRE.value, data=rows, reads=_READS.value,
+            newton=_NEWTON.value, refine=_REFINE.value,
+        )  # fmt: skip
+    launch.writable(out)
+    settings = {
+        "model": str(folder.resolve()),
+        "editor": release_digest(_given(_EDITOR)),
+        "data": _sha256(table),
+        "require": list(_REQUIRE.value),
+        "reads": _READS.value,
+        "activation": _ACTIVATION.value,
+        "newton": _NEWTON.value,
+        "refine": _REFINE.value,
+    }
+    job = Job(task, folder, out, _ACTIVATION.value, launch.on_sigterm())
+    found = edit_folder(job, settings)
+    edited, total = found.count(EDITED), len(found.rows)
+    if found.tried or not (out / "edit.json").exists():
+        counts = {"files": total, "edited": edited, "rows": len(rows)}
+        content = {"schema": 1, **_asked(release), "model": folder.name, "data": _named(table)}
+        write_json(out / "edit.json", content | counts | launch.about("experiments.edit"))
+    if not found.tried:
+        print(f"nothing to do: all files of {folder} are in {out / SUMMARY}")
+    print("\n".join(_means(release, found)))
+    print(f"edited: {edited} of {total} files; their rows are in {out / SUMMARY}")
+    if edited < total:
+        raise UserError(f"{folder}: found {total - edited} of {total} files that are not edited, "
+                        f"expected none; {out / SUMMARY} says why")  # fmt: skip
+
+
+def _means(release: Release, found: Report) -> list[str]:
+    """What edits did, on average, in a few lines."""
+    rows = [row for row in found.rows.values() if row["status"] == EDITED]
+    lines = []
+    for name in rows[0]["after"] if rows else ():
+        before, after = (sum(row[when][name] for row in rows) / len(rows)
+                         for when in ("before", "after"))  # fmt: skip
+        unit = " nats" if name == JSD else ""
+        lines.append(f"{name}, mean: {before:.4g} -> {after:.4g}{unit}")
+    return lines
+
+
+def _asked(release: Release) -> dict:
+    """The part of edit.json about the editor and what is asked of it."""
+    return {
+        "editor": release.about | {"requirement": list(release.requirement)},
+        "require": list(_REQUIRE.value),
+        "newton": _NEWTON.value,
+        "refine": _REFINE.value,
+    }
+
+
 def _content(release: Release, edited: Edited) -> dict:
     """edit.json, except for files, command and machine."""
     gone = [name for name in release.features if name not in edited.features]
     kept = sum(float(block.sum()) for block in edited.mask)
     return {
         "schema": 1,
-        "editor": release.about | {"requirement": list(release.requirement)},
-        "require": list(_REQUIRE.value),
+        **_asked(release),
         "lambda": list(edited.lam),
-        "newton": _NEWTON.value,
-        "refine": _REFINE.value,
         "before": edited.before,
         "after": edited.after,
         "features_read": list(edited.features),

@@ -219,8 +219,13 @@ def digest(settings: dict) -> str:
     return _sha256(settings)[:12]
 
 
-def match_settings(folder: str | os.PathLike, settings: dict) -> None:
+def match_settings(
+    folder: str | os.PathLike, settings: dict, source: str = "config", flag: str = "--workdir"
+) -> None:
     """Makes `folder` the output of one stage with these `settings`, a flat dict for JSON.
+
+    Args:
+      source: where they were given;  flag: that names the folder. Both are for the message.
 
     Raises:
       UserError: the folder holds the output of other settings; nothing in it is touched.
@@ -230,23 +235,23 @@ def match_settings(folder: str | os.PathLike, settings: dict) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    stored = read_json(path, "give another --workdir or remove that folder")
-    require_format(path, stored)
+    stored = read_json(path, f"give another {flag} or remove that folder")
+    require_format(path, stored, flag)
     for key in sorted(wanted.keys() | stored.keys()):
         if wanted.get(key) != stored.get(key):
             raise UserError(
                 f"{path}: found {key} = {stored.get(key)}, expected {wanted.get(key)} as in the "
-                "config; give another --workdir or remove that folder"
+                f"{source}; give another {flag} or remove that folder"
             )
 
 
-def require_format(path: pathlib.Path, stored) -> None:
+def require_format(path: pathlib.Path, stored, flag: str = "--workdir") -> None:
     """Raises UserError unless `stored`, the settings in `path`, are of this version's format."""
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         version = stored.get("format", 1) if isinstance(stored, dict) else "no settings"
         raise UserError(
             f"{path}: found format {version}, expected {FORMAT}: keys and parameters have other "
-            "names since version 0.2; give another --workdir or remove that folder"
+            f"names since version 0.2; give another {flag} or remove that folder"
         )
 
 

@@ -1,8 +1,8 @@
-"""What an edit has to meet, and the lambda that meets it at the least divergence."""
+"""What edits have to meet, and the lambdas that meet it at the least divergence."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -84,13 +84,25 @@ def check_demands(demands: Sequence[Demand], requirements: Sequence[str]) -> Non
             raise UserError(f"--require: found {one.text} beside another limit of {one.name}")
 
 
+def settings_of(count: int) -> int:
+    """The most lambdas of one round, of so many requirements."""
+    return GRID if count == 1 else FEWEST**count
+
+
+def missed(demands: Sequence[Demand], after: Mapping[str, float]) -> str:
+    """The demands that values, by name, do not meet, and by how much; "" if all are met."""
+    unmet = [one for one in demands if not one.met(after[one.name])]
+    return ", ".join(f"{one.text} ({after[one.name]:.4g} against {one.limit:.4g})" for one in unmet)
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The best lambda that was tried, and all that were.
+    """The best lambda that was tried, and all that were; of M models with an axis [M] before.
 
     Attributes:
-      lam: [requirements].
-      tried: (requirements, jsd) of every lambda that was tried, [tried, requirements + 1].
+      lam: [requirements], or [M, requirements].
+      tried: (requirements, jsd) of every lambda that was tried, [tried, requirements + 1], or
+        [M, tried, requirements + 1].
     """
 
     lam: np.ndarray
@@ -113,43 +125,70 @@ def choose(
       sweep: lambdas [S, requirements] -> the Sweep of one model.
       requirements: names of their functions, in the order of `lambda_range`.
     """
+    found = choose_each(lambda lams: sweep(lams[:, 0]), lambda_range, requirements, demands, 1)
+    return Choice(found.lam[0], found.tried[0])
+
+
+def choose_each(
+    sweep: Callable[[np.ndarray], Sweep],
+    lambda_range: Sequence[tuple[float, float]],
+    requirements: Sequence[str],
+    demands: Sequence[Demand],
+    models: int,
+) -> Choice:
+    """`choose` for M models at once.
+
+    Args:
+      sweep: lambdas of every model [S, M, requirements] -> the Sweep of all.
+    """
     names, count = (*requirements, JSD), len(requirements)
     limits = np.full(len(names), np.inf)
     for one in demands:
         limits[names.index(one.name)] = one.limit
     only_jsd = not np.isfinite(limits[:-1]).any()
     size = GRID if count == 1 else FEWEST
-    ends, seen = [(low, high) for low, high in lambda_range], []
-    best: tuple | None = None
-    for _ in range(ROUNDS):
-        axes = [np.geomspace(low, high, size) for low, high in ends]
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, count)
-        points = _points(sweep(grid), count)  # [S, requirements + 1]
-        seen.append(points)
-        rank = _rank(points, limits, only_jsd)
-        index = rank.index(min(rank))
-        if best is None or rank[index] < best[0]:
-            best = rank[index], grid[index]
-        place = np.unravel_index(index, (size,) * count)
+    # The axis of each requirement that every place of a grid is at: [requirements, S].
+    places = np.indices((size,) * count).reshape(count, -1)
+    each = np.arange(models)
+    ends = [(np.full(models, low), np.full(models, high)) for low, high in lambda_range]
+    lam, tried = np.zeros((models, count)), []
+    best = np.full((2, models), np.inf)  # the rank of `lam`
+    for number in range(ROUNDS):
+        axes = [np.geomspace(low, high, size) for low, high in ends]  # [size, M] each
+        grid = np.stack([axis[at] for axis, at in zip(axes, places, strict=True)], -1)
+        points = _points(sweep(grid), count)  # [S, M, requirements + 1]
+        tried.append(points)
+        rank = _rank(points, limits, only_jsd)  # [2, S, M]
+        index = np.lexsort(rank[::-1], axis=0)[0]  # [M], the first of the best
+        found = rank[:, index, each]
+        # The first round always finds something, if only a rank of infinity.
+        better = (found[0] < best[0]) | ((found[0] == best[0]) & (found[1] < best[1]))
+        better |= number == 0
+        best = np.where(better, found, best)
+        lam = np.where(better[:, None], grid[index, each], lam)
         ends = [
-            (float(axis[max(at - 1, 0)]), float(axis[min(at + 1, size - 1)]))
-            for axis, at in zip(axes, map(int, place), strict=True)
+            (
+                axis[np.maximum(at[index] - 1, 0), each],
+                axis[np.minimum(at[index] + 1, size - 1), each],
+            )
+            for axis, at in zip(axes, places, strict=True)
         ]
-    assert best is not None
-    return Choice(best[1], np.concatenate(seen))
+    return Choice(lam, np.concatenate(tried).swapaxes(0, 1))
 
 
 def _points(sweep: Sweep, count: int) -> np.ndarray:
-    """(requirements, jsd) of one model: [S, requirements + 1]; infinite without a result."""
-    points = np.column_stack([sweep.requirement[:, 0].reshape(-1, count), sweep.jsd[:, 0]])
+    """(requirements, jsd) of every model: [S, M, requirements + 1]; infinite without a result."""
+    shape = (*sweep.jsd.shape, count)
+    points = np.concatenate([sweep.requirement.reshape(shape), sweep.jsd[..., None]], -1)
     return np.where(np.isnan(points), np.inf, points)
 
 
-def _rank(points: np.ndarray, limits: np.ndarray, only_jsd: bool) -> list[tuple[float, float]]:
-    """What is minimised: by how much the worst demand is missed, then JSD or the requirement."""
+def _rank(points: np.ndarray, limits: np.ndarray, only_jsd: bool) -> np.ndarray:
+    """What is minimised, one after the other: by how much the worst demand is missed, then JSD or
+    the requirement; [2, S, M]."""
     asked = np.isfinite(limits)
     scale = np.where(limits[asked] > 0, limits[asked], 1.0)
-    ratio = (points[:, asked] - limits[asked]) / scale  # [S, demands]
-    missed = np.where(ratio <= ROUNDING, 0.0, ratio).max(1)
-    then = points[:, :-1].sum(1) if only_jsd else points[:, -1]
-    return list(zip(missed.tolist(), then.tolist(), strict=True))
+    ratio = (points[..., asked] - limits[asked]) / scale  # [S, M, demands]
+    missed_by = np.where(ratio <= ROUNDING, 0.0, ratio).max(-1)
+    then = points[..., :-1].sum(-1) if only_jsd else points[..., -1]
+    return np.stack([missed_by, then])

@@ -6,45 +6,45 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from metanet.core import stream
 from metanet.data.tabular import Table
-from metanet.dotted import check_known
-from metanet.editing.demands import FEWEST, GRID, JSD, Demand, check_demands, choose, parse_demand
+from metanet.editing.demands import (
+    Demand,
+    check_demands,
+    choose,
+    parse_demand,
+    settings_of,
+)
 from metanet.editing.inputs import (
+    ONE,
+    check_columns,
     check_units,
     imported_of,
     in_units,
     models_of,
     rows_of,
-    standard,
+)
+from metanet.editing.method import (
+    SEED,
+    features_read,
+    method_of,
+    network_at,
+    objective_of,
+    values_of,
 )
 from metanet.editor.checks import check_lambda, expect
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
-from metanet.editor.newton import NewtonConfig
-from metanet.editor.relax import hard_decisions
 from metanet.editor.release import Release
 from metanet.evaluation.program import Program, map_models
 from metanet.evaluation.sweep import Sweep
 from metanet.graphs.packing import Models
-from metanet.graphs.padded import params_of
-from metanet.graphs.topology import Template
 from metanet.interop.network import Network
-from metanet.interop.units import reading_numbers
-from metanet.methods.newton import sample_rows, stepped_in
-from metanet.methods.per_model import RefineConfig, sample_of
-from metanet.methods.refine import refined_fn, unedited_fn
-from metanet.objectives.base import Objective, resolve, view_of
-from metanet.training.inputs import sampling_pool
-
-SEED = 0
-POINTS = 1024  # rows of Gauss-Newton steps, at most
-ONE = np.arange(1)  # the only model
+from metanet.methods.refine import unedited_fn
+from metanet.objectives.base import Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,27 +120,19 @@ def edit(
     network = in_units(editor, source, reads)
     models = models_of(editor, network, table)
     paths = editor.requirement
-    method: EditFn = editor_fn
-    context: Any = editor.editor
-
+    method, context = editor_fn, editor.editor  # type: EditFn, Any
     demands: tuple[Demand, ...] = ()
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     tried = np.zeros((0, len(paths) + 1))
     if table is not None:
         # Only here: where nothing is measured, somebody's own requirement need not be importable.
-        for path in paths:
-            check_known(path, "editor.requirement")
-        objective = resolve(paths if len(paths) > 1 else paths[0])
-        if newton:
-            method, context = _stepped(editor, models, objective, table, newton)
-        if refine:
-            method, sample = _refined(editor, method, models, objective, table, refine)
-            context = context, sample
-        _check_columns(editor, models, objective, table, has)
+        objective = objective_of(editor)
+        method, context = method_of(editor, models.template, objective, table, newton, refine)
+        check_columns(editor, models, objective, table, has)
         unedited = _sweep(unedited_fn(models.template), None, models, len(paths))
         nothing = np.ones((1, len(paths)))
-        before = _values(editor, unedited(nothing, table, objective), has)
+        before = values_of(editor, unedited(nothing, table, objective), has)
         if "y" in has:
             check_units(editor, network, reads, table)
         edits = _sweep(method, context, models, len(paths))
@@ -158,112 +150,32 @@ def edit(
     lams = check_lambda(lam, 1, len(paths))[0]
     _warn_outside(editor, lams)
     if table is not None:
-        after = _values(editor, edits(lams[None], table, objective), has)
+        after = values_of(editor, edits(lams[None], table, objective), has)
     for one in demands:
         if not one.met(after[one.name]):
             warnings.warn(
                 f"require: found {one.text} out of reach, {after[one.name]:.4g}", stacklevel=2
             )
-    edited, mask = _edited(method, context, models, network, lams)
-    if reads == "numbers":
-        edited = reading_numbers(edited, *standard(editor))
-    leaving = [
-        block for block, (begin, _) in zip(mask, network.spec.blocks, strict=True) if begin == 0
-    ]
-    read = np.flatnonzero(np.concatenate(leaving, 1).any(axis=1))
-    features = tuple(editor.features[index] for index in read)
+    setting = jnp.asarray(lams[0] if len(lams) == 1 else lams, jnp.float32)
+    found = map_models(_at(method), (context, setting), models, ONE, SEED, 1)
+    edited, mask = network_at(editor, network, reads, models.template, *found)
+    features = features_read(editor, network.spec, mask)
     result = source.restore(edited)
     return Edited(
         result, edited, mask, features, tuple(lams.tolist()), before, after, demands, tried
     )
 
 
-def _stepped(
-    editor: Release, models: Models, objective: Objective, table: Table, steps: int
-) -> tuple[EditFn, Any]:
-    """The editor and so many Gauss-Newton steps, as a method and its context."""
-    config = NewtonConfig(steps, points=POINTS, balanced=editor.balanced, requirement=True)
-    method = _stepping(models.template, config, objective)
-    return method, (editor.editor, sample_rows(table, config, SEED))
-
-
-@functools.lru_cache(maxsize=8)  # so that networks of one shape share a program
-def _stepping(template: Template, config: NewtonConfig, objective: Objective) -> EditFn:
-    return stepped_in(lambda _: editor_fn, config, objective)(template)
-
-
-def _refined(
-    editor: Release,
-    method: EditFn,
-    models: Models,
-    objective: Objective,
-    table: Table,
-    steps: int,
-) -> tuple[EditFn, Any]:
-    """`method` and so many steps of descent, and what belongs to its context."""
-    config = RefineConfig(steps, points=editor.points, balanced=editor.balanced)
-    rows, pool = jax.tree.map(jnp.asarray, sampling_pool(table, config.balanced))
-    keys = jnp.stack([jnp.stack([stream(SEED, "refinement"), stream(SEED, "refinement start")])])
-    sample = sample_of(rows, pool, keys, config)
-    return refined_fn(method, models.template, objective, config), sample
-
-
 def _sweep(
     method: EditFn, context, models: Models, count: int
 ) -> Callable[[np.ndarray, Table, Objective], Sweep]:
     """sweep(lams [S, count], table, objective) -> the Sweep of the only model, in one program."""
-    size = GRID if count == 1 else FEWEST**count
-    program = Program(method, context, models, [ONE], size, SEED, 1)
+    program = Program(method, context, models, [ONE], settings_of(count), SEED, 1)
 
     def sweep(lams: np.ndarray, table: Table, objective: Objective) -> Sweep:
         return program.sweep(ONE, lams[:, 0] if count == 1 else lams, table, objective)
 
     return sweep
-
-
-def _values(editor: Release, sweep: Sweep, has: set[str]) -> dict[str, float]:
-    """What a sweep of one setting on one model measures, by name."""
-    requirement = sweep.requirement[0, 0].reshape(-1)
-    values = dict(zip(editor.names, requirement.tolist(), strict=True))
-    values[JSD] = float(sweep.jsd[0, 0])
-    return values | ({"accuracy": float(sweep.accuracy[0, 0])} if "y" in has else {})
-
-
-def _check_columns(
-    editor: Release, models: Models, objective: Objective, table: Table, has: set[str]
-) -> None:
-    """Refuses data without the label or the group if the requirement, or the probe, reads it.
-
-    Raises:
-      ValueError: names the column.
-    """
-    probe, group = editor.editor.config.probe, editor.encoding.group
-    columns = {"y": editor.encoding.label, "group": group.column if group else ""}
-    lacks = [name for name in columns if name not in has]
-    if not lacks:
-        return
-    reasons = {" and ".join(editor.names): _read_by(objective, models, table)}
-    if probe is not None and probe.labelled:
-        reasons["the editor's probe"] = set(columns)
-    for reason, needed in reasons.items():
-        absent = ", ".join(columns[name] for name in lacks if name in needed)
-        expect(not absent, "data", f"no column {absent}", f"it: {reason} is about it")
-
-
-def _read_by(objective: Objective, models: Models, table: Table) -> set[str]:
-    """Which of "y" and "group" an objective is a function of."""
-    few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), table)
-    whole = unedited_fn(models.template)
-    edits = map_models(lambda c, g, k: whole(c, g, k)(jnp.float32(0)), None, models, ONE, SEED, 1)
-
-    def value(y, group):
-        edit = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), edits)
-        batch = few.replace(y=y, group=group)
-        return objective(view_of(models.template, edit, batch, hard_decisions))
-
-    jaxpr = jax.make_jaxpr(value)(few.y, few.group).jaxpr
-    used = {id(one) for equation in jaxpr.eqns for one in equation.invars}
-    return {name for name, one in zip(("y", "group"), jaxpr.invars, strict=True) if id(one) in used}
 
 
 def _warn_outside(editor: Release, lams: np.ndarray) -> None:
@@ -286,15 +198,3 @@ def _at(method: EditFn):
         return edit.after, edit.keep
 
     return at_lams
-
-
-def _edited(
-    method: EditFn, context, models: Models, network: Network, lams: np.ndarray
-) -> tuple[Network, tuple[np.ndarray, ...]]:
-    """The edited network, on standardised features, and the mask of every block."""
-    setting = jnp.asarray(lams[0] if len(lams) == 1 else lams, jnp.float32)
-    after, keep = map_models(_at(method), (context, setting), models, ONE, SEED, 1)
-    after, keep = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (after, keep))
-    params = params_of(models.template, after, network.spec)
-    masks = params_of(models.template, after.replace(weight=keep), network.spec)
-    return dataclasses.replace(network, params=params), tuple(map(np.asarray, masks.weights))

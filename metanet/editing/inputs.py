@@ -12,16 +12,21 @@ import pandas as pd
 from metanet.data.columns import canonical
 from metanet.data.tabular import Table
 from metanet.editor.checks import check_points, check_stack, expect
+from metanet.editor.relax import hard_decisions
 from metanet.editor.release import Release
+from metanet.evaluation.program import map_models
 from metanet.graphs.packing import Models, pack, pack_probes
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network, stack_of
 from metanet.interop.units import reading_standardised
+from metanet.methods.refine import unedited_fn
 from metanet.mlp.network import ACTIVATIONS, apply
 from metanet.mlp.sampling import READS
-from metanet.probes.rows import points_of
+from metanet.objectives.base import Objective, view_of
+from metanet.probes.rows import Points, points_of
 from metanet.probes.store import probe_stack
 
+ONE = np.arange(1)  # the only model
 CLEARLY = 0.02  # of accuracy, by which other units show
 
 
@@ -142,46 +147,115 @@ def models_of(editor: Release, network: Network, table: Table | None) -> Models:
     Raises:
       ValueError: the network does not fit the editor, or there are no rows to probe it on.
     """
-    stack, config = stack_of(network), editor.editor.config
+    stack = stack_of(network)
     check_stack(stack, editor.editor.template)
     models = pack([stack], editor.editor.template)
+    points = points_for(editor, table)
+    return (
+        models
+        if points is None
+        else models.replace(probe=pack_probes([probe_stack(stack, points)]))
+    )
+
+
+def points_for(editor: Release, table: Table | None) -> Points | None:
+    """The rows that the editor probes networks on; None where it has no probe.
+
+    Raises:
+      ValueError: there are none.
+    """
+    config = editor.editor.config
     if config.probe is None:
-        return models
+        return None
     if table is None:
         raise ValueError("data: found none, expected rows, on which this editor probes networks")
     if len(table.y) < config.probe.points:
         warnings.warn(
             f"data: found {len(table.y)} rows, and this editor was trained on probes of "
-            f"{config.probe.points}", stacklevel=3,
+            f"{config.probe.points}", stacklevel=4,
         )  # fmt: skip
     points = points_of(config.probe, table, len(editor.encoding.classes))
-    check_points(points, config, network.spec.widths[0])
-    return models.replace(probe=pack_probes([probe_stack(stack, points)]))
+    check_points(points, config, len(editor.features))
+    return points
+
+
+def check_columns(
+    editor: Release, models: Models, objective: Objective, table: Table, has: set[str]
+) -> None:
+    """Refuses data without the label or the group if the requirement, or the probe, reads it.
+
+    Raises:
+      ValueError: names the column.
+    """
+    probe, group = editor.editor.config.probe, editor.encoding.group
+    columns = {"y": editor.encoding.label, "group": group.column if group else ""}
+    lacks = [name for name in columns if name not in has]
+    if not lacks:
+        return
+    reasons = {" and ".join(editor.names): _read_by(objective, models, table)}
+    if probe is not None and probe.labelled:
+        reasons["the editor's probe"] = set(columns)
+    for reason, needed in reasons.items():
+        absent = ", ".join(columns[name] for name in lacks if name in needed)
+        expect(not absent, "data", f"no column {absent}", f"it: {reason} is about it")
+
+
+def _read_by(objective: Objective, models: Models, table: Table) -> set[str]:
+    """Which of "y" and "group" an objective is a function of."""
+    few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), table)
+    whole = unedited_fn(models.template)
+    edits = map_models(lambda c, g, k: whole(c, g, k)(jnp.float32(0)), None, models, ONE, 0, 1)
+
+    def value(y, group):
+        edit = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), edits)
+        batch = few.replace(y=y, group=group)
+        return objective(view_of(models.template, edit, batch, hard_decisions))
+
+    jaxpr = jax.make_jaxpr(value)(few.y, few.group).jaxpr
+    used = {id(one) for equation in jaxpr.eqns for one in equation.invars}
+    return {name for name, one in zip(("y", "group"), jaxpr.invars, strict=True) if id(one) in used}
 
 
 def check_units(editor: Release, network: Network, reads: str, table: Table) -> None:
     """Refuses a model that is clearly more accurate if it is taken to read the other units.
 
-    And more accurate than the most frequent class, too: in wrong units many decide for one class.
-
     Args:
       network: as `in_units` returns it for `reads`.
 
     Raises:
-      ValueError: it is.
+      ValueError: see `check_accuracy`.
     """
-    mean, std = standard(editor)
-    other = "numbers" if reads == "standardised" else "standardised"
-    x = np.asarray(table.x)
-    with np.errstate(over="ignore", invalid="ignore"):
-        moved = np.float32(x * std + mean if other == "numbers" else (x - mean) / std)
     index = jnp.asarray(ACTIVATIONS.index(network.activation))
     logits = jax.jit(lambda x: apply(network.spec, network.params, index, x))
-    accuracy = {
-        name: float((np.asarray(logits(one)).argmax(1) == table.y).mean())
-        for name, one in {reads: np.float32(x), other: moved}.items()
-    }
-    found = f"{reads!r}, with which the model is right on {accuracy[reads]:.1%} of the rows"
-    expected = f"perhaps {other!r}, with which it is on {accuracy[other]:.1%}"
+    own, other = (
+        float((np.asarray(logits(one)).argmax(1) == table.y).mean())
+        for one in (np.float32(table.x), in_other_units(editor, reads, table))
+    )
+    check_accuracy(reads, own, other, table)
+
+
+def in_other_units(editor: Release, reads: str, table: Table) -> np.ndarray:
+    """The rows as they would be if models read the other units: [rows, features] float32."""
+    mean, std = standard(editor)
+    x = np.asarray(table.x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = x * std + mean if reads == "standardised" else (x - mean) / std
+        return moved.astype(np.float32)
+
+
+def check_accuracy(reads: str, own: float, other: float, table: Table) -> None:
+    """Refuses a model that is clearly more accurate on rows `in_other_units`.
+
+    And more accurate than the most frequent class, too: in wrong units many decide for one class.
+
+    Args:
+      own, other: its accuracy on the rows in units that it is said to read, and in the other.
+
+    Raises:
+      ValueError: it is.
+    """
+    turned = "numbers" if reads == "standardised" else "standardised"
+    found = f"{reads!r}, with which the model is right on {own:.1%} of the rows"
+    expected = f"perhaps {turned!r}, with which it is on {other:.1%}"
     frequent = float(np.bincount(np.asarray(table.y)).max() / len(table.y))
-    expect(accuracy[other] <= max(accuracy[reads], frequent) + CLEARLY, "reads", found, expected)
+    expect(other <= max(own, frequent) + CLEARLY, "reads", found, expected)

@@ -14,7 +14,7 @@ from metanet.graphs.graphs_tuple import GraphsTuple
 def editor_fn(
     editor: TrainedEditor, graph: GraphsTuple, keys: jax.Array
 ) -> Callable[[jax.Array], Edit]:
-    """The editor as a method: the setting is lambda, [] or [requirements]."""
+    """The editor as a method: the setting is lambda, see `with_lambda`."""
 
     def edit(setting):
         asked = with_lambda(graph, setting)
@@ -24,9 +24,16 @@ def editor_fn(
 
 
 def with_lambda(graph: GraphsTuple, setting: jax.Array) -> GraphsTuple:
-    """The batch with lambda, [] or [requirements], in the globals of every graph."""
-    exponents = jnp.log10(jnp.atleast_1d(setting))[None]
-    log10_lambda = jnp.broadcast_to(exponents, (len(graph.n_node), exponents.shape[1]))
+    """The batch with lambda in the globals of every graph.
+
+    Args:
+      setting: lambda of all G graphs, [] or [requirements], or of each, [G, requirements].
+    """
+    exponents = jnp.log10(jnp.atleast_1d(setting))
+    if exponents.ndim == 2:
+        log10_lambda = jnp.pad(exponents, ((0, 1), (0, 0)))  # and of the graph of padding
+    else:
+        log10_lambda = jnp.broadcast_to(exponents[None], (len(graph.n_node), len(exponents)))
     return graph._replace(globals=graph.globals | {"log10_lambda": log10_lambda})
 
 

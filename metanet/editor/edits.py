@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from metanet.devices import each_model
 from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import Template
@@ -37,8 +38,19 @@ def whole_edit(template: Template, before: PaddedMLP, after: PaddedMLP) -> Edit:
 
 # method(context, graph, keys [G]) -> (setting [] -> the edits of the batch's G graphs). `context`
 # is any pytree, `setting` the number that a front is swept over; what does not depend on it is
-# computed once.
+# computed once. Editors take several numbers too, and an own setting of each graph: see `each_at`.
 EditFn = Callable[[Any, GraphsTuple, jax.Array], Callable[[jax.Array], Edit]]
+
+
+def each_at(function: Callable[[Edit, jax.Array], Edit], edits: Edit, setting: jax.Array) -> Edit:
+    """function(edit, setting) of every one of G edits.
+
+    Args:
+      setting: of all edits, [] or [numbers], or of each, [G, numbers].
+    """
+    if jnp.ndim(setting) == 2:
+        return each_model(function)(edits, setting)
+    return each_model(lambda edit: function(edit, setting))(edits)
 
 
 class Masks(struct.PyTreeNode):

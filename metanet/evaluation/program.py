@@ -47,6 +47,12 @@ def _places(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return by_id[rank]
 
 
+def _settings_rows(ids: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """The index in `ids` [M] of each model of a batch [rows]; any of a row past the last one."""
+    order = np.argsort(ids, kind="stable")
+    return order[np.searchsorted(ids[order], np.maximum(batch, ids[order[0]]))]
+
+
 @functools.lru_cache(maxsize=8)
 def _mapping(function: Callable, budget: tuple[int, int], mesh: jax.sharding.Mesh):
     """The jitted `function` of all batches: one program for all contexts of one kind."""
@@ -80,11 +86,14 @@ def map_models(function, context, models: Models, ids: np.ndarray, seed: int, ba
 
 
 @functools.lru_cache(maxsize=8)
-def _editing(edit_fn: EditFn, budget: tuple[int, int], mesh: jax.sharding.Mesh):
+def _editing(edit_fn: EditFn, budget: tuple[int, int], mesh: jax.sharding.Mesh, own: bool):
     """The jitted edits of a batch: one program for all contexts of one kind.
 
     It takes ((models, context, seed), settings [size], count, ids [rows], room), and returns the
     unedited models [rows] and `room` [size, rows] with their edits at the first `count` settings.
+
+    Args:
+      own: whether every model has its own settings, [size, rows, numbers].
     """
 
     def edits(arguments, settings, count, ids, room):  # with the device's part of the rows, R
@@ -99,10 +108,12 @@ def _editing(edit_fn: EditFn, budget: tuple[int, int], mesh: jax.sharding.Mesh):
 
         return to_template(models.template, graph), jax.lax.fori_loop(0, count, put, room)
 
-    parts = (P(), P(), P(), P("models"), P(None, "models")), (P("models"), P(None, "models"))
+    of_settings = P(None, "models") if own else P()
+    parts = (P(), of_settings, P(), P("models"), P(None, "models"))
+    returned = P("models"), P(None, "models")
     # The edits of the last batch are overwritten in place: a call with one setting does the work
     # of one, so that seconds can be taken with the program that sweeps.
-    return jax.jit(over_models(edits, mesh, *parts), donate_argnums=4)
+    return jax.jit(over_models(edits, mesh, parts, returned), donate_argnums=4)
 
 
 class Program:
@@ -113,6 +124,8 @@ class Program:
       sets: the sets of models that it will run on, rows of `models`, each [M] int.
       size: the most settings.
       between: called before every batch of models; an exception of its own ends the sweep.
+      budget: (node tiles, edge tiles) that a batch has room for at least, and `batch_size` rows
+        for any number of models: programs of other models with the same budget are the same.
     """
 
     def __init__(
@@ -125,16 +138,18 @@ class Program:
         seed: int,
         batch_size: int = 16,
         between: Callable[[], None] = lambda: None,
+        budget: tuple[int, int] = (0, 0),
     ):
         # Rounded up, so that methods of different numbers of settings share the measures' program.
         self._most = size
         self._models, self._size, self._between = models, -(-size // ROOM) * ROOM, between
-        self._batch_size = _whole(min(batch_size, max(map(len, sets))))
+        rows = batch_size if any(budget) else min(batch_size, max(map(len, sets)))
+        self._batch_size = _whole(rows)
         self._mesh = models_mesh(self._batch_size)
-        budgets = [self._strata(ids).budget for ids in sets if len(ids)]
+        budgets = [budget, *[self._strata(ids).budget for ids in sets if len(ids)]]
         nodes, edges = (max(tiles) for tiles in zip(*budgets, strict=True))
         self._budget = nodes, edges
-        self._edits = _editing(edit_fn, self._budget, self._mesh)
+        self._edit_fn = edit_fn
         self._arguments = models, context, jnp.asarray(seed)
         self._room: Edit | None = None
 
@@ -147,7 +162,8 @@ class Program:
         The edits are valid until the next batch is asked for.
 
         Args:
-          settings: [S] or [S, numbers];  batches: so many of the batches, the first; all with None.
+          settings: [S] or [S, numbers], or of each model, [S, M, numbers].
+          batches: so many of the batches, the first; all with None.
 
         Raises:
           ValueError: the models are not one of the sets, or there are more settings than `size`.
@@ -156,14 +172,17 @@ class Program:
         if any(map(operator.gt, strata.budget, self._budget)) or len(settings) > self._most:
             raise ValueError(f"ids, settings: found {len(ids)}, {len(settings)}, expected one of "
                              f"the sets, and at most {self._most}")  # fmt: skip
-        # [size] or [size, numbers]: repeated, so that what is computed in vain is finite.
+        # [size, ...]: repeated, so that what is computed in vain is finite.
         padded = np.resize(np.asarray(settings, np.float32), (self._size, *settings.shape[1:]))
+        own = settings.ndim == 3
+        edit = _editing(self._edit_fn, self._budget, self._mesh, own)
         if self._room is None:
             self._room = self._empty()
         for batch in strata.table.T[:batches]:  # [rows], -1 past the last model
             self._between()
-            arguments = self._arguments, padded, len(settings), batch, self._room
-            unedited, self._room = self._edits(*arguments)
+            asked = padded[:, _settings_rows(ids, batch)] if own else padded
+            arguments = self._arguments, asked, len(settings), batch, self._room
+            unedited, self._room = edit(*arguments)
             yield unedited, self._room
 
     def _empty(self) -> Edit:
@@ -193,6 +212,9 @@ class Program:
     ) -> Sweep:
         """The settings [S] on one of the sets of models, on all rows of `table`: fields [S, M].
 
+        Args:
+          settings: [S] or [S, numbers], or of each model in the order of `ids`, [S, M, numbers].
+
         Raises:
           ValueError: the models are not one of the sets, or there are more settings than `size`.
         """
@@ -204,6 +226,19 @@ class Program:
         index = _places(self._strata(ids).table, ids)
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1)[:, index], *batches)
         return Sweep(**jax.tree.map(lambda leaf: leaf[: len(settings)], joined))
+
+    def edits(self, ids: np.ndarray, settings: np.ndarray) -> Edit:
+        """The edits of one of the sets of models, each at its own setting [M, numbers].
+
+        Returns:
+          numpy leaves [M, ...] in the order of `ids`; `before` is None.
+        """
+        batches = [
+            to_host(jax.tree.map(lambda leaf: leaf[0], edits))
+            for _, edits in self._edited(ids, settings[None])
+        ]
+        index = _places(self._strata(ids).table, ids)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[index], *batches)
 
     def seconds(self, ids: np.ndarray, setting) -> tuple[float, float]:
         """Wall seconds of editing one of the sets of models once: (first call, warm).

@@ -87,9 +87,17 @@ def pack(stacks: list[Stack], template: Template | None = None) -> Models:
     return jax.tree.map(jnp.asarray, pack_on_host(stacks, template))
 
 
-def pack_on_host(stacks: list[Stack], template: Template | None = None) -> Models:
-    """`pack`, with numpy arrays: a program that gets them moves them faster than `pack` does."""
-    specs = tuple(stack.spec for stack in stacks)
+def pack_on_host(
+    stacks: list[Stack], template: Template | None = None, specs: tuple[MLPSpec, ...] = ()
+) -> Models:
+    """`pack`, with numpy arrays: a program that gets them moves them faster than `pack` does.
+
+    Args:
+      specs: those that `topologies` are of, different ones, among which are those of the stacks;
+        by default one for each stack.
+    """
+    index = [specs.index(s.spec) if specs else place for place, s in enumerate(stacks)]
+    specs = specs or tuple(stack.spec for stack in stacks)
     needed = template_of(list(specs))
     template = template or needed
     larger = [getattr(needed, k) > getattr(template, k) for k in ("n_in", "depth", "width")]
@@ -97,7 +105,7 @@ def pack_on_host(stacks: list[Stack], template: Template | None = None) -> Model
         raise ValueError(f"stacks: found models that need {needed}, expected to fit {template}")
     topologies = _topologies(specs, template)
     parts = [parameter_tiles(s.spec, jax.tree.map(np.asarray, s.params)) for s in stacks]
-    spec_of = np.repeat(np.arange(len(stacks)), [len(s.activation) for s in stacks])
+    spec_of = np.repeat(index, [len(s.activation) for s in stacks])
     fields: dict[str, Any] = {
         "spec": spec_of.astype(np.int32),
         "activation": np.concatenate([s.activation for s in stacks]).astype(np.int32),

@@ -13,6 +13,8 @@ import numpy as np
 
 from metanet.graphs.packing import Models
 
+PARTS = ("nodes", "edges")  # of a graph, in tiles
+
 
 @dataclasses.dataclass(frozen=True)
 class Strata:
@@ -39,11 +41,21 @@ def stratify(models: Models, ids: np.ndarray, batch: int, n_devices: int) -> Str
     Raises:
       ValueError: `batch` is not a multiple of `n_devices`.
     """
+    spec = np.asarray(models.spec)[ids]  # [models]
+    nodes, edges = (np.asarray(getattr(models.topologies, f"n_{one}"))[spec] for one in PARTS)
+    return stratify_sizes(nodes, edges, ids, batch, n_devices)
+
+
+def stratify_sizes(
+    nodes: np.ndarray, edges: np.ndarray, ids: np.ndarray, batch: int, n_devices: int
+) -> Strata:
+    """`stratify` for models of so many tiles of nodes and of edges, [models] each.
+
+    Raises:
+      ValueError: as `stratify`.
+    """
     if batch % n_devices:
         raise ValueError(f"batch: found {batch}, expected a multiple of {n_devices} devices")
-    spec = np.asarray(models.spec)[ids]  # [models], as nodes and edges, which are in tiles
-    nodes = np.asarray(models.topologies.n_nodes)[spec]
-    edges = np.asarray(models.topologies.n_edges)[spec]
     # By edges, which cost most; ties by nodes, then by id, so that the order is unique.
     order = np.lexsort((ids, nodes, edges))
     parts = np.array_split(order, batch)

@@ -1,6 +1,7 @@
 """One trained MLP as arrays: what every framework's importer returns."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -48,6 +49,13 @@ def stack_of(network: Network) -> Stack:
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[None], network.params)
     activation = np.array([ACTIVATIONS.index(network.activation)], np.int32)
     return Stack(network.spec, params, activation)
+
+
+def stack_networks(networks: Sequence[Network]) -> Stack:
+    """Networks of one spec as a stack, in their order."""
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in networks))
+    indices = [ACTIVATIONS.index(one.activation) for one in networks]
+    return Stack(networks[0].spec, params, np.array(indices, np.int32))
 
 
 def network_of(stack: Stack, index: int = 0) -> Network:

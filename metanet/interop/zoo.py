@@ -7,20 +7,17 @@ import logging
 import os
 import pathlib
 
-import jax
 import numpy as np
 import pandas as pd
 
 from metanet.core import UserError
 from metanet.data.tabular import TabularData
 from metanet.interop.files import EXTENSIONS, read
-from metanet.interop.network import Network
+from metanet.interop.network import Network, stack_networks
 from metanet.interop.units import reading_standardised
 from metanet.interop.verify import logits
-from metanet.mlp.network import ACTIVATIONS
-from metanet.mlp.population import OUTSIZED, Population, Stack, diverged, size_of
+from metanet.mlp.population import OUTSIZED, Population, diverged, size_of
 from metanet.mlp.sampling import SPLITS, PopulationConfig
-from metanet.mlp.spec import MLPSpec
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +43,8 @@ def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Populati
         stacks.setdefault(network.spec, []).append((number, network))
     split = _splits(paths, config, seed)
     built, rows = [], []
-    for family, (spec, members) in enumerate(stacks.items()):
-        built.append(_stack(spec, [network for _, network in members]))
+    for family, members in enumerate(stacks.values()):
+        built.append(stack_networks([network for _, network in members]))
         for number, network in members:
             outputs = logits(network, np.asarray(data.select.x))
             if not np.abs(outputs).max() < np.finfo(np.float32).max:
@@ -103,12 +100,6 @@ def _network(path: pathlib.Path, config: PopulationConfig, data: TabularData) ->
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
     return network
-
-
-def _stack(spec: MLPSpec, networks: list[Network]) -> Stack:
-    params = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in networks))
-    indices = [ACTIVATIONS.index(one.activation) for one in networks]
-    return Stack(spec, params, np.array(indices, np.int32))
 
 
 def _splits(paths: list[pathlib.Path], config: PopulationConfig, seed: int) -> np.ndarray:

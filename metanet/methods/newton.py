@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet.data.table import Table
-from metanet.devices import each_model
-from metanet.editor.edits import Edit, EditFn
+from metanet.editor.edits import Edit, EditFn, each_at
 from metanet.editor.newton import NewtonConfig, newton
 from metanet.editor.relax import soft_decisions
 from metanet.graphs.padded import PaddedMLP, apply_padded
@@ -31,13 +30,13 @@ def stepped_in(
             edit_at = method(inner, graph, keys)
 
             def stepped_at(setting):
-                def of_model(edit):
+                def of_model(edit, weight):
                     required = None
                     if config.requirement:
-                        required = _required(template, edit, batch, setting, requirement, config)
+                        required = _required(template, edit, batch, weight, requirement, config)
                     return newton(template, edit, batch, config, required)
 
-                return each_model(of_model)(edit_at(setting))
+                return each_at(of_model, edit_at(setting), setting)
 
             return stepped_at
 

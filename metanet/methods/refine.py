@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet.core import stream
-from metanet.devices import each_model
 from metanet.editor.apply import with_template
 from metanet.editor.edit_fns import editor_fn
-from metanet.editor.edits import EditFn, whole_edit
+from metanet.editor.edits import EditFn, each_at, whole_edit
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
@@ -39,10 +38,10 @@ def refined_fn(
         edit = method(inner, graph, keys)
 
         def edit_at(setting):
-            def one_model(edit):
-                return refine(template, edit, setting, sample, requirement, config)
+            def one_model(edit, weight):
+                return refine(template, edit, weight, sample, requirement, config)
 
-            return each_model(one_model)(edit(setting))
+            return each_at(one_model, edit(setting), setting)
 
         return edit_at
 
