@@ -481,7 +481,10 @@ def test_a_stored_family_needs_no_pickle(built):
     assert [path.name for path in paths] == ["family_000.npz", "family_001.npz"]
     for path in paths:
         with np.load(path, allow_pickle=False) as archive:
-            assert all(array.dtype.kind in "if" for array in dict(archive).values())
+            arrays = dict(archive)
+        names = arrays.pop("names")  # of the others, as text
+        assert names.dtype.kind == "U" and sorted(arrays) == names.tolist()
+        assert all(array.dtype.kind in "if" for array in arrays.values())
 
 
 def test_a_stopped_build_continues_and_equals_an_uninterrupted_one(built, data, tmp_path):
