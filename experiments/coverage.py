@@ -18,7 +18,7 @@ from absl import flags
 from scipy import optimize, stats
 
 from experiments import launch, run
-from metanet.certificates.bounds import mean_upper, share_upper
+from metanet.certificates.bounds import difference_upper, mean_upper, share_upper
 from metanet.certificates.rates import gap
 from metanet.core import UserError, write_json
 from metanet.report import coverage as picture
@@ -66,6 +66,8 @@ def truths() -> list[Truth]:
     rng = np.random.default_rng(0)
     jsd = np.minimum(rng.gamma(0.3, 0.02, POPULATION), MOST)
     flips = rng.random(POPULATION) < 0.03
+    worse, better = flips & (rng.random(POPULATION) < 0.6), flips & (rng.random(POPULATION) < 0.1)
+    better &= ~worse
     y, group = rng.random(POPULATION) < 0.25, rng.random(POPULATION) < 0.33
     chance = np.where(y, np.where(group, 0.52, 0.6), np.where(group, 0.05, 0.1))
     decided = (rng.random(POPULATION) < chance).astype(int)
@@ -85,6 +87,8 @@ def truths() -> list[Truth]:
               lambda r, d: hoeffding_bentkus_upper(jsd[r], MOST, d)),
         Truth("disagreement", flips.mean(),
               lambda r, d: share_upper(int(flips[r].sum()), len(r), d)),
+        Truth("loss of accuracy", worse.mean() - better.mean(),
+              lambda r, d: difference_upper(int(worse[r].sum()), int(better[r].sum()), len(r), d)),
         *map(gap_of, ("equalised_odds", "equal_opportunity", "demographic_parity")),
     ]  # fmt: skip
 

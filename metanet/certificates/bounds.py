@@ -26,6 +26,14 @@ def share_upper(count: int, rows: int, delta: float) -> float:
     return share_interval(count, rows, 2 * delta)[1]
 
 
+def difference_upper(more: int, less: int, rows: int, delta: float) -> float:
+    """An upper bound of one share minus another of the same rows: half of `delta` for each.
+
+    Of accuracy: of the rows that become wrong, and of those that become right.
+    """
+    return share_upper(more, rows, delta / 2) - share_interval(less, rows, delta)[0]
+
+
 def mean_upper(values: np.ndarray, most: float, delta: float, seed: int = 0) -> float:
     """An upper bound of the mean of independent values, which it exceeds with probability `delta`.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import special
 
-from metanet.certificates.bounds import mean_upper, share_interval, share_upper
+from metanet.certificates.bounds import difference_upper, mean_upper, share_upper
 from metanet.certificates.rates import KINDS, Cell, gap, scaled
 from metanet.certificates.sample import Sample, sample_of
 from metanet.editing.demands import JSD, ROUNDING, SHORT
@@ -183,11 +183,9 @@ def _nonzero(network: Network) -> int:
 
 
 def _loss(judged: _Judged, y: np.ndarray, delta: float) -> Bound:
-    """Of accuracy: the share that becomes wrong minus the share that becomes right."""
-    was, now, n = judged.before == y, judged.after == y, len(y)
+    was, now = judged.before == y, judged.after == y
     worse, better = int((was & ~now).sum()), int((~was & now).sum())
-    upper = share_upper(worse, n, delta / 2) - share_interval(better, n, delta)[0]
-    return Bound(LOSS, (worse - better) / n, upper)
+    return Bound(LOSS, (worse - better) / len(y), difference_upper(worse, better, len(y), delta))
 
 
 def _at(
