@@ -30,7 +30,8 @@ def killed(bench: Bench, count: int) -> Iterator[Case]:
 
 
 def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
-    start, draw, found, done = time.monotonic(), random.Random(int(number)), [], 0
+    start, draw, done = time.monotonic(), random.Random(int(number)), 0
+    found: list[str] = []
     while done < count and not any(one.startswith("WRONG") for one in found):
         workdir = bench.folder / f"{number.name.lower()}-{done}"
         for _ in range(min(KILLS, count - done)):

@@ -1,0 +1,98 @@
+"""One process at a time works in a run's folder, and forked commands end as they should."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT
+
+from experiments.children import Child
+from metanet.core import UserError, atomic_path, writing
+from metanet.pipeline.locks import alone, hold
+
+HOLDER = """
+import sys, time
+from metanet.pipeline.locks import alone
+alone(lambda config, folder: (print("held", flush=True), time.sleep(60)))(None, sys.argv[1])
+"""
+
+SHARER = """
+import sys, time, pathlib
+from metanet.pipeline.locks import try_hold
+lock = try_hold(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(1)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """(a process that works in the folder, the folder)."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout.readline() == "held\n"
+    yield process, tmp_path
+    process.kill()
+    process.wait()
+
+
+def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(holder):
+    process, folder = holder
+    run = alone(lambda config, folder: "done")
+    with pytest.raises(UserError) as caught:
+        run(None, folder)
+    said = str(caught.value)
+    assert said.startswith(
+        f"{folder}: found process {process.pid} at work in it, expected no other"
+    )
+    process.kill()
+    process.wait()
+    assert run(None, folder=folder) == "done" and run(None, folder) == "done"
+
+
+def test_who_shares_a_folder_waits_for_the_other(tmp_path):
+    path = tmp_path / ".lock"
+    process = subprocess.Popen([sys.executable, "-c", SHARER, str(path)], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process.stdout.readline()
+    with hold(path, lambda: False):
+        assert process.wait() == 0
+
+
+def test_what_the_system_refuses_to_write_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a: found No space left on device, expected a file that"):
+        with writing(tmp_path / "a"):
+            raise OSError(28, os.strerror(28))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/b: found File exists"):
+        with atomic_path(tmp_path / "file" / "b"):
+            raise AssertionError("not reached")
+
+
+def ends(argv):
+    print("a line")
+    match argv[1]:
+        case "error":
+            raise UserError("x: found y, expected z")
+        case "sleep":
+            time.sleep(60)
+        case "fault":
+            raise KeyError("ours")
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_children_end_with_the_status_and_the_text_of_their_command(tmp_path):
+    log = tmp_path / "log"
+    assert (ended := Child(ends, ["well"], log).wait(30)).status == 0 and ended.text == "a line\n"
+    ended = Child(ends, ["error"], log).wait(30)
+    assert ended.status == 2 and ended.text.splitlines()[-1] == "error: x: found y, expected z"
+    assert ended.error is None  # it is not the only line
+    assert "Traceback" in Child(ends, ["fault"], log).wait(30).text
+    child = Child(ends, ["sleep"], log)
+    assert child.runs(0.2)
+    child.kill()
+    assert child.wait(30).status == -signal.SIGKILL
+    assert Child(ends, ["sleep"], log).wait(0.2).status is None
