@@ -61,9 +61,10 @@ class Child:
         if not self._process:
             status = 1
             try:
-                with open(log, "wb") as file:
-                    for stream in (1, 2):
-                        os.dup2(file.fileno(), stream)
+                file = open(log, "w", buffering=1)
+                for stream in (1, 2):  # of what is not Python
+                    os.dup2(file.fileno(), stream)
+                sys.stdout = sys.stderr = file
                 sys.argv = ["command", *flags]
                 before()
                 status = launch.status(main, sys.argv)
