@@ -3,16 +3,17 @@
 import dataclasses
 import os
 import pathlib
-import random
 import re
 import shutil
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404 # mount and umount, without a shell
 import time
+import zlib
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from absl import flags
 
 from experiments import run, search
@@ -30,19 +31,20 @@ def killed(bench: Bench, count: int) -> Iterator[Case]:
 
 
 def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
-    start, draw, done = time.monotonic(), random.Random(int(number)), 0
+    start, draw, done = time.monotonic(), np.random.default_rng(int(number)), 0
     found: list[str] = []
     while done < count and not any(one.startswith("WRONG") for one in found):
-        workdir = bench.folder / f"{number.name.lower()}-{done}"
+        workdir, ended = bench.folder / f"{number.name.lower()}-{done}", None
         for _ in range(min(KILLS, count - done)):
             child = bench.start(workdir)
             if not child.runs(draw.uniform(0.05, 1.0) * bench.seconds):
+                ended = child.wait(0)  # by itself, before its time
                 break
             child.kill(number)
-            ended, done = child.wait(MINUTE), done + 1
-            if number == signal.SIGTERM and (ended.status or "Traceback" in ended.text):
-                found.append(f"WRONG: status {ended.status} after SIGTERM: {ended.text[-200:]}")
-        ended = child.wait(0) if child.over else bench.start(workdir).wait(bench.limit())
+            stopped, done = child.wait(MINUTE), done + 1
+            if number == signal.SIGTERM and (stopped.status or "Traceback" in stopped.text):
+                found.append(f"WRONG: status {stopped.status} after SIGTERM: {stopped.text[-200:]}")
+        ended = ended or bench.start(workdir).wait(bench.limit())
         found.append(bench.judged(workdir, ended))
         shutil.rmtree(workdir)
     case = summed(f"{number.name} at a random moment, up to {KILLS} in a run", found, start)
@@ -51,7 +53,7 @@ def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
 
 def _killed_search(bench: Bench, count: int) -> Case:
     asked = ("--method=SNIP & Distil", "--trials=3")
-    start, draw, found = time.monotonic(), random.Random(0), []
+    start, draw, found = time.monotonic(), np.random.default_rng(0), []
     whole = bench.folder / "search"
     kept = pathlib.Path("search") / "snip-distil.json"
     first = bench.start(whole, *asked, main=search._main).wait(bench.limit())
@@ -62,10 +64,16 @@ def _killed_search(bench: Bench, count: int) -> Case:
             child.kill()
             child.wait(MINUTE)
         ended = bench.start(workdir, *asked, main=search._main).wait(bench.limit())
-        same = numbers_in(workdir / kept) == numbers_in(whole / kept) is not None
+        same = _trials(workdir / kept) == _trials(whole / kept) != []
         wrong = f"WRONG: status {ended.status}, {'same' if same else 'other'} trials"
         found.append("same trials" if same and ended.status == 0 else wrong)
     return summed("SIGKILL during a search", found, start)
+
+
+def _trials(path: pathlib.Path) -> list[dict]:
+    """A search's trials, in their order; one that was interrupted has taken a number."""
+    found = numbers_in(path) or {"trials": []}
+    return [{k: v for k, v in one.items() if k != "number"} for one in found["trials"]]
 
 
 def repeated(bench: Bench, count: int) -> Iterator[Case]:
@@ -99,9 +107,9 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
     kinds = {_kind(one.relative_to(bench.done)): one for one in files}
     for kind, path in kinds.items():
         start, found = time.monotonic(), []
-        content, draw = path.read_bytes(), random.Random(kind)
+        content, draw = path.read_bytes(), np.random.default_rng(zlib.crc32(kind.encode()))
         flipped = bytearray(content)
-        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        flipped[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
         for one in (b"", content[: len(content) // 2], bytes(flipped)):
             workdir = bench.folder / "damaged"
             shutil.copytree(bench.done, workdir)
@@ -136,13 +144,17 @@ def cached(bench: Bench, count: int) -> Iterator[Case]:
     del count
     whole = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     for fault in ("emptied", "cut", "a bit flipped"):
-        start, draw, copy = time.monotonic(), random.Random(fault), bench.folder / "other cache"
+        start, draw, copy = (
+            time.monotonic(),
+            np.random.default_rng(zlib.crc32(fault.encode())),
+            bench.folder / "other cache",
+        )
         shutil.copytree(whole, copy)
         for path in copy.rglob("*"):
             content = bytearray(path.read_bytes()) if path.is_file() else bytearray()
             if not content:
                 continue
-            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+            content[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
             size = {"emptied": 0, "cut": len(content) // 2}.get(fault, len(content))
             path.write_bytes(bytes(content[:size]))
         workdir = bench.folder / "cached"
@@ -164,8 +176,8 @@ def clock(bench: Bench, count: int) -> Iterator[Case]:
     start, workdir, real = time.monotonic(), bench.folder / "clock", time.time
 
     def before():
-        draw = random.Random(0)
-        time.time = lambda: real() + draw.choice((-86400.0, 0.0, 86400.0))
+        draw = np.random.default_rng(0)
+        time.time = lambda: real() + float(draw.choice([-86400.0, 0.0, 86400.0]))
 
     ended = bench.start(workdir, before=before).wait(bench.limit())
     yield summed("a clock that jumps by a day", [bench.judged(workdir, ended)], start)
@@ -226,7 +238,8 @@ def disk(bench: Bench, count: int) -> Iterator[Case]:
 
     def mount(*options: str) -> bool:
         command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        done = subprocess.run(command, capture_output=True)  # nosec B603 # mount and umount alone
+        return done.returncode == 0
 
     if not mount("size=1m"):
         yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
@@ -249,7 +262,8 @@ def disk(bench: Bench, count: int) -> Iterator[Case]:
         ended = bench.start(place / "work").wait(MINUTE)
         yield summed("read-only disk", [bench.judged(place / "work", ended)], start)
     finally:
-        subprocess.run(["umount", str(place)], capture_output=True)
+        command = ["umount", str(place)]
+        subprocess.run(command, capture_output=True)  # nosec B603 # mount and umount alone
 
 
 CASES: dict[str, Callable[[Bench, int], Iterator[Case]]] = {
