@@ -15,10 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 from absl import flags
-from scipy import optimize, stats
 
 from experiments import launch, run
-from metanet.certificates.bounds import difference_upper, mean_upper, share_upper
+from metanet.certificates.bounds import (
+    difference_upper,
+    hoeffding_bentkus_upper,
+    mean_upper,
+    share_upper,
+)
 from metanet.certificates.rates import gap
 from metanet.core import UserError, write_json
 from metanet.report import coverage as picture
@@ -31,21 +35,6 @@ MOST = float(np.log(2))  # nats
 CHANCE = 3.0  # standard errors of a share that chance allows
 
 logger = logging.getLogger(__name__)
-
-
-def hoeffding_bentkus_upper(values: np.ndarray, most: float, delta: float) -> float:
-    """`mean_upper` by the inequalities of Hoeffding and Bentkus (Bates et al. 2021), to compare."""
-    rows, mean = len(values), float(np.mean(values)) / most
-
-    def chance(m: float) -> float:
-        near = min(mean, m)
-        first = -rows * (stats.entropy([near, 1 - near], [m, 1 - m]))
-        second = 1 + stats.binom.logcdf(np.ceil(rows * mean), rows, m)
-        return min(first, second) - np.log(delta)
-
-    if mean >= 1 or chance(1 - 1e-12) > 0:
-        return most
-    return most * optimize.brentq(chance, max(mean, 1e-12), 1 - 1e-12)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,10 +142,14 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 def write_json(path: str | os.PathLike, value: dict) -> None:
     """Writes `value` and its SHA-256, which `read_json` verifies, as indented JSON, atomically."""
-    plain = json.loads(json.dumps(value))
     with atomic_path(path) as temporary:
-        text = json.dumps(plain | {_SUM: _sha256(plain)}, indent=1)
-        temporary.write_text(text + "\n")
+        temporary.write_text(json.dumps(sealed(value), indent=1) + "\n")
+
+
+def sealed(value: dict) -> dict:
+    """`value` as JSON has it, and its SHA-256, which `json_of` verifies."""
+    plain = json.loads(json.dumps(value))
+    return plain | {_SUM: _sha256(plain)}
 
 
 def read_json(path: str | os.PathLike, remedy: str = "remove it") -> dict:

@@ -10,8 +10,12 @@ from helpers import random_stack
 from scipy import special, stats
 
 import metanet
-from experiments.coverage import hoeffding_bentkus_upper
-from metanet.certificates.bounds import mean_upper, share_interval, share_upper
+from metanet.certificates.bounds import (
+    hoeffding_bentkus_upper,
+    mean_upper,
+    share_interval,
+    share_upper,
+)
 from metanet.certificates.certificate import REQUIREMENTS, certify
 from metanet.certificates.rates import KINDS, gap
 from metanet.data.encoding import Encoding, Feature, Group

@@ -262,7 +262,7 @@ def test_a_folder_is_edited_file_by_file_in_its_own_formats(place, task, network
     one = edit(release, place / "sub/n2.npz", require=["features<=6"], data=rows)
     row = rows_now["sub/n2.npz"]
     assert row["status"] == "edited" and row["error"] is None
-    assert row["sha256"] == hashlib.sha256((place / "sub/n2.npz").read_bytes()).hexdigest()
+    assert row["model_sha256"] == hashlib.sha256((place / "sub/n2.npz").read_bytes()).hexdigest()
     written = job.out / "sub" / "n2.npz"
     assert row["edited_sha256"] == hashlib.sha256(written.read_bytes()).hexdigest()
     assert row["features_read"] == list(one.features) and row["lambda"] == pytest.approx(one.lam)

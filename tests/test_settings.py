@@ -29,7 +29,17 @@ from metanet.settings import plain
 
 STUDIES = sorted(
     {path.stem for path in pathlib.Path(configs.__file__).parent.glob("*.py")}
-    - {"__init__", "common", "tasks", "presets", "quickstart", "scaling", "spaces", "searched"}
+    - {
+        "__init__",
+        "common",
+        "tasks",
+        "presets",
+        "quickstart",
+        "faults",
+        "scaling",
+        "spaces",
+        "searched",
+    }
 )
 
 

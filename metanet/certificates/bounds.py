@@ -1,7 +1,7 @@
 """Confidence bounds of means and shares, which hold for any number of rows and any distribution."""
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 TRUNCATION = 0.75  # of bets, of the largest that cannot lose all
 _DEEPEST = 1e-12  # of bisection
@@ -62,3 +62,18 @@ def mean_upper(values: np.ndarray, most: float, delta: float, seed: int = 0) -> 
         middle = (low + high) / 2
         low, high = (middle, high) if capital(middle) >= np.log(1 / delta) else (low, middle)
     return most * (1.0 - low)
+
+
+def hoeffding_bentkus_upper(values: np.ndarray, most: float, delta: float) -> float:
+    """`mean_upper` by the inequalities of Hoeffding and Bentkus (Bates et al. 2021), to compare."""
+    rows, mean = len(values), float(np.mean(values)) / most
+
+    def chance(m: float) -> float:
+        near = min(mean, m)
+        first = -rows * (stats.entropy([near, 1 - near], [m, 1 - m]))
+        second = 1 + stats.binom.logcdf(np.ceil(rows * mean), rows, m)
+        return min(first, second) - np.log(delta)
+
+    if mean >= 1 or chance(1 - 1e-12) > 0:
+        return most
+    return most * optimize.brentq(chance, max(mean, 1e-12), 1 - 1e-12)

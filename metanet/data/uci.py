@@ -247,11 +247,9 @@ def _download(dataset: str, root: pathlib.Path, names: list[str]) -> None:
         try:
             with atomic_path(path) as temporary:
                 temporary.write_bytes(data)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}); set METANET_DATA to a folder "
-                "which can be written or already has the published file"
-            ) from error
+        except UserError as error:
+            place = "a folder which can be written or already has the published file"
+            raise UserError(f"{error}; set METANET_DATA to {place}") from error
 
 
 def _member(archive: bytes, name: str, *inner: str) -> bytes:

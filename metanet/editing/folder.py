@@ -112,7 +112,7 @@ def _finished(row: Row, digest: str | None, out: pathlib.Path) -> bool:
 
     What was refused is looked at again: reasons go away, as that of a package that is missing.
     """
-    if row["status"] == SKIPPED or row["sha256"] != digest:
+    if row["status"] == SKIPPED or row["model_sha256"] != digest:
         return False
     return row["status"] == MISSED or (out / row["file"]).is_file()
 
@@ -156,7 +156,7 @@ def _skipped(job: Job, name: str, digest: str | None, reason: str, **values) -> 
         (job.out / name).unlink(missing_ok=True)
     values = {"status": SKIPPED} | values
     logger.warning("%s: %s", values["status"], one_line(reason))
-    return summary.row(file=name, sha256=digest, error=one_line(reason), **values)
+    return summary.row(file=name, model_sha256=digest, error=one_line(reason), **values)
 
 
 def _edit_all(
@@ -237,10 +237,8 @@ def _written(job: Job, name: str, source: Imported, outcome: Outcome, digest: st
         files.write(dataclasses.replace(source, network=outcome.network), path)
     except ValueError as error:
         return _skipped(job, name, digest, f"{job.folder / name}: {error}", **values)
-    except OSError as error:
-        raise UserError(f"{path}: found {error.strerror}, expected a file to write") from error
     return summary.row(
-        file=name, sha256=digest, status=EDITED, edited_sha256=digest_of(path), **values,
+        file=name, model_sha256=digest, status=EDITED, edited_sha256=digest_of(path), **values,
         weights_left=outcome.weights_left, features_read=list(outcome.features),
     )  # fmt: skip
 

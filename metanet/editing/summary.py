@@ -1,19 +1,19 @@
-"""The summary of a folder's edits: a file of JSON lines, one row for each model."""
+"""The summary of a folder's edits: a file of JSON lines with checksums, one row for each model."""
 
 import json
 import pathlib
 from typing import Any
 
-from metanet.core import UserError, atomic_path
+from metanet.core import UserError, atomic_path, json_of, sealed
 from metanet.mlp.spec import MLPSpec
 
 SUMMARY = "edits.jsonl"
 EDITED, MISSED, SKIPPED = "edited", "out of reach", "skipped"
-# file: relative to the folder. status: one of the three above. sha256, edited_sha256: of the file
-# before and after. lambda: [requirements]. before, after: as of `edit.Edited`, JSD in nats.
+# file: relative to the folder. status: one of the three above. model_sha256, edited_sha256: of the
+# file before and after. lambda: [requirements]. before, after: as of `edit.Edited`, JSD in nats.
 # weights, weights_left: numbers of them. spec: the fields of MLPSpec. error: why it is not edited.
 KEYS = (
-    "file", "status", "sha256", "edited_sha256", "lambda", "before", "after", "weights",
+    "file", "status", "model_sha256", "edited_sha256", "lambda", "before", "after", "weights",
     "weights_left", "features_read", "spec", "error",
 )  # fmt: skip
 Row = dict[str, Any]
@@ -37,15 +37,16 @@ def read(folder: pathlib.Path) -> dict[str, Row]:
     if not path.exists():
         return rows
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        remedy = "remove it"
+        found = json_of(line.encode(), f"{path}, line {number}", remedy)
         try:
-            found = json.loads(line)
             if set(found) != set(KEYS) or not isinstance(found["file"], str):
                 raise ValueError("other keys")
             if found["status"] != SKIPPED:
                 spec_of(found)
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path}: found no row of an edit in line {number} ({error}), expected "
-                            "a file that metanet wrote; remove it") from error  # fmt: skip
+                            f"a file that metanet wrote; {remedy}") from error  # fmt: skip
         rows[found["file"]] = found
     return rows
 
@@ -57,11 +58,9 @@ def write(folder: pathlib.Path, rows: dict[str, Row]) -> None:
       UserError: it cannot be written.
     """
     path = folder / SUMMARY
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(json.dumps(rows[name]) + "\n" for name in sorted(rows)))
-    except OSError as error:
-        raise UserError(f"{path}: found {error.strerror}, expected a file to write") from error
+    with atomic_path(path) as temporary:
+        lines = (json.dumps(sealed(rows[name])) + "\n" for name in sorted(rows))
+        temporary.write_text("".join(lines))
 
 
 def spec_of(row: Row) -> MLPSpec:

@@ -14,11 +14,10 @@ def read(path: pathlib.Path) -> dict:
     Raises:
       UserError: there is none, or it is damaged or of another schema.
     """
-    try:
-        results = read_json(path)
-    except OSError as error:
-        raise UserError(f"{path}: found {error.strerror}, expected a run's results") from error
-    found = results.get("schema", "none") if isinstance(results, dict) else "none"
+    if not path.is_file():
+        raise UserError(f"{path}: found no such file, expected a run's results")
+    results = read_json(path, "run its command again")
+    found = results.get("schema", "none")
     if found != SCHEMA:
         raise UserError(f"{path}: found schema {found}, expected {SCHEMA}; convert the folder of "
                         "all runs with experiments.convert")  # fmt: skip
