@@ -531,5 +531,5 @@ def test_results_of_another_schema_are_refused(runs, tmp_path):
     write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 2})
     with pytest.raises(UserError, match=r"found schema 2, expected 3.*experiments\.convert"):
         overview.write(tmp_path, ALL)
-    with pytest.raises(UserError, match=r"none\.json: found No such file"):
+    with pytest.raises(UserError, match=r"none\.json: found no such file"):
         stored.read(tmp_path / "none.json")
