@@ -80,7 +80,7 @@ def load_values(path: pathlib.Path) -> Values:
     Raises:
       UserError: there is no such file, or it is damaged.
     """
-    expected = "a method's values for every model"
+    expected = "a method's values for every model; remove it and run its command again"
     arrays = read_npz(path, expected)
     try:
         count = 1 + max(int(name.split(".")[0]) for name in arrays if name[0].isdigit())

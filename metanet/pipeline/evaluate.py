@@ -44,7 +44,10 @@ def evaluate_methods(
         save_values(values_path(folder, name), values)
         return entry | {"wall_seconds": round(time.perf_counter() - began, 2)}
 
-    entries = stored(testbed, folder / "evaluation", names, measure, should_stop)
+    def whole(name: str) -> bool:
+        return values_path(folder, name).exists()
+
+    entries = stored(testbed, folder / "evaluation", names, measure, should_stop, whole=whole)
     return entries, {name: load_values(values_path(folder, name)) for name in names}
 
 
@@ -97,11 +100,13 @@ def stored(
     measure: Callable[[str], dict],
     should_stop: Callable[[], bool],
     more: dict | None = None,
+    whole: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, dict]:
     """measure(name) for each of the methods, from its file below `folder` if that exists.
 
     Args:
       more: settings besides those of the experiment that entries depend on.
+      whole: whether all that `measure` writes besides is there; else it is measured again.
 
     Raises:
       UserError: a method's folder holds results of other settings.
@@ -111,7 +116,7 @@ def stored(
     for name in names:
         match_settings(folder / slug(name), settings_of(testbed, name) | (more or {}))
         path = entry_path(folder, name)
-        if not path.exists():
+        if not (path.exists() and whole(name)):
             if should_stop():
                 raise Stopped(f"{folder.name}: {len(entries)} of {len(names)} methods stored")
             logger.info("%s: %s", folder.name, name)
