@@ -8,7 +8,7 @@ from scipy import special
 
 from metanet.certificates.bounds import difference_upper, mean_upper, share_upper
 from metanet.certificates.rates import KINDS, Cell, gap, scaled
-from metanet.certificates.sample import Sample, sample_of
+from metanet.certificates.sample import Sample, check_names, sample_of
 from metanet.editing.demands import JSD, ROUNDING, SHORT
 from metanet.editing.inputs import imported_of
 from metanet.editor.checks import expect
@@ -45,7 +45,8 @@ class Certificate:
 
     Attributes:
       requirement, level: what was asked: requirement <= level.
-      confidence: of every bound on its own, not of all at once.
+      certified: whether that holds with probability `confidence`.
+      confidence: of that, and of every bound on its own, not of all at once.
       rows: how many, independent draws of the population that it speaks of.
       bounds: by name, all that the rows allow.
       cells: behind the bound of a gap between groups; else ().
@@ -54,15 +55,12 @@ class Certificate:
 
     requirement: str
     level: float
+    certified: bool
     confidence: float
     rows: int
     bounds: dict[str, Bound]
     cells: tuple[Cell, ...]
     verdict: str
-
-    @property
-    def certified(self) -> bool:
-        return self.bounds[self.requirement].upper <= self.level * (1 + ROUNDING)
 
 
 def certify(
@@ -76,7 +74,7 @@ def certify(
     encoding=None,
     groups: Sequence[str] = (),
     reads: str = "standardised",
-    tested: int = 1,
+    planned: int = 1,
 ) -> Certificate:
     """Bounds what an edit did, for the population that the rows are independent draws of.
 
@@ -91,8 +89,9 @@ def certify(
       encoding: of the rows, as an editor has it (`load_editor(...).encoding`).
       groups: columns of the DataFrame whose intersections are compared, instead of its group.
       reads: as in `metanet.edit`.
-      tested: the number of edits that were tested in a row on these rows, this one among them: the
-        bounds of other numbers than `requirement` then hold for all of them at once.
+      planned: the number of edits of which this is one that was chosen by these rows, fixed before
+        they were looked at: the bounds then hold for all of them at once. The verdict does not
+        depend on it: it is right if edits are tested in an order that these rows do not decide.
 
     Raises:
       ValueError: an argument is none of these; names it.
@@ -103,7 +102,9 @@ def certify(
            f"one of {', '.join((*SHORT, *REQUIREMENTS))}")  # fmt: skip
     expect(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
     expect(np.isfinite(level) and level >= 0, "level", level, "a number from 0 on")
-    before, after = imported_of(original).network, imported_of(edited).network
+    sources = {"original": imported_of(original), "edited": imported_of(edited)}
+    check_names(sources, encoding)
+    before, after = (one.network for one in sources.values())
     same = [before.spec.widths[place] == after.spec.widths[place] for place in (0, -1)]
     expect(all(same), "edited", f"widths {after.spec.widths}",
            f"the inputs and outputs of the original, {before.spec.widths}")  # fmt: skip
@@ -116,12 +117,17 @@ def certify(
     judged = _Judged.of(before, after, sample)
     bounds, cells = bounds_of(judged, sample, before, after, delta)
     own = cells.get(requirement, ())
-    if tested > 1:
-        others, _ = bounds_of(judged, sample, before, after, delta / tested)
-        bounds = others | {requirement: bounds[requirement]}
     found = bounds[requirement]
     said = _verdict(found, level, own, lambda factor: _at(judged, found, own, factor, delta))
-    return Certificate(requirement, level, confidence, len(sample.x), bounds, own, said)
+    if planned > 1:
+        bounds, cells = bounds_of(judged, sample, before, after, delta / planned)
+        own = cells.get(requirement, ())
+    met = _meets(found, level)
+    return Certificate(requirement, level, met, confidence, len(sample.x), bounds, own, said)
+
+
+def _meets(bound: Bound, level: float) -> bool:
+    return bound.upper <= level * (1 + ROUNDING if bound.exact else 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +141,8 @@ class _Judged:
     @classmethod
     def of(cls, before: Network, after: Network, sample: Sample) -> "_Judged":
         p, q = (special.softmax(logits(one, sample.x), -1) for one in (before, after))
+        finite = bool(np.isfinite(p).all() and np.isfinite(q).all())
+        expect(finite, "edited", "outputs that are not finite on these rows", "finite ones")
         middle = (p + q) / 2
         jsd = 0.5 * (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(-1)
         return cls(np.clip(jsd, 0, LARGEST_JSD), p.argmax(-1), q.argmax(-1))
@@ -204,7 +212,7 @@ def _verdict(
     bound: Bound, level: float, cells: tuple[Cell, ...], at: Callable[[float], float]
 ) -> str:
     """Whether the bound meets the level, and if not what would be needed."""
-    if bound.upper <= level * (1 + ROUNDING):
+    if _meets(bound, level):
         return "certified"
     if bound.exact:
         return f"not certified: it is {bound.upper:.4g}"

@@ -10,7 +10,7 @@ from metanet.certificates.certificate import REQUIREMENTS, Certificate, certify
 from metanet.data.table import Table
 from metanet.editing.demands import JSD, parse_demand
 from metanet.editing.edit import Edited, edit
-from metanet.editing.inputs import rows_of
+from metanet.editing.inputs import imported_of, rows_of
 from metanet.editor.checks import expect
 from metanet.editor.release import Release
 from metanet.evaluation.pareto import pareto_mask
@@ -52,8 +52,9 @@ def edit_certified(
     One half of the rows, drawn by `seed`, orders edits of LAMBDAS lambdas from the safest to that
     of the least divergence. The other half tests them in that order until one fails: so all tests
     hold at once with probability `confidence` (fixed-sequence testing, Angelopoulos et al. 2021,
-    "Learn then test"), and the last that held is taken. The bounds of other numbers hold for all
-    that were tested at once, too. If the first one fails already, it is returned, not certified.
+    "Learn then test"), and the last that held is taken. Its bounds hold for all edits of the order
+    at once, so that they are wider than what the test itself needs. If the first one fails already,
+    it is returned, not certified.
 
     Args:
       editor, model, reads, newton: as of `metanet.edit`; the first half of the rows are its data.
@@ -74,13 +75,16 @@ def edit_certified(
     order = np.random.default_rng(seed).permutation(count)
     first, second = (_some(rows, part) for part in np.array_split(order, 2))
 
-    def edited_at(lam: float) -> Edited:
-        return edit(editor, model, lam=lam, data=first, reads=reads, newton=newton)
+    source = imported_of(model)
 
-    def certified(one: Edited, tested: int) -> Certificate:
+    def edited_at(lam: float) -> Edited:
+        return edit(editor, source, lam=lam, data=first, reads=reads, newton=newton)
+
+    def certified(one: Edited, planned: int) -> Certificate:
         return certify(
-            model, one.model, second, requirement=demand.name, level=demand.limit, reads=reads,
-            confidence=confidence, tested=tested, groups=groups, encoding=editor.encoding,
+            source, dataclasses.replace(source, network=one.network), second,
+            requirement=demand.name, level=demand.limit, reads=reads, confidence=confidence,
+            planned=planned, groups=groups, encoding=editor.encoding,
         )  # fmt: skip
 
     (ends,) = editor.editor.lambda_range
@@ -89,17 +93,18 @@ def edit_certified(
     best, tested = ordered[0], 0
     for one in ordered:
         tested += 1
-        if not certified(one, tested).certified:
+        if not certified(one, 1).certified:
             break
         best = one
-    return CertifiedEdit(best, certified(best, tested), len(order) - len(order) // 2, tested)
+    certificate = certified(best, len(ordered))
+    return CertifiedEdit(best, certificate, len(order) - len(order) // 2, tested)
 
 
 def _some(rows: pd.DataFrame | Table, index: np.ndarray) -> pd.DataFrame | Table:
     if isinstance(rows, pd.DataFrame):
         return rows.iloc[index]
-    arrays = {name: np.asarray(getattr(rows, name))[index] for name in ("x", "y", "group")}
-    return rows.replace(**arrays, weight=np.ones(len(index), np.float32))
+    names = ("x", "y", "group", "weight")
+    return rows.replace(**{name: np.asarray(getattr(rows, name))[index] for name in names})
 
 
 def _ordered(tried: Sequence[Edited], requirement: str, asked: str) -> list[Edited]:

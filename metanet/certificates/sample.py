@@ -11,6 +11,7 @@ from metanet.data.columns import canonical
 from metanet.data.encoding import Encoding
 from metanet.data.table import Table
 from metanet.editor.checks import expect
+from metanet.interop.imported import Imported
 from metanet.mlp.sampling import READS
 
 MOST_GROUPS = 30  # intersections: more are values of something else than a group
@@ -32,6 +33,28 @@ class Sample:
     group: np.ndarray
     classes: tuple[str, ...]
     groups: tuple[str, ...]
+
+
+def check_names(sources: dict[str, Imported], encoding: Encoding | None) -> None:
+    """Refuses networks whose classes or features have another order than the rows.
+
+    Args:
+      sources: by the name of the argument; without an encoding they have to agree.
+
+    Raises:
+      ValueError: names the argument.
+    """
+    known = {"classes": (), "features": ()} if encoding is None else {
+        "classes": encoding.classes, "features": tuple(one.name for one in encoding.features)
+    }  # fmt: skip
+    for kind, expected in known.items():
+        for name, source in sources.items():
+            own = getattr(source, kind)
+            # Other names of the same classes, as 0 and 1, say nothing about their order.
+            other = own and expected and sorted(own) == sorted(expected) and own != expected
+            other = other or (kind == "features" and own and expected and own != expected)
+            expect(not other, name, f"{kind} {', '.join(own)}", f"{', '.join(expected)}")
+            expected = expected or own
 
 
 def sample_of(
@@ -68,7 +91,12 @@ def sample_of(
     x = np.asarray(table.x, np.float32)
     fits = x.ndim == 2 and x.shape[1] == widths[0] and len(x) > 0
     expect(fits, "rows", f"shape {x.shape}", f"[rows, {widths[0]}], as the networks read them")
+    expect(bool(np.isfinite(x).all()), "rows", "NaN or infinity", "finite numbers")
     expect(len(classes) == widths[-1], "encoding", f"{len(classes)} classes", f"{widths[-1]}")
+    for name, column, most in (("y", table.y, len(classes)), ("group", codes, len(names))):
+        found = np.asarray(column)
+        inside = found.shape == (len(x),) and found.min() >= 0 and found.max() < most
+        expect(inside, f"rows.{name}", "other codes", f"{len(x)} from 0, below {most}")
     if reads == "numbers":
         assert encoding is not None
         mean, std = (np.array([getattr(one, key) for one in encoding.features])
@@ -84,12 +112,13 @@ def _groups(
     if columns:
         absent = [name for name in columns if name not in frame]
         expect(not absent, "groups", f"no column {', '.join(absent)}", "columns of the rows")
-        parts = [frame[name].astype(str).str.strip().tolist() for name in columns]
-        joined = np.array([", ".join(values) for values in zip(*parts, strict=True)])
-        found, codes = np.unique(joined, return_inverse=True)
-        expect(2 <= len(found) <= MOST_GROUPS, "groups", f"{len(found)} intersections",
+        text = [np.array(frame[name].astype(str).str.strip()) for name in columns]
+        values, codes = zip(*(np.unique(one, return_inverse=True) for one in text), strict=True)
+        # All that values could come together, also what no row has: its gap may be anything.
+        names = tuple(", ".join(map(str, one)) for one in itertools.product(*values))
+        expect(2 <= len(names) <= MOST_GROUPS, "groups", f"{len(names)} intersections",
                f"2 to {MOST_GROUPS}")  # fmt: skip
-        return codes, tuple(found.tolist())
+        return np.asarray(np.ravel_multi_index(codes, tuple(map(len, values)))), names
     group = encoding.group
     if group is None or group.column not in frame:
         return np.zeros(len(frame), int), ("all",)

@@ -11,7 +11,8 @@ from typing import IO, ParamSpec, TypeVar
 
 import jax
 
-from metanet.core import Stopped, UserError
+from metanet.core import Stopped, UserError, writing
+from metanet.devices import any_process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,8 +21,9 @@ PAUSE = 0.2  # seconds between two looks at a lock that another process holds
 
 def try_hold(path: pathlib.Path) -> IO | None:
     """The lock, which closing it or the end of the process releases; None if somebody holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -37,14 +39,13 @@ def hold(path: pathlib.Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     Raises:
       Stopped: `should_stop()` became true while another process was in it.
     """
-    if jax.process_index():
-        yield
-        return
-    while (lock := try_hold(path)) is None:
+    first = jax.process_index() == 0
+    # All processes go round together: `should_stop` may ask all of them.
+    while not any_process((lock := try_hold(path) if first else None) is not None):
         if should_stop():
             raise Stopped(f"{path.name}: another process is at work")
         time.sleep(PAUSE)
-    with lock:
+    with lock or contextlib.nullcontext():
         yield
 
 
@@ -67,9 +68,9 @@ def alone(run: Callable[P, T]) -> Callable[P, T]:
             remedy = "no other; wait for it, or give another --workdir"
             raise UserError(f"{folder}: found {other}, expected {remedy}")
         with lock:
-            os.ftruncate(lock.fileno(), 0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            with contextlib.suppress(OSError):  # a full disk: others see that, not who
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), str(os.getpid()).encode())
             return run(*args, **kwargs)
 
     return one_run

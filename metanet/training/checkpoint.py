@@ -110,9 +110,16 @@ def _steps(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _sums(tree: dict) -> np.ndarray:
-    """The CRC-32 of every leaf's bytes: [leaves] uint32, in the order of the tree."""
-    leaves = jax.tree.leaves(to_host(tree))
-    return np.array([zlib.crc32(leaf.tobytes()) for leaf in leaves], np.uint32)
+    """The CRC-32 of every leaf's bytes: [leaves] uint32, in the order of the leaves' paths.
+
+    Not in that of the tree: Orbax reads classes back as dictionaries, whose keys are sorted.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(to_host(tree))
+    named = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves
+    ]
+    ordered = sorted(named, key=lambda pair: pair[0])
+    return np.array([zlib.crc32(leaf.tobytes()) for _, leaf in ordered], np.uint32)
 
 
 def _verify(tree: dict) -> None:
