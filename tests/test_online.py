@@ -19,6 +19,7 @@ from metanet.mlp.sampling import Family, PopulationConfig
 from metanet.mlp.spec import MLPSpec
 from metanet.mlp.trainer import folded, member_step
 from metanet.training import loop
+from metanet.training.checkpoint import load_checkpoint
 from metanet.training.config import TrainingConfig
 from metanet.training.loop import OnlineTraining, train_editor
 
@@ -138,6 +139,9 @@ def test_a_stopped_training_goes_on_with_the_same_models(train, tmp_path):
         jax.tree.leaves(resumed.params), jax.tree.leaves(whole.params), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+    # Orbax reads members back as dictionaries, in another order than classes.
+    loaded = load_checkpoint(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, whole.params)
 
 
 @pytest.mark.slow
