@@ -1,6 +1,5 @@
 """One run in several processes on this machine: the same results, stopping, a process that dies."""
 
-import json
 import math
 import os
 import pathlib
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from metanet.core import UserError
+from metanet.core import UserError, read_json
 from metanet.devices import any_process, models_mesh, to_host
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -127,7 +126,7 @@ def assert_alike(found, expected):
 
 
 def results(space, workdir):
-    return json.loads((space / workdir / "results.json").read_text())
+    return read_json(space / workdir / "results.json")
 
 
 @pytest.fixture(scope="module")

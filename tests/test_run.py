@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import run_commands
 
+from metanet.core import read_json
 from metanet.data import load
 from metanet.editor.release import load_editor
 from metanet.training.checkpoint import load_checkpoint
@@ -101,7 +102,7 @@ def finish(process, status=0):
 
 def numbers(folder):
     """results.json without what depends on the clock."""
-    results = json.loads((folder / "results.json").read_text())
+    results = read_json(folder / "results.json")
     for key in ("wall_seconds", "command", "by_budget", "commit", "dirty"):
         del results[key]
     for method in results["methods"].values():
