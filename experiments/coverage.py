@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from experiments import launch, run
+from experiments import launch
 from metanet.certificates.bounds import (
     difference_upper,
     hoeffding_bentkus_upper,
@@ -27,6 +27,7 @@ from metanet.certificates.rates import gap
 from metanet.core import UserError, write_json
 from metanet.report import coverage as picture
 
+_WORKDIR = flags.DEFINE_string("workdir", "runs/coverage", "Output folder.")
 _REPEATS = flags.DEFINE_integer("repeats", 2000, "Samples of each size.")
 ROWS = (100, 300, 1000, 3000, 10_000)
 CONFIDENCES = (0.9, 0.95, 0.99)
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> None:
     launch.parse_flags(argv)
     if _REPEATS.value < 1:
         raise UserError(f"--repeats: found {_REPEATS.value}, expected at least 1")
-    folder = launch.writable(pathlib.Path(run.workdir_given() or "runs/coverage"))
+    folder = launch.writable(pathlib.Path(_WORKDIR.value))
     found = []
     for truth in truths():
         for confidence in CONFIDENCES:

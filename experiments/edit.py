@@ -16,7 +16,6 @@ a stop. Status 2 if a file was not edited, 0 if all were.
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import pathlib
 import sys
@@ -32,7 +31,7 @@ from metanet.editing.demands import JSD, missed
 from metanet.editing.edit import Edited, edit
 from metanet.editing.folder import Job, Report, edit_folder
 from metanet.editing.many import task_of
-from metanet.editing.places import check_places, files_of
+from metanet.editing.places import check_places, digest_of, files_of
 from metanet.editing.summary import EDITED, SUMMARY
 from metanet.editor.release import Release, load_editor, release_digest
 from metanet.interop import files
@@ -70,12 +69,8 @@ def _import(name: str) -> None:
         raise UserError(f"--imports: found {name} ({raised(error)}), expected a module") from error
 
 
-def _sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _named(path: pathlib.Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": _sha256(path)}
+def _named(path: pathlib.Path) -> dict[str, str | None]:
+    return {"file": path.name, "sha256": digest_of(path)}
 
 
 @contextlib.contextmanager
@@ -134,7 +129,7 @@ def _main(argv: list[str]) -> None:
         _content(release, edited)
         | inputs
         | {
-            "edited": {"file": written.name, "sha256": _sha256(written)},
+            "edited": {"file": written.name, "sha256": digest_of(written)},
             "rows": len(rows),
             **launch.about("experiments.edit"),
         }
@@ -166,7 +161,7 @@ def _edit_folder(
     settings = {
         "model": str(folder.resolve()),
         "editor": release_digest(_given(_EDITOR)),
-        "data": _sha256(table),
+        "data": digest_of(table),
         "require": list(_REQUIRE.value),
         "reads": _READS.value,
         "activation": _ACTIVATION.value,

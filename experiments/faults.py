@@ -44,6 +44,12 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--cases: found {unknown[0]}, expected some of {known}")
     if _KILLS.value < 1:
         raise UserError(f"--kills: found {_KILLS.value}, expected at least 1")
+    # Those of the commands that are broken are flags here too, and nobody would read them.
+    theirs = flags.FLAGS.flags_by_module_dict()
+    for module in ("experiments.run", "experiments.search", "experiments.launch"):
+        for flag in theirs.get(module, ()):
+            if flag.present and flag.name != "workdir":
+                raise UserError(f"--{flag.name}: found it, expected --cases, --kills and --workdir")
     folder = launch.writable(pathlib.Path(run.workdir_given() or "runs/faults"))
     if any(folder.iterdir()):
         raise UserError(f"{folder}: found files, expected an empty folder")

@@ -20,7 +20,7 @@ from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import Points
 from metanet.probes.statistics import Probe
-from metanet.probes.store import probe_stack
+from metanet.probes.store import filled_up, probe_stack
 
 BATCH = 16  # networks of a batch, and that are probed in one call
 CHUNK = 8  # batches
@@ -113,18 +113,10 @@ def _filled(leaf, size: int) -> np.ndarray:
 
 def _probed(stack: Stack, points: Points) -> Probe:
     """The statistics of a stack, of BATCH models per call: one program for each spec."""
-    count = len(stack.activation)
-    # The first models again, up to a whole batch.
-    rows = (np.arange(-(-count // BATCH) * BATCH) % count).reshape(-1, BATCH)
-    parts = [
-        probe_stack(
-            Stack(
-                stack.spec,
-                jax.tree.map(lambda leaf, of=of: leaf[of], stack.params),
-                stack.activation[of],
-            ),
-            points,
-        )
-        for of in rows
-    ]
+    count, whole = len(stack.activation), filled_up(stack, BATCH)
+    parts = []
+    for begin in range(0, len(whole.activation), BATCH):
+        of = slice(begin, begin + BATCH)
+        params = jax.tree.map(lambda leaf, of=of: leaf[of], whole.params)
+        parts.append(probe_stack(Stack(stack.spec, params, whole.activation[of]), points))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

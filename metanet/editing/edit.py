@@ -29,6 +29,7 @@ from metanet.editing.inputs import (
 )
 from metanet.editing.method import (
     SEED,
+    check_steps,
     features_read,
     method_of,
     network_at,
@@ -111,8 +112,7 @@ def edit(
       UserError: a file, the data or a demand cannot be read.
     """
     require = [require] if isinstance(require, str) else list(require)
-    for name, steps in (("newton", newton), ("refine", refine)):
-        expect(steps >= 0, name, steps, "0 or more steps")
+    check_steps(newton, refine)
     expect((lam is None) == bool(require), "lam", lam, "a value for it, or for require")
     source, (table, has) = imported_of(model), rows_of(editor, data)
     ready = table is not None or not (require or newton or refine)

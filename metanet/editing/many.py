@@ -27,6 +27,7 @@ from metanet.editing.inputs import (
 )
 from metanet.editing.method import (
     SEED,
+    check_steps,
     features_read,
     method_of,
     network_at,
@@ -83,8 +84,7 @@ def task_of(
     Raises:
       ValueError, UserError: as `edit.edit`, of all but the model.
     """
-    for name, steps in (("newton", newton), ("refine", refine)):
-        expect(steps >= 0, name, steps, "0 or more steps")
+    check_steps(newton, refine)
     table, has = rows_of(editor, data)
     expect(table is not None, "data", "none", "rows, on which the edits are chosen")
     assert table is not None

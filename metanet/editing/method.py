@@ -13,6 +13,7 @@ from metanet.data.tabular import Table
 from metanet.dotted import check_known
 from metanet.editing.demands import JSD
 from metanet.editing.inputs import standard
+from metanet.editor.checks import expect
 from metanet.editor.edit_fns import editor_fn
 from metanet.editor.edits import EditFn
 from metanet.editor.newton import NewtonConfig
@@ -31,6 +32,12 @@ from metanet.training.inputs import sampling_pool
 
 SEED = 0
 POINTS = 1024  # rows of Gauss-Newton steps, at most
+
+
+def check_steps(newton: int, refine: int) -> None:
+    """Raises ValueError unless these are numbers of steps that may follow an edit."""
+    for name, steps in (("newton", newton), ("refine", refine)):
+        expect(steps >= 0, name, steps, "0 or more steps")
 
 
 def objective_of(editor: Release) -> Objective:

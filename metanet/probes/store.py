@@ -89,7 +89,7 @@ def probe_population(
     mesh = models_mesh()
     for path, stack in missing:
         # Returns before it is computed: the next stack is compiled meanwhile.
-        running = probe_stack(_whole(stack, mesh.size), points, once=True, mesh=mesh)
+        running = probe_stack(filled_up(stack, mesh.size), points, once=True, mesh=mesh)
         if pending is not None:
             _save(*pending)
             between()
@@ -101,7 +101,7 @@ def probe_population(
     return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
 
 
-def _whole(stack: Stack, size: int) -> Stack:
+def filled_up(stack: Stack, size: int) -> Stack:
     """The stack and, up to a multiple of `size` models, its first models again."""
     rows = np.arange(-(-len(stack.activation) // size) * size) % len(stack.activation)
     params = jax.tree.map(lambda leaf: leaf[rows], stack.params)
