@@ -65,6 +65,27 @@ def test_readme_says_what_the_floors_are():
     assert re.search(rf"start at {floor:.3f} nats \(Adult\)", text)
 
 
+def test_hypervolumes_of_the_readme_are_those_of_the_tables():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = {
+        "pruning_adult": {
+            "GMN + probe": "`GMN + probe` {}", "LAMP": "{} of LAMP", "OBD": "{} of OBD",
+            "SNIP": "{} of SNIP", "ExactOBS": "ExactOBS {}",
+            "OBS & Distil": "full OBS with distillation {}",
+            "Per-model optimisation": "per-model optimisation {}",
+        },
+        "dm_bank": {
+            "Greedy, impute & Retrain": "retraining has {}", "GMN + probe": "the editor {}",
+            "GMN + probe, 300 steps": "after 300 steps of descent {}",
+        },
+    }  # fmt: skip
+    for run, phrases in said.items():
+        methods = results(run)["methods"]
+        for name, phrase in phrases.items():
+            volume = f"{methods[name]['mixture_hypervolume']:.3f}".removeprefix("0")
+            assert phrase.format(volume) in text, name
+
+
 def test_numbers_of_networks_from_elsewhere_are_those_of_their_run():
     text = (ROOT / "docs" / "own-models.md").read_text()
     part = text[text.index("## How good is an editor") : text.index("## Make it smaller")]
