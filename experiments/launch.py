@@ -36,8 +36,11 @@ HEARTBEAT = 20  # seconds without one after which a process counts as gone
 LONGEST = 400  # characters of a message from a library
 
 
-def parse_flags(argv: Sequence[str]) -> None:
-    """Parses the flags of a command that takes no other arguments.
+def parse_flags(argv: Sequence[str], arguments: int = 0) -> list[str]:
+    """Parses the flags of a command, and returns its other arguments.
+
+    Args:
+      arguments: how many others it takes, at most.
 
     The folder of a config file is on Python's path, so that it may import files beside it.
 
@@ -55,8 +58,9 @@ def parse_flags(argv: Sequence[str]) -> None:
             getattr(flags.FLAGS.config, "seed", None)  # a file that failed to load says so here
     except (Exception, SystemExit) as error:  # a config file is a user's code
         raise UserError(f"command line: {_cause(error)}") from error
-    if len(rest) > 1:
-        raise UserError(f"command line: found {rest[1]!r}, expected only flags")
+    if len(rest) > 1 + arguments:
+        raise UserError(f"command line: found {rest[1 + arguments]!r}, expected only flags")
+    return rest[1:]
 
 
 def _cause(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from metanet.editing.edit import edit
 from metanet.editing.inputs import check_units
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
-from metanet.editor.release import Release, write_release
+from metanet.editor.release import Release, release_digest, write_release
 from metanet.graphs.packing import pack
 from metanet.interop import files
 from metanet.interop.imported import Imported
@@ -347,6 +347,35 @@ def test_the_command_writes_an_edited_model_its_numbers_and_a_picture(
     assert "no longer reads: " in done.stdout
 
 
+@pytest.mark.slow
+def test_a_certified_edit_has_a_report_that_verify_agrees_with(place, release):
+    out = place / "certified"
+    done = command(place, "--require=features<=6", "--certify=0.9", "--report",
+                   "--purpose=asked for by somebody", out=out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "features<=6, confidence 0.9: certified" in done.stdout
+    found = json.loads((out / "edit.json").read_text())["certificate"]
+    assert found["certified"] and found["rows"] == 450  # of 600
+    stored = json.loads((out / "report.json").read_text())
+    assert len(stored["findings"]["features_read"]) <= 6
+    assert stored["rows"] == {"total": 600, "chosen_on": 150, "tested_on": 450, "seed": 0}
+    assert stored["editor"]["sha256"] == release_digest(place / "editor")
+    page = (out / "report.html").read_text()
+    digest = hashlib.sha256((out / "report.json").read_bytes()).hexdigest()
+    assert digest in page and "asked for by somebody" in page
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.verify", out / "report.json",
+         f"--model={out}/model.npz", f"--original={place}/model.npz", f"--data={place}/audit.csv",
+         f"--editor={place}/editor"],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the same: lambda, alternatives, tests and weights of the repeated edit" in done.stdout
+    refused = command(place, "--require=jsd<=1e-9", "--certify=0.9", out=place / "refused")
+    assert refused.returncode == 1 and "jsd<=1e-9, confidence 0.9: not certified" in refused.stdout
+    assert not json.loads((place / "refused" / "edit.json").read_text())["certificate"]["certified"]
+
+
 UNUSABLE = [
     (["--require=features<=3", "--require=jsd<=1e-9"], {}, "out of this editor's reach; noth"),
     (["--require=features<6"], {}, "--require: found 'features<6', expected NAME<=NUMBER"),
@@ -359,6 +388,13 @@ UNUSABLE = [
     (["--require=weights<=0.3"], {}, "this editor knows features<=NUMBER"),
     (["--require=features<=3", "--reads=raw"], {}, "reads"),
     (["--require=features<=3", "--imports=absent_module"], {}, "--imports: found absent_module"),
+    (["--require=features<=3", "--report"], {}, "--report: found True, expected it only with --ce"),
+    (["--require=features<=3", "--certify=0.9", "--report_by=x"], {}, "--report_by: found ['x'],"),
+    (["--require=features<=3", "--groups=sex"], {}, "--groups: found ['sex'], expected it only w"),
+    (["--require=features<=3", "--certify=0.9", "--purpose=x"], {}, "--purpose: found x, expected"),
+    (["--require=features<=3", "--require=jsd<=1", "--certify=0.9"], {}, "only with one --require"),
+    (["--require=features<=3", "--certify=1.5"], {}, "confidence: found 1.5, expected a number"),
+    (["--require=features<=3", "--certify=0.9", "--groups=no"], {}, "groups: found no column no"),
 ]
 
 

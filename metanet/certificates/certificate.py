@@ -4,18 +4,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import special
 
 from metanet.certificates.bounds import difference_upper, mean_upper, share_upper
+from metanet.certificates.judged import LARGEST_JSD, Judged, outputs_of
 from metanet.certificates.rates import KINDS, Cell, gap, scaled
 from metanet.certificates.sample import Sample, check_names, sample_of
 from metanet.editing.demands import JSD, ROUNDING, SHORT
 from metanet.editing.inputs import imported_of
 from metanet.editor.checks import expect
+from metanet.interop.imported import Imported
 from metanet.interop.network import Network
-from metanet.interop.verify import logits
 
-LARGEST_JSD = float(np.log(2))  # nats
 DISAGREEMENT, LOSS = "disagreement", "accuracy_loss"
 EXACT = ("inputs_kept", "weights_kept")
 REQUIREMENTS = (*EXACT, *KINDS, JSD, DISAGREEMENT, LOSS)
@@ -97,65 +96,106 @@ def certify(
       ValueError: an argument is none of these; names it.
       UserError: a file, or the rows, cannot be read.
     """
+    claim = claim_of(
+        original, rows, requirement=requirement, level=level, confidence=confidence,
+        encoding=encoding, groups=groups, reads=reads,
+    )  # fmt: skip
+    return certificate(claim, claim.edited(edited, encoding), planned)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What is to be certified of edits of one network: requirement <= level on some rows.
+
+    Attributes:
+      requirement, level, confidence: see `certify`.
+      source, network: the original.
+      sample: the rows.
+      outputs: its probabilities on them: [rows, classes] float64.
+    """
+
+    requirement: str
+    level: float
+    confidence: float
+    source: Imported
+    sample: Sample
+    outputs: np.ndarray
+
+    @property
+    def network(self) -> Network:
+        return self.source.network
+
+    def edited(self, model, encoding=None) -> Network:
+        """An edited model's network.
+
+        Raises:
+          ValueError: it does not go with the original, or the rows.
+        """
+        source = imported_of(model)
+        check_names({"original": self.source, "edited": source}, encoding)
+        before, after = self.network.spec.widths, source.network.spec.widths
+        expect(before[0] == after[0] and before[-1] == after[-1], "edited", f"widths {after}",
+               f"the inputs and outputs of the original, {before}")  # fmt: skip
+        return source.network
+
+
+def claim_of(
+    original,
+    rows,
+    *,
+    requirement: str,
+    level: float,
+    confidence: float = 0.95,
+    encoding=None,
+    groups: Sequence[str] = (),
+    reads: str = "standardised",
+) -> Claim:
+    """The claim about edits of `original`; see `certify`, whose errors it raises."""
     requirement = SHORT.get(requirement, requirement)
     expect(requirement in REQUIREMENTS, "requirement", repr(requirement),
            f"one of {', '.join((*SHORT, *REQUIREMENTS))}")  # fmt: skip
     expect(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
     expect(np.isfinite(level) and level >= 0, "level", level, "a number from 0 on")
-    sources = {"original": imported_of(original), "edited": imported_of(edited)}
-    check_names(sources, encoding)
-    before, after = (one.network for one in sources.values())
-    same = [before.spec.widths[place] == after.spec.widths[place] for place in (0, -1)]
-    expect(all(same), "edited", f"widths {after.spec.widths}",
-           f"the inputs and outputs of the original, {before.spec.widths}")  # fmt: skip
-    sample = sample_of(rows, before.spec.widths, encoding, groups, reads)
+    source = imported_of(original)
+    check_names({"original": source}, encoding)
+    sample = sample_of(rows, source.network.spec.widths, encoding, groups, reads)
     if requirement in KINDS:
         expect(len(sample.groups) > 1, "rows", f"{len(sample.groups)} groups", "two or more")
     if requirement in (*KINDS[:2], LOSS):
         expect(sample.y is not None, "rows", "no labels", f"labels, which {requirement} is about")
-    delta = 1 - confidence
-    judged = _Judged.of(before, after, sample)
-    bounds, cells = bounds_of(judged, sample, before, after, delta)
-    own = cells.get(requirement, ())
-    found = bounds[requirement]
-    said = _verdict(found, level, own, lambda factor: _at(judged, found, own, factor, delta))
+    outputs = outputs_of(source.network, sample, "original")
+    return Claim(requirement, level, confidence, source, sample, outputs)
+
+
+def certificate(claim: Claim, edited: Network, planned: int = 1) -> Certificate:
+    """The certificate of one edited network; see `certify`."""
+    delta, sample = 1 - claim.confidence, claim.sample
+    judged = Judged(claim.outputs, outputs_of(edited, sample, "edited"))
+    bounds, cells = bounds_of(judged, sample, claim.network, edited, delta)
+    own = cells.get(claim.requirement, ())
+    found = bounds[claim.requirement]
+    said = _verdict(found, claim.level, own, lambda factor: _at(judged, found, own, factor, delta))
     if planned > 1:
-        bounds, cells = bounds_of(judged, sample, before, after, delta / planned)
-        own = cells.get(requirement, ())
-    met = _meets(found, level)
-    return Certificate(requirement, level, met, confidence, len(sample.x), bounds, own, said)
+        bounds, cells = bounds_of(judged, sample, claim.network, edited, delta / planned)
+        own = cells.get(claim.requirement, ())
+    return Certificate(
+        claim.requirement, claim.level, _meets(found, claim.level), claim.confidence,
+        len(sample.x), bounds, own, said,
+    )  # fmt: skip
 
 
 def _meets(bound: Bound, level: float) -> bool:
     return bound.upper <= level * (1 + ROUNDING if bound.exact else 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Judged:
-    """Two networks on rows: JSD [rows] (nats) and decisions [rows] of both."""
-
-    jsd: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-
-    @classmethod
-    def of(cls, before: Network, after: Network, sample: Sample) -> "_Judged":
-        p, q = (special.softmax(logits(one, sample.x), -1) for one in (before, after))
-        finite = bool(np.isfinite(p).all() and np.isfinite(q).all())
-        expect(finite, "edited", "outputs that are not finite on these rows", "finite ones")
-        middle = (p + q) / 2
-        jsd = 0.5 * (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(-1)
-        return cls(np.clip(jsd, 0, LARGEST_JSD), p.argmax(-1), q.argmax(-1))
-
-
 def bounds_of(
-    judged: _Judged, sample: Sample, before: Network, after: Network, delta: float
+    judged: Judged, sample: Sample, before: Network, after: Network, delta: float
 ) -> tuple[dict[str, Bound], dict[str, tuple[Cell, ...]]]:
     """All bounds that the rows allow, each missed with probability `delta`, and cells by name."""
-    n = len(judged.jsd)
-    flips = int((judged.before != judged.after).sum())
+    n = len(judged.before)
+    flips = int((judged.decided_before != judged.decided_after).sum())
     found = [
-        Bound("inputs_kept", *_twice(_inputs_read(after) / after.spec.widths[0]), exact=True),
+        Bound("inputs_kept", *_twice(float(inputs_read(after).mean())), exact=True),
         Bound("weights_kept", *_twice(_nonzero(after) / before.spec.n_weights), exact=True),
         Bound(JSD, float(judged.jsd.mean()), mean_upper(judged.jsd, LARGEST_JSD, delta)),
         Bound(DISAGREEMENT, flips / n, share_upper(flips, n, delta)),
@@ -166,7 +206,13 @@ def bounds_of(
     if len(sample.groups) > 1:
         for kind in KINDS if sample.y is not None else KINDS[2:]:
             one = gap(
-                kind, judged.after, sample.y, sample.group, sample.classes, sample.groups, delta
+                kind,
+                judged.decided_after,
+                sample.y,
+                sample.group,
+                sample.classes,
+                sample.groups,
+                delta,
             )
             found.append(Bound(kind, one.estimate, one.upper))
             cells[kind] = one.cells
@@ -177,30 +223,31 @@ def _twice(value: float) -> tuple[float, float]:
     return value, value
 
 
-def _inputs_read(network: Network) -> int:
+def inputs_read(network: Network) -> np.ndarray:
+    """Whether a weight that is not 0 reads an input: [inputs] bool."""
     leaving = [
         np.asarray(weight)
         for weight, (source, _) in zip(network.params.weights, network.spec.blocks, strict=True)
         if source == 0
     ]
-    return int(np.concatenate(leaving, 1).any(axis=1).sum())
+    return np.asarray(np.concatenate(leaving, 1).any(axis=1))
 
 
 def _nonzero(network: Network) -> int:
     return sum(int(np.count_nonzero(weight)) for weight in network.params.weights)
 
 
-def _loss(judged: _Judged, y: np.ndarray, delta: float) -> Bound:
-    was, now = judged.before == y, judged.after == y
+def _loss(judged: Judged, y: np.ndarray, delta: float) -> Bound:
+    was, now = judged.decided_before == y, judged.decided_after == y
     worse, better = int((was & ~now).sum()), int((~was & now).sum())
     return Bound(LOSS, (worse - better) / len(y), difference_upper(worse, better, len(y), delta))
 
 
 def _at(
-    judged: _Judged, bound: Bound, cells: tuple[Cell, ...], factor: float, delta: float
+    judged: Judged, bound: Bound, cells: tuple[Cell, ...], factor: float, delta: float
 ) -> float:
     """The bound that `factor` times the rows would give, were they like these."""
-    n = len(judged.jsd)
+    n = len(judged.before)
     if cells:
         return scaled(cells, factor, delta)
     assert bound.estimate is not None

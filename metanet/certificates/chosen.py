@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metanet.certificates.certificate import REQUIREMENTS, Certificate, certify
+from metanet.certificates.certificate import REQUIREMENTS, Certificate, Claim, certificate, claim_of
 from metanet.data.table import Table
 from metanet.editing.demands import JSD, parse_demand
 from metanet.editing.edit import Edited, edit
@@ -16,6 +16,7 @@ from metanet.editor.release import Release
 from metanet.evaluation.pareto import pareto_mask
 
 LAMBDAS = 24  # that are tried, log-spaced
+CHOOSING = 0.25  # of the rows order the edits; a gap between groups needs rows to be tested on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,17 @@ class CertifiedEdit:
     Attributes:
       edited: the edit.
       certificate: on rows that it was not chosen on.
+      claim: what it certifies, on these rows.
       chosen_on: the number of rows that the order of edits is from.
-      tested: how many edits were tested in that order.
+      order: all edits, in that order.
+      tested: how many of them were tested.
     """
 
     edited: Edited
     certificate: Certificate
+    claim: Claim
     chosen_on: int
+    order: tuple[Edited, ...]
     tested: int
 
 
@@ -45,19 +50,21 @@ def edit_certified(
     groups: Sequence[str] = (),
     reads: str = "standardised",
     newton: int = 0,
+    refine: int = 0,
     seed: int = 0,
 ) -> CertifiedEdit:
     """Edits one network at the least JS divergence at which `require` is certified.
 
-    One half of the rows, drawn by `seed`, orders edits of LAMBDAS lambdas from the safest to that
-    of the least divergence. The other half tests them in that order until one fails: so all tests
+    A quarter of the rows, drawn by `seed`, orders edits of LAMBDAS lambdas from the safest to that
+    of the least divergence. The rest tests them in that order until one fails: so all tests
     hold at once with probability `confidence` (fixed-sequence testing, Angelopoulos et al. 2021,
     "Learn then test"), and the last that held is taken. Its bounds hold for all edits of the order
     at once, so that they are wider than what the test itself needs. If the first one fails already,
     it is returned, not certified.
 
     Args:
-      editor, model, reads, newton: as of `metanet.edit`; the first half of the rows are its data.
+      editor, model, reads, newton, refine: as of `metanet.edit`; its data are that quarter of
+        the rows.
       rows: that neither the network nor the editor has seen.
       require: "NAME<=NUMBER", NAME as in `metanet.certify`.
       confidence, groups: as of `metanet.certify`.
@@ -71,33 +78,41 @@ def edit_certified(
     expect(ok, "require", repr(require), f"NAME<=NUMBER of {', '.join(known)}")
     expect(len(editor.names) == 1, "editor", f"{len(editor.names)} requirements", "one")
     rows_of(editor, rows)
-    count = len(rows.y) if isinstance(rows, Table) else len(rows)
-    order = np.random.default_rng(seed).permutation(count)
-    first, second = (_some(rows, part) for part in np.array_split(order, 2))
-
+    first, second = parted(rows, seed)
     source = imported_of(model)
 
     def edited_at(lam: float) -> Edited:
-        return edit(editor, source, lam=lam, data=first, reads=reads, newton=newton)
+        return edit(editor, source, lam=lam, data=first, reads=reads, newton=newton, refine=refine)
 
-    def certified(one: Edited, planned: int) -> Certificate:
-        return certify(
-            source, dataclasses.replace(source, network=one.network), second,
-            requirement=demand.name, level=demand.limit, reads=reads, confidence=confidence,
-            planned=planned, groups=groups, encoding=editor.encoding,
-        )  # fmt: skip
-
+    claim = claim_of(
+        source, second, requirement=demand.name, level=demand.limit, confidence=confidence,
+        encoding=editor.encoding, groups=groups, reads=reads,
+    )  # fmt: skip
     (ends,) = editor.editor.lambda_range
     tried = [edited_at(float(lam)) for lam in np.geomspace(*ends, LAMBDAS)]
     ordered = _ordered(tried, editor.names[0], demand.name)
     best, tested = ordered[0], 0
     for one in ordered:
         tested += 1
-        if not certified(one, 1).certified:
+        if not certificate(claim, one.network).certified:
             break
         best = one
-    certificate = certified(best, len(ordered))
-    return CertifiedEdit(best, certificate, len(order) - len(order) // 2, tested)
+    found = certificate(claim, best.network, len(ordered))
+    return CertifiedEdit(best, found, claim, count_of(first), tuple(ordered), tested)
+
+
+def parted(
+    rows: pd.DataFrame | Table, seed: int
+) -> tuple[pd.DataFrame | Table, pd.DataFrame | Table]:
+    """The rows that edits are chosen on, and those that they are certified on."""
+    order = np.random.default_rng(seed).permutation(count_of(rows))
+    first, second = np.split(order, [round(CHOOSING * len(order))])
+    return _some(rows, first), _some(rows, second)
+
+
+def count_of(rows: pd.DataFrame | Table) -> int:
+    """The number of rows."""
+    return len(rows.y) if isinstance(rows, Table) else len(rows)
 
 
 def _some(rows: pd.DataFrame | Table, index: np.ndarray) -> pd.DataFrame | Table:

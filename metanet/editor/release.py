@@ -145,8 +145,8 @@ def load_editor(place: str | pathlib.Path) -> Release:
 
 
 def release_digest(place: str | pathlib.Path) -> str:
-    """12 hexadecimal digits of all that a release has; of one that `load_editor` has read."""
-    return hashlib.sha256((_folder(place) / "editor.json").read_bytes()).hexdigest()[:12]
+    """The SHA-256 of all that a release has; of one that `load_editor` has read."""
+    return hashlib.sha256((_folder(place) / "editor.json").read_bytes()).hexdigest()
 
 
 def _folder(place: str | pathlib.Path) -> pathlib.Path:
