@@ -4,7 +4,8 @@ python -m experiments.coverage [--repeats=2000] [--workdir=DIR]
 
 Rows are drawn from a fixed population of 200,000 in which every number is known: JS divergences as
 edits of Adult have them, and decisions of two groups with other rates. Writes DIR/coverage.json and
-DIR/coverage.png. Exit status 1 if a bound misses more often than it says, beyond chance.
+DIR/coverage.png; the file also has how often bounds cover numbers of a population that the rows are
+not of. Exit status 1 if a bound misses more often than it says, beyond chance.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from metanet.certificates.bounds import (
     hoeffding_bentkus_upper,
     mean_upper,
     share_upper,
+    tolerance_upper,
 )
 from metanet.certificates.rates import gap
 from metanet.core import UserError, write_json
@@ -33,6 +35,7 @@ ROWS = (100, 300, 1000, 3000, 10_000)
 CONFIDENCES = (0.9, 0.95, 0.99)
 POPULATION = 200_000
 MOST = float(np.log(2))  # nats
+SHIFTS = (1.2, 1.5)  # by how much a number is larger in the population that rows are not of
 CHANCE = 3.0  # standard errors of a share that chance allows
 
 logger = logging.getLogger(__name__)
@@ -79,7 +82,19 @@ def truths() -> list[Truth]:
               lambda r, d: share_upper(int(flips[r].sum()), len(r), d)),
         Truth("loss of accuracy", worse.mean() - better.mean(),
               lambda r, d: difference_upper(int(worse[r].sum()), int(better[r].sum()), len(r), d)),
+        Truth("tolerance, 95% of models", float(np.quantile(jsd, 0.95, method="inverted_cdf")),
+              lambda r, d: tolerance_upper(jsd[r], 0.95, d)),
         *map(gap_of, ("equalised_odds", "equal_opportunity", "demographic_parity")),
+    ]  # fmt: skip
+
+
+def shifted() -> list[Truth]:
+    """Numbers of a population with more of the rows that change most, and bounds from the first."""
+    jsd = truths()[0]
+    return [
+        dataclasses.replace(jsd, name=f"JSD by betting, {factor:g} times as large elsewhere",
+                            value=factor * jsd.value)
+        for factor in SHIFTS
     ]  # fmt: skip
 
 
@@ -111,7 +126,9 @@ def main(argv: list[str]) -> None:
             one["covered"] - one["confidence"] for one in found if one["bound"] == truth.name
         )
         logger.info("coverage: %s: at least %+.3f of what it says", truth.name, least)
-    content = {"schema": 1, "kind": "coverage", "repeats": _REPEATS.value, "rows": found}
+    void = [measured(one, rows, 0.95, _REPEATS.value) for one in shifted() for rows in ROWS]
+    content = {"schema": 1, "kind": "coverage", "repeats": _REPEATS.value, "rows": found,
+               "shifted": void}  # fmt: skip
     write_json(folder / "coverage.json", content | launch.about("experiments.coverage"))
     picture.draw(found, folder / "coverage.png")
     print(f"picture: {folder / 'coverage.png'}")

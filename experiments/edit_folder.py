@@ -2,13 +2,14 @@
 
 from experiments import launch
 from experiments.edit_request import Request, named, said
+from metanet.certificates.family import certify_family
 from metanet.core import UserError, write_json
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD
 from metanet.editing.folder import Job, Report, edit_folder
 from metanet.editing.many import task_of
 from metanet.editing.places import check_places, digest_of, files_of
-from metanet.editing.summary import EDITED, SUMMARY
+from metanet.editing.summary import EDITED, MISSED, SUMMARY
 from metanet.editor.release import release_digest
 
 
@@ -37,13 +38,23 @@ def run(request: Request) -> None:
     job = Job(task, folder, out, request.activation, launch.on_sigterm())
     found = edit_folder(job, settings)
     edited, total = found.count(EDITED), len(found.rows)
+    tried = edited + found.count(MISSED)
+    family = None
+    if tried:
+        # Whether an edit meets the demand, as a number: 0 does, 1 does not.
+        whole = certify_family([0.0] * edited + [1.0] * (tried - edited), 0.0)
+        family = {"models": tried, "met": edited, "at_least": whole.at_least,
+                  "confidence": whole.confidence}  # fmt: skip
     if found.tried or not (out / "edit.json").exists():
-        counts = {"files": total, "edited": edited, "rows": len(rows)}
+        counts = {"files": total, "edited": edited, "rows": len(rows), "family": family}
         content = {"schema": 1, **request.about, "model": folder.name, "data": named(table)}
         write_json(out / "edit.json", content | counts | launch.about("experiments.edit"))
     if not found.tried:
         print(f"nothing to do: all files of {folder} are in {out / SUMMARY}")
     print("\n".join(_means(found)))
+    if family is not None:
+        print(f"of networks like these at least {family['at_least']:.1%} meet the demand so, with "
+              f"probability {family['confidence']:.0%}")  # fmt: skip
     print(f"edited: {edited} of {total} files; their rows are in {out / SUMMARY}")
     if edited < total:
         raise UserError(f"{folder}: found {total - edited} of {total} files that are not edited, "

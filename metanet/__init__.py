@@ -6,11 +6,12 @@ import importlib
 _PLACES = {
     "load_editor": "metanet.editor.release",
     "certify": "metanet.certificates.certificate",
+    "certify_family": "metanet.certificates.family",
     "edit_certified": "metanet.certificates.chosen",
     "edit": "metanet.editing.edit",
     "compact": "metanet.interop.compact",
 }
-__all__ = ["certify", "compact", "edit", "edit_certified", "load_editor"]
+__all__ = ["certify", "certify_family", "compact", "edit", "edit_certified", "load_editor"]
 
 
 def __getattr__(name: str):

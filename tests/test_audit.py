@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import importlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -22,6 +24,7 @@ from metanet.certificates.chosen import CertifiedEdit, parted
 from metanet.certificates.judged import Judged
 from metanet.certificates.outcomes import BINS, calibration, outcomes
 from metanet.core import UserError, read_json, write_json
+from metanet.data import load
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.editing.edit import Edited
 from metanet.editing.places import digest_of
@@ -32,7 +35,8 @@ from metanet.interop.verify import logits
 from metanet.mlp.spec import MLPSpec
 from metanet.report.audit.page import render
 
-BROWSER = pathlib.Path(__file__).parent / "browser"
+ROOT = pathlib.Path(__file__).parents[1]
+BROWSER = ROOT / "tests" / "browser"
 SPEC = MLPSpec((4, 8, 2))
 ENCODING = Encoding(
     tuple(Feature(name, name, "number", mean=1.0, std=2.0) for name in "abcd"),
@@ -392,6 +396,31 @@ def test_differences_are_named_by_their_place():
         assert report.difference(change, found).startswith(place)
     assert report.difference({"b": 1.0 + 1e-9}, {"b": 1.0}) == ""
     assert report.difference({"b": float("nan")}, {"b": 1.0}) != ""
+
+
+DATA = pathlib.Path(os.environ.get("METANET_DATA", "absent"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the published tables")
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("adult", "adult-fairness"), ("bank", "bank-pruning")]
+)
+def test_the_reports_in_docs_are_what_their_files_say(dataset, name, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    data = load(dataset, None, 0)
+    rows = importlib.import_module("audit").as_published(data.encoding, data.test)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    folder = ROOT / "docs" / "reports" / name
+    ((status, out, err),) = verified([verify(
+        folder, model=folder / "model.npz", original=folder / "original.npz",
+        data=tmp_path / "rows.csv",
+    )])  # fmt: skip
+    assert status == 0, out + err
+    page = render(read_json(folder / "report.json"), digest_of(folder / "report.json"))
+    drawn = re.compile("<svg.*?</svg>", re.DOTALL)  # which versions of matplotlib draw differently
+    assert drawn.sub("", page) == drawn.sub("", (folder / "report.html").read_text())
 
 
 # A real browser

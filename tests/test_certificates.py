@@ -15,6 +15,7 @@ from metanet.certificates.bounds import (
     mean_upper,
     share_interval,
     share_upper,
+    tolerance_upper,
 )
 from metanet.certificates.certificate import REQUIREMENTS, certify
 from metanet.certificates.rates import KINDS, gap
@@ -75,6 +76,38 @@ def test_the_bound_of_equal_values_is_above_them_and_falls_with_their_number(val
     few, many = (mean_upper(np.full(n, value), np.log(2), 0.05) for n in (20, 2000))
     assert value <= many <= few <= np.log(2)
     assert many - value < 0.02
+
+
+@pytest.mark.parametrize(("count", "place"), [(58, None), (59, 59), (92, 92), (93, 92), (124, 122)])
+def test_a_tolerance_bound_is_the_value_that_wilks_names(count, place):
+    values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
+    assert tolerance_upper(values, 0.95, 0.05) == (np.inf if place is None else place)
+
+
+def test_a_tolerance_bound_misses_as_rarely_as_it_says():
+    share, allowed = missed(lambda x, d: tolerance_upper(x, 0.9, d), lambda rng: rng.random(70),
+                            0.9, 0.1)  # fmt: skip
+    assert share <= allowed
+
+
+def test_a_family_is_certified_by_how_many_of_its_networks_meet_the_level():
+    values = np.linspace(0, 1, 200)
+    few = metanet.certify_family(values, 0.9)
+    assert (few.models, few.met, few.certified) == (200, 180, False)
+    exact = stats.binomtest(180, 200, alternative="greater").proportion_ci(0.95, "exact").low
+    np.testing.assert_allclose(few.at_least, exact, rtol=1e-9)
+    assert 0.95 < few.tolerance <= 1.0
+    assert metanet.certify_family(values, 0.9, share=0.8).certified
+    assert metanet.certify_family([0.0] * 59, 0.0).certified
+    assert not metanet.certify_family([0.0] * 58, 0.0).certified
+    assert metanet.certify_family([0.0] * 100 + [np.inf] * 100, 0.0).tolerance == np.inf
+    for values, options, message in (
+        ([], {}, "values: found shape"), ([np.nan], {}, "values: found NaN"),
+        ([[1.0]], {}, "values: found shape"), ([1.0], {"share": 1}, "share: found 1"),
+        ([1.0], {"confidence": 0}, "confidence: found 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            metanet.certify_family(values, 0.5, **options)
 
 
 def random_rows(rng, rows, n_classes, n_groups):

@@ -482,7 +482,10 @@ def test_the_command_goes_on_after_a_kill_and_says_so_when_all_is_done(command_p
     assert "28 of them to be edited" in err
     assert whole.wait(200) == 0
     assert contents(place / out) == contents(place / f"whole-{sent.name}")
-    assert json.loads((place / out / "edit.json").read_text())["edited"] == 40
+    found = json.loads((place / out / "edit.json").read_text())
+    assert found["edited"] == 40
+    assert (found["family"]["models"], found["family"]["met"]) == (40, 40)
+    assert 0.9 < found["family"]["at_least"] < 1.0
     again = started(place, out)
     text, err = again.communicate(timeout=200)
     assert again.returncode == 0 and text.startswith("nothing to do: all files of")

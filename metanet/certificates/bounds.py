@@ -64,6 +64,20 @@ def mean_upper(values: np.ndarray, most: float, delta: float, seed: int = 0) -> 
     return most * (1.0 - low)
 
 
+def tolerance_upper(values: np.ndarray, share: float, delta: float) -> float:
+    """An upper tolerance bound (Wilks 1941): `share` of all values are at most it, but with
+    probability `delta`; infinity where there are too few values to tell.
+
+    Args:
+      values: [n] independent draws, of any distribution.
+    """
+    ordered = np.sort(np.asarray(values, float))
+    # The k-th smallest is below the quantile if k values or more are: of a binomial number.
+    places = np.arange(1, len(ordered) + 1)
+    enough = places[stats.binom.sf(places - 1, len(ordered), share) <= delta]
+    return float(ordered[enough[0] - 1]) if len(enough) else np.inf
+
+
 def hoeffding_bentkus_upper(values: np.ndarray, most: float, delta: float) -> float:
     """`mean_upper` by the inequalities of Hoeffding and Bentkus (Bates et al. 2021), to compare."""
     rows, mean = len(values), float(np.mean(values)) / most
