@@ -62,6 +62,7 @@ def _main(argv: list[str]) -> None:
     arguments = launch.parse_flags(argv, 1)
     if not arguments:
         raise UserError("command line: found no file, expected report.json of experiments.edit")
+    launch.setup_jax(1)
     path = pathlib.Path(arguments[0])
     stored = read_json(path, "ask for the file again")
     report.check(stored, path)
@@ -96,7 +97,6 @@ def _main(argv: list[str]) -> None:
 
 def _repeat(place: str, stored: dict, before: Imported, after: Imported, rows) -> None:
     """Edits the original again and compares the order of edits, lambda and weights."""
-    launch.setup_jax(1)
     release, asked = load_editor(place), stored["asked"]
     digest = release_digest(place)
     if digest != stored["editor"]["sha256"]:
