@@ -19,6 +19,7 @@ from absl import flags
 from experiments import run, search
 from experiments.children import Child, Ended
 from experiments.fault_bench import MINUTE, Bench, Case, numbers_in, summed
+from experiments.fault_edits import edits
 
 KILLS = 4  # of one run, before it may end
 
@@ -277,4 +278,5 @@ CASES: dict[str, Callable[[Bench, int], Iterator[Case]]] = {
     "twice": twice,
     "processes": processes,
     "disk": disk,
+    "edits": edits,
 }
