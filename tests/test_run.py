@@ -18,6 +18,7 @@ from helpers import run_commands
 from metanet.core import read_json
 from metanet.data import load
 from metanet.editor.release import load_editor
+from metanet.pipeline.provenance import about_this_process
 from metanet.training.checkpoint import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -339,3 +340,20 @@ def test_a_stopped_or_killed_run_goes_on_to_the_same_numbers(stage, sent, done, 
         for folder in (workdir, "work")
     ]
     assert metrics[0].read_text().split() == metrics[1].read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (
+            ["--config=a.py", "--workdir=/home/me/x", "--config.seed=1"],
+            "--config=a.py --config.seed=1",
+        ),
+        (["--workdir", "/home/me/x", "--config=a.py"], "--config=a.py"),
+        (["-workdir", "--config=a.py", "--out=x y"], "'--out=x y'"),
+        (["--nothing", "workdir"], "--nothing workdir"),
+    ],
+)
+def test_the_command_that_is_recorded_has_no_folder_of_a_machine(arguments, kept, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
+    assert about_this_process("experiments.run")["command"] == f"python -m experiments.run {kept}"

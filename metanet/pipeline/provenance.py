@@ -4,6 +4,7 @@ import pathlib
 import shlex
 import subprocess  # nosec B404 # only for the git of _git, without a shell
 import sys
+from collections.abc import Sequence
 
 from metanet.core import versions
 from metanet.devices import device_name
@@ -19,10 +20,10 @@ def about_this_process(module: str | None = None) -> dict:
       module: the module that is run by `python -m`; None is a notebook or script.
 
     Returns:
-      command, commit (None outside a checkout), dirty (whether tracked files differ from the
-      commit), device and versions.
+      command (without --workdir, on which no number depends), commit (None outside a checkout),
+      dirty (whether tracked files differ from the commit), device and versions.
     """
-    command = ["python", *(["-m", module] if module else sys.argv[:1]), *sys.argv[1:]]
+    command = ["python", *(["-m", module] if module else sys.argv[:1]), *_flags(sys.argv[1:])]
     commit, dirty = commit_of(ROOT)
     return {
         "command": shlex.join(command),
@@ -31,6 +32,17 @@ def about_this_process(module: str | None = None) -> dict:
         "device": device_name(),
         "versions": versions(PACKAGES),
     }
+
+
+def _flags(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command without its workdir: folders of a machine are nobody else's."""
+    kept, value = [], False
+    for one in arguments:
+        name = one.lstrip("-").partition("=")[0] if one.startswith("-") else ""
+        if not value and name != "workdir":
+            kept.append(one)
+        value = name == "workdir" and "=" not in one
+    return kept
 
 
 def commit_of(root: pathlib.Path) -> tuple[str | None, bool | None]:
