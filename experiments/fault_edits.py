@@ -24,7 +24,7 @@ from metanet.interop import files
 from metanet.interop.arrays import from_arrays
 
 NETWORKS = 12
-DEMAND = "--require=weights<=0.5"  # what editors of configs/faults.py are for
+DEMAND = "--require=weights<=0.95"  # what editors of configs/faults.py are for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Desk:
         pd.DataFrame(columns).to_csv(folder / "rows.csv", index=False)
         draw = np.random.default_rng(0)
         for number in range(NETWORKS):
-            widths = (len(encoding.features), 8 + 4 * (number % 3), len(encoding.classes))
+            widths = (len(encoding.features), 8 - 2 * (number % 3), len(encoding.classes))
             weights = [draw.normal(size=pair) for pair in itertools.pairwise(widths)]
             biases = [np.zeros(width) for width in widths[1:]]
             path = folder / "models" / f"{number}.npz"
