@@ -111,7 +111,7 @@ def tested(tests: list[str], seconds: float, mutant: Mutated | None = None) -> s
             sys.meta_path.insert(0, mutant)
         import pytest
 
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not slow"]
+        options = ["-x", "-q", "-m", "not slow"]
         os._exit(int(pytest.main([*options, *tests])))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
