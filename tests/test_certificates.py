@@ -1,6 +1,7 @@
 """Bounds cover, gaps are those of the objectives, and a certificate says no where it should."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from helpers import random_stack
 from scipy import special, stats
 
 import metanet
+from metanet.certificates import chosen
 from metanet.certificates.bounds import (
     hoeffding_bentkus_upper,
     mean_upper,
@@ -18,9 +20,11 @@ from metanet.certificates.bounds import (
     tolerance_upper,
 )
 from metanet.certificates.certificate import REQUIREMENTS, certify
+from metanet.certificates.chosen import parted
 from metanet.certificates.rates import KINDS, gap
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.data.table import Table
+from metanet.editing.edit import Edited
 from metanet.interop.imported import Imported
 from metanet.interop.network import network_of
 from metanet.interop.verify import logits
@@ -82,6 +86,10 @@ def test_the_bound_of_equal_values_is_above_them_and_falls_with_their_number(val
 def test_a_tolerance_bound_is_the_value_that_wilks_names(count, place):
     values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
     assert tolerance_upper(values, 0.95, 0.05) == (np.inf if place is None else place)
+
+
+def test_a_tolerance_bound_of_next_to_nothing_is_the_least_value():
+    assert tolerance_upper(np.arange(1.0, 101), 0.0001, 0.05) == 1.0
 
 
 def test_a_tolerance_bound_misses_as_rarely_as_it_says():
@@ -347,6 +355,75 @@ def test_the_edit_of_the_least_divergence_that_is_certified_is_found():
         assert alone.bounds[name].upper < one.certificate.bounds[name].upper
     none = metanet.edit_certified(release, network, rows, require="eod<=0.0001")
     assert not none.certificate.certified and none.tested == 1
+
+
+@pytest.fixture
+def scripted(pair, monkeypatch):
+    """An editor whose edits are written down: weaker ones for smaller lambdas, down to none."""
+    asked = []
+
+    def edit(editor, source, *, lam, data, **steps):
+        asked.append((lam, len(data), steps))
+        share = len(asked) / chosen.LAMBDAS  # lambdas rise
+        whole, part = (one.params.weights for one in pair)
+        weights = tuple(a + share * (b - a) for a, b in zip(whole, part, strict=True))
+        network = dataclasses.replace(pair[0], params=pair[0].params.replace(weights=weights))
+        values = {"equalised_odds": 1 - share, "jsd": share}
+        return Edited(None, network, (), (), (lam,), values, values, (), np.zeros((0, 2)))
+
+    monkeypatch.setattr(chosen, "edit", edit)
+    editor = SimpleNamespace(lambda_range=((0.01, 1.0),))
+    release = SimpleNamespace(editor=editor, names=("equalised_odds",), features=tuple("abcd"),
+                              encoding=ENCODING)  # fmt: skip
+    return release, asked
+
+
+def test_edits_are_tested_from_the_safest_on_until_one_fails(pair, scripted):
+    release, asked = scripted
+    frame = frame_of(2001)
+    found = chosen.edit_certified(release, pair[0], frame, require="jsd<=0.002", newton=2, seed=3)
+    np.testing.assert_allclose([lam for lam, *_ in asked], np.geomspace(0.01, 1, 24))
+    steps = {"reads": "standardised", "newton": 2, "refine": 0}
+    assert all(one[1:] == (500, steps) for one in asked)
+    assert [one.after["jsd"] for one in found.order] == [n / 24 for n in range(1, 25)]
+    rows = parted(frame, 3)[1]
+    assert found.chosen_on == 500 and len(rows) == found.certificate.rows == 1501
+
+    def alone(edited, **options):
+        return certify(pair[0], edited.network, rows, requirement="jsd", level=0.002,
+                       encoding=ENCODING, **options)  # fmt: skip
+
+    held = [alone(one).certified for one in found.order[: found.tested]]
+    assert held == [True] * (found.tested - 1) + [False] and 1 < found.tested < 24
+    assert found.edited is found.order[found.tested - 2]
+    assert found.certificate == alone(found.edited, planned=24)
+    every = chosen.edit_certified(release, pair[0], frame, require="jsd<=0.5")
+    assert every.tested == 24 and every.edited is every.order[-1]
+
+
+def test_for_a_requirement_the_edit_of_the_least_value_is_tested_first(pair, scripted):
+    release, _ = scripted
+    found = chosen.edit_certified(release, pair[0], frame_of(400), require="eod<=0.0001")
+    assert [one.after["jsd"] for one in found.order] == [n / 24 for n in range(24, 0, -1)]
+    assert found.tested == 1 and found.edited is found.order[0]
+    assert not found.certificate.certified
+    two = SimpleNamespace(**{**vars(release), "names": ("equalised_odds", "weights_kept")})
+    with pytest.raises(ValueError, match="editor: found 2 requirements, expected one"):
+        chosen.edit_certified(two, pair[0], frame_of(400), require="eod<=0.1")
+
+
+def test_the_two_parts_of_the_rows_share_none_and_are_drawn_by_the_seed(pair):
+    for rows, column in ((frame_of(1000), "a"), (table_of(1000), None)):
+        first, second = parted(rows, 0)
+        values = [np.asarray(one[column] if column else one.x[:, 0]) for one in (first, second)]
+        assert [len(one) for one in values] == [250, 750]
+        whole = np.asarray(rows[column] if column else rows.x[:, 0])
+        np.testing.assert_array_equal(np.sort(np.concatenate(values)), np.sort(whole))
+        again, other = parted(rows, 0)[0], parted(rows, 1)[0]
+        same, differs = (np.asarray(one[column] if column else one.x[:, 0])
+                         for one in (again, other))  # fmt: skip
+        np.testing.assert_array_equal(same, values[0])
+        assert (differs != values[0]).any()
 
 
 def test_what_an_editor_cannot_promise_is_refused():
