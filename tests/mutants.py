@@ -32,7 +32,7 @@ PARTS = {
               "editor objectives edit fairness_edits"),
     "newton": ("editor/newton.py methods/newton.py", "newton"),
     "pareto": ("evaluation/pareto.py evaluation/levels.py", "evaluation levels comparison "
-               "properties_results"),
+               "properties_results entries"),
     "statistics": ("evaluation/bootstrap.py evaluation/values.py", "comparison entries "
                    "evaluation claims"),
     "compaction": ("interop/compact.py", "compact"),

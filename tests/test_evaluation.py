@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import apply, fresh_stack, gathered, init_editor
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
@@ -87,6 +88,21 @@ def test_the_hypervolume_of_mixtures_is_that_of_many_mixtures(seed):
     np.testing.assert_allclose(mixed_hypervolume(points, reference), expected, atol=2e-3)
     assert mixed_hypervolume(points, reference) >= hypervolume(points, reference)
     assert mixed_hypervolume(np.zeros((0, 2)), reference) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_hypervolume_of_mixtures_is_the_area_of_a_convex_hull(seed):
+    """Of many points near a curve, so that the hull has many corners."""
+    rng = np.random.default_rng(seed)
+    x = rng.random(40)
+    points = np.stack([x, (1 - np.sqrt(x)) ** 2 + 0.02 * rng.random(40)], 1)
+    (left, low) = points.min(0)
+    corners = [[left, 1.0], [1.0, low], [1.0, 1.0]]
+    hull = ConvexHull(np.concatenate([points, corners]))
+    assert len(hull.vertices) > 7
+    np.testing.assert_allclose(mixed_hypervolume(points, (1.0, 1.0)), hull.volume, rtol=1e-9)
+    scaled = mixed_hypervolume(points * [2.0, 0.1], (2.0, 0.1))
+    np.testing.assert_allclose(scaled, hull.volume, rtol=1e-9)
 
 
 def test_hypervolume_of_the_ideal_point_is_one_and_of_no_point_zero():
