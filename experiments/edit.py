@@ -75,6 +75,10 @@ def _check_flags(folder: bool) -> None:
     if not _REQUIRE.value:
         raise UserError("--require: found nothing, expected NAME<=NUMBER, as features<=6")
     certify = _CERTIFY.value is not None
+    if _CERTIFY.value is not None and not 0 < _CERTIFY.value < 1:
+        raise UserError(f"--certify: found {_CERTIFY.value}, expected a number between 0 and 1")
+    if not _PURPOSE.value.isprintable():
+        raise UserError("--purpose: found characters that do not print, expected text in one line")
     for flag, when, ok in (
         (_CERTIFY, "for the file of one network", not folder),
         (_CERTIFY, "with one --require", len(_REQUIRE.value) == 1),

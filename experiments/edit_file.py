@@ -10,7 +10,7 @@ from experiments import launch
 from experiments.edit_request import Request, named, said
 from metanet.certificates import report
 from metanet.certificates.chosen import CertifiedEdit, edit_certified
-from metanet.core import UserError, atomic_path, write_json
+from metanet.core import UserError, atomic_path, one_line, write_json
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD, missed, parse_demand
 from metanet.editing.edit import Edited, edit
@@ -41,11 +41,14 @@ def run(request: Request) -> None:
     rows = read_like(request.table, release.encoding)
     certified = None
     digests = {name: named(path) for name, path in inputs.items()}
-    with said(model):
+    with said(model, request.table):
         if request.confidence is None:
             edited = edit(release, source, require=request.require, data=rows, **request.steps)
         else:
             (demand,) = request.require
+            widths = source.network.spec.widths
+            if request.report:  # before the edit, which takes time
+                report.parts_asked(_asked(request), release.encoding, rows, rows, widths)
             certified = edit_certified(
                 release, source, rows, require=demand, confidence=request.confidence,
                 groups=request.groups, **request.steps,
@@ -80,24 +83,25 @@ def run(request: Request) -> None:
             raise SystemExit(1)
 
 
-def _write_report(
-    request: Request, certified: CertifiedEdit, rows: pd.DataFrame, digests: dict, about: dict
-) -> list[pathlib.Path]:
-    """Writes report.json and report.html; their paths."""
+def _asked(request: Request) -> report.Asked:
     assert request.confidence is not None
-    asked = report.Asked(
+    return report.Asked(
         request.require[0], request.confidence, request.groups,
         request.report_by or request.groups, request.reads, request.newton, request.refine,
         request.activation, request.purpose,
     )  # fmt: skip
-    release = request.release
+
+
+def _write_report(
+    request: Request, certified: CertifiedEdit, rows: pd.DataFrame, digests: dict, about: dict
+) -> list[pathlib.Path]:
+    """Writes report.json and report.html; their paths."""
+    asked, release = _asked(request), request.release
     places = {
         "files": {"original" if name == "model" else name: one for name, one in digests.items()},
         "editor": {
-            "name": pathlib.Path(request.place).name,
+            "name": one_line(pathlib.Path(request.place).name),
             "sha256": release_digest(request.place),
-            "requirement": list(release.requirement),
-            "about": release.about,
         },
     }
     content = report.content(release, asked, certified, rows, places) | about

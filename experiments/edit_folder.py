@@ -1,5 +1,7 @@
 """experiments.edit of a folder of networks."""
 
+import math
+
 from experiments import launch
 from experiments.edit_request import Request, named, said
 from metanet.certificates.family import certify_family
@@ -24,7 +26,7 @@ def run(request: Request) -> None:
     check_places(folder, out, table)
     files_of(folder)  # there are some
     rows = read_like(table, request.release.encoding)
-    with said(folder):
+    with said(folder, table):
         task = task_of(request.release, require=request.require, data=rows, **request.steps)
     launch.writable(out)
     settings = {
@@ -53,8 +55,9 @@ def run(request: Request) -> None:
         print(f"nothing to do: all files of {folder} are in {out / SUMMARY}")
     print("\n".join(_means(found)))
     if family is not None:
-        print(f"of networks like these at least {family['at_least']:.1%} meet the demand so, with "
-              f"probability {family['confidence']:.0%}")  # fmt: skip
+        share = math.floor(1000 * family["at_least"]) / 10  # a bound is not rounded up
+        print(f"of networks like these at least {share:.1f}% meet the demand so, with confidence "
+              f"{family['confidence']:.0%}")  # fmt: skip
     print(f"edited: {edited} of {total} files; their rows are in {out / SUMMARY}")
     if edited < total:
         raise UserError(f"{folder}: found {total - edited} of {total} files that are not edited, "

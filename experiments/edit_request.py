@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 
-from metanet.core import UserError
+from metanet.core import UserError, one_line
 from metanet.editing.places import digest_of
 from metanet.editor.release import Release
 
@@ -55,12 +56,15 @@ class Request:
 
 def named(path: pathlib.Path) -> dict[str, str | None]:
     """A file's name and SHA-256."""
-    return {"file": path.name, "sha256": digest_of(path)}
+    return {"file": one_line(path.name), "sha256": digest_of(path)}
 
 
 @contextlib.contextmanager
-def said(model: pathlib.Path) -> Iterator[None]:
+def said(model: pathlib.Path, data: pathlib.Path | None = None) -> Iterator[None]:
     """A block whose warnings are lines on stderr, and its errors about arguments the user's.
+
+    Args:
+      model, data: the files that errors about the model, or the rows, are about.
 
     Raises:
       UserError: the block raised a ValueError.
@@ -70,7 +74,9 @@ def said(model: pathlib.Path) -> Iterator[None]:
             warnings.simplefilter("always", UserWarning)
             yield
     except ValueError as error:
-        about_model = str(error).startswith(("model", "stack"))
-        raise UserError(f"{model}: {error}" if about_model else str(error)) from error
+        text = str(error)
+        about = {"model": model, "stack": model, "rows": data, "data": data, "encoding": data}
+        place = about.get(re.split(r"[:.]", text, maxsplit=1)[0])
+        raise UserError(f"{place}: {text}" if place is not None else text) from error
     for one in dict.fromkeys(str(one.message) for one in caught):
         print(f"warning: {one}", file=sys.stderr)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import types
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ from scipy import special
 
 from metanet.certificates import report
 from metanet.certificates.audit import findings, parts_of
-from metanet.certificates.certificate import certificate, claim_of
-from metanet.certificates.chosen import CertifiedEdit, parted
+from metanet.certificates.certificate import claim_of
+from metanet.certificates.chosen import CertifiedEdit, in_order, parted
 from metanet.certificates.judged import Judged
 from metanet.certificates.outcomes import BINS, calibration, outcomes
 from metanet.core import UserError, read_json, write_json
@@ -28,12 +29,13 @@ from metanet.data import load
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.editing.edit import Edited
 from metanet.editing.places import digest_of
+from metanet.editor.release import release_digest
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import network_of
 from metanet.interop.verify import logits
 from metanet.mlp.spec import MLPSpec
-from metanet.report.audit.page import render
+from metanet.report.audit.page import above, exact_percent, interval, render
 
 ROOT = pathlib.Path(__file__).parents[1]
 BROWSER = ROOT / "tests" / "browser"
@@ -50,7 +52,8 @@ def edited_of(network):
     """The network without its first feature and some weights, others changed."""
     first, second = (np.array(weight) for weight in network.params.weights)
     first[0], second[:2], second[3] = 0.0, 0.0, second[3] * 1.5
-    params = network.params.replace(weights=(first, second))
+    biases = (network.params.biases[0], np.add(network.params.biases[1], [0.0, 0.1]))
+    params = network.params.replace(weights=(first, second), biases=biases)
     return dataclasses.replace(network, params=params)
 
 
@@ -77,12 +80,12 @@ def claimed(pair, frame, requirement="eod", level=0.5, **options):
 
 def found_of(pair, frame, groups=(), **options):
     claim = claimed(pair, frame, groups=groups, **options)
-    parts = parts_of(frame, SPEC.widths, ENCODING, groups, "standardised")
+    parts = parts_of(frame, SPEC.widths, ENCODING, groups, "standardised", frame)
     return findings(claim, pair[1], 5, parts, list("abcd"))
 
 
 def test_rates_and_flips_of_groups_are_those_of_a_loop(pair, frame):
-    part = parts_of(frame, SPEC.widths, ENCODING, ("sex",), "standardised")["sex"]
+    part = parts_of(frame, SPEC.widths, ENCODING, ("sex",), "standardised", frame)["sex"]
     p, q = (special.softmax(logits(one, part.x), -1) for one in pair)
     found = outcomes(Judged(p, q), part, 0.05)
     yes = (frame.label == "yes").to_numpy()
@@ -125,12 +128,14 @@ def test_calibration_is_the_distance_of_probabilities_and_shares():
 def test_features_and_weights_that_went_are_named_and_counted(pair, frame):
     found = found_of(pair, frame)
     assert found["features_removed"] == ["a"] and found["features_read"] == list("bcd")
-    first, second = found["layers"]
-    assert (first["name"], second["name"]) == (
-        "features to hidden layer 1", "hidden layer 1 to outputs",
-    )  # fmt: skip
-    assert (first["weights"], first["removed"], first["changed"]) == (32, 8, 0)
-    assert (second["weights"], second["removed"], second["changed"]) == (16, 4, 2)
+    first, second, third, last = found["layers"]
+    names = ("features to hidden layer 1", "hidden layer 1 to outputs", "biases of hidden layer 1",
+             "biases of outputs")  # fmt: skip
+    assert tuple(one["name"] for one in found["layers"]) == names
+    assert (first["numbers"], first["removed"], first["changed"]) == (32, 8, 0)
+    assert (second["numbers"], second["removed"], second["changed"]) == (16, 4, 2)
+    assert (third["numbers"], third["removed"], third["changed"]) == (8, 0, 0)
+    assert (last["numbers"], last["removed"], last["changed"]) == (2, 0, 1)
     old = np.asarray(pair[0].params.weights[1])
     change = np.abs(old[3]).sum() * 0.5 / np.abs(np.delete(old, [0, 1], 0)).sum()
     np.testing.assert_allclose(second["relative_change"], change, rtol=1e-5)
@@ -169,7 +174,11 @@ def test_networks_of_other_layers_are_refused(pair, frame):
 def release():
     """What a report reads of an editor."""
     return types.SimpleNamespace(
-        names=("equalised_odds",), features=tuple("abcd"), encoding=ENCODING, about={}
+        names=("equalised_odds",),
+        features=tuple("abcd"),
+        encoding=ENCODING,
+        about={},
+        requirement=("m.equalised_odds",),
     )
 
 
@@ -185,21 +194,24 @@ def reported(folder, pair, frame, release, purpose="asked by <b>nobody</b>", gro
         files.write(network, folder / name)
     frame.to_csv(folder / "rows.csv", index=False)
     rows = pd.read_csv(folder / "rows.csv")
-    claim = claimed(pair, parted(rows, 0)[1], level=0.3, groups=groups)
+    claim = claimed(pair, parted(rows, 0)[1], level=0.3, groups=groups, whole=rows)
     order = tuple(edit_at(pair[1], 0.1 * n, 0.05 * n, 0.1 / n) for n in range(1, 6))
-    found = CertifiedEdit(order[2], certificate(claim, pair[1], 5), claim, 300, order, 3)
+    found = CertifiedEdit(order[2], in_order(claim, pair[1], 5), claim, 300, order, 3)
     places = {
         "files": {
             what: {"file": name, "sha256": digest_of(folder / name)}
-            for what, name in (("original", "model.npz"), ("data", "rows.csv"),
-                               ("edited", "edited.npz"))
+            for what, name in (
+                ("original", "model.npz"),
+                ("data", "rows.csv"),
+                ("edited", "edited.npz"),
+            )
         },
-        "editor": {"name": "by-hand", "sha256": "0" * 64, "requirement": ["m.equalised_odds"],
-                   "about": {}},
-    }  # fmt: skip
+        "editor": {"name": "by-hand", "sha256": "0" * 64},
+    }
     asked = report.Asked("eod<=0.3", 0.95, tuple(groups), tuple(groups), purpose=purpose)
     content = report.content(release, asked, found, rows, places) | ABOUT
     write_json(folder / "report.json", content)
+    (folder / "report.html").write_text(render(content, digest_of(folder / "report.json")))
     return read_json(folder / "report.json")
 
 
@@ -252,10 +264,13 @@ def test_the_page_has_the_numbers_of_the_report(stored):
     assert ("Not certified: equalised odds" in page) == (not found["certified"])
     for one in found["bounds"]:
         assert f"<td>{one['estimate']:.4g}</td>" in page
+        assert one["exact"] or float(above(one["upper"])) >= one["upper"]
+        asked = one["name"] == "equalised_odds" and found["certified"]
+        bound = "0.3" if asked else f"{one['upper']:.4g}" if one["exact"] else above(one["upper"])
+        assert f"<td>{bound}</td>" in page
     for group in found["groups"]["sex"]:
         rate = group["after"]["true_positive_rate"]
-        expected = f"{100 * rate['rate']:.1f} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
-        assert expected in page
+        assert f"{100 * rate['rate']:.1f} (" in page and interval(rate) in page
     assert "no longer used:</strong> a." in page
 
 
@@ -313,7 +328,13 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
         commands.append(verify(folder, *flags))
         return folder
 
-    case("same", 0, "not repeated without --editor: lambda, alternatives, tests")
+    folder = case("same", 0, "report.html\nnot checked: date, command")
+    folder = case("no-page", 0, "alternatives, report.html, which is not there")
+    (folder / "report.html").unlink()
+    folder = case("page", 1, "report.html: found another page than that of")
+    text = (folder / "report.html").read_text()
+    (folder / "report.html").write_text(text.replace("Certified: ", "Certified by us: "))
+    case("other-page", 2, "absent.html: found FileNotFoundError", "--page=absent.html")
 
     folder = case("weight", 1, "files.edited: the report is of a file with SHA-256")
     params = pair[1].params
@@ -325,6 +346,12 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
 
     folder = case("weight-and-digest", 1, "findings.bounds[2].estimate: found 0.")
     shutil.copy(tmp_path / "changed.npz", folder / "edited.npz")
+    rehashed(folder, "edited", "edited.npz")
+
+    folder = case("bias-and-digest", 1, "findings.bounds[2].estimate: found 0.")
+    biases = (params.biases[0] + np.float32([0, 0, 0, 0, 0, 0, 0, 0.1]), params.biases[1])
+    one = dataclasses.replace(pair[1], params=params.replace(biases=biases))
+    files.write(one, folder / "edited.npz")
     rehashed(folder, "edited", "edited.npz")
 
     folder = case("row", 1, "files.data: the report is of a file with SHA-256")
@@ -341,8 +368,8 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
     folder = case("confidence", 1, "findings.")
     forged(folder, lambda stored: stored["asked"].update(confidence=0.5))
 
-    folder = case("planned", 1, "findings.bounds")
-    forged(folder, lambda stored: stored["tests"].update(planned=1))
+    folder = case("planned", 2, "found tests.planned: 4, 5 alternatives")
+    forged(folder, lambda stored: stored["tests"].update(planned=4))
 
     def rate(stored):
         stored["findings"]["groups"]["sex"][1]["after"]["accuracy"]["count"] += 1
@@ -354,6 +381,10 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
     forged(folder, lambda stored: stored["findings"].update(
         certified=not stored["findings"]["certified"]))  # fmt: skip
 
+    folder = case("known-editor", 1, "editor.requirement[0]: found", "--editor=adult-dm")
+    digest = release_digest("adult-dm")
+    forged(folder, lambda stored: stored["editor"].update(sha256=digest))
+
     folder = case("number", 2, "found content that its sha256 does not fit")
     text = (folder / "report.json").read_text()
     (folder / "report.json").write_text(text.replace('"tested_on": 900', '"tested_on": 901'))
@@ -364,7 +395,7 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
     folder = case("other-json", 2, "found $: 'schema' is a required property")
     write_json(folder / "report.json", {"kind": "edit report"})
 
-    folder = case("no-original", 2, "--original: found nothing, and no model.npz in")
+    folder = case("no-original", 2, "--original: found nothing, and no model.npz with SHA-256")
     (folder / "model.npz").unlink()
 
     case("absent", 2, "absent.npz: found no file to read", "--model=absent.npz")
@@ -421,6 +452,86 @@ def test_the_reports_in_docs_are_what_their_files_say(dataset, name, tmp_path, m
     page = render(read_json(folder / "report.json"), digest_of(folder / "report.json"))
     drawn = re.compile("<svg.*?</svg>", re.DOTALL)  # which versions of matplotlib draw differently
     assert drawn.sub("", page) == drawn.sub("", (folder / "report.html").read_text())
+
+
+HOSTILE = [  # key, value, what is said
+    ("tests.planned", 10**400, "$.tests.planned"),
+    ("tests.tested", 9, "tests.tested: 9 of 5"),
+    ("asked.level", 10**400, "$.asked.level"),
+    ("asked.level", -1, "$.asked.level"),
+    ("asked.confidence", 1e-300, "$.asked.confidence"),
+    ("asked.newton", 10**30, "$.asked.newton"),
+    ("asked.refine", 2.0, "$.asked.refine"),
+    ("asked.require", "eod", "asked.require: found 'eod'"),
+    ("asked.require", "speed<=0.3", "requirement: found 'speed'"),
+    ("asked.report_by", ["town"], "report_by: found no column town"),
+    ("asked.groups", ["sex", "sex"], "groups: found sex twice"),
+    ("asked.groups", ["a"], "intersections, expected 2 to 30"),
+    ("findings.bounds.2.estimate", 10**400, "$.findings.bounds[2].estimate"),
+    ("rows.seed", 5, "$.rows.seed"),
+    ("alternatives.2.this", False, "alternatives: 0 of this edit"),
+    ("files.original.file", "../model.npz", "$.files.original.file"),
+    ("files.original.file", "x" * 5000, "$.files.original.file"),
+    ("encoding.group.codes", [0, 10**12], "expected 2 from 0, below 2"),
+    ("encoding.features.0.std", 0.0, "std 0.0 of a"),
+    ("encoding.features.0.column", "town", 'no column "town"'),
+    ("encoding.classes", ["no", "maybe"], 'the class "yes"'),
+    ("encoding.classes", ["no", "yes", "maybe"], "found 3 classes, expected 2"),
+    ("encoding", {}, "encoding"),
+]
+
+
+def test_reports_that_ask_for_the_impossible_are_refused_in_one_line(place, tmp_path):
+    commands = []
+    for number, (key, value, _) in enumerate(HOSTILE):
+        folder = copied(place, tmp_path / str(number))
+
+        def change(stored, key=key, value=value):
+            *path, last = (int(one) if one.isdigit() else one for one in key.split("."))
+            for one in path:
+                stored = stored[one]
+            stored[last] = value
+
+        forged(folder, change)
+        commands.append(verify(folder))
+    unsealed = copied(place, tmp_path / "unsealed")
+    text = read_json(unsealed / "report.json")
+    (unsealed / "report.json").write_text(json.dumps(text))
+    commands.append(verify(unsealed))
+    cases = [*HOSTILE, ("sha256", None, "found no sha256")]
+    for (status, _, err), (key, value, message) in zip(verified(commands), cases, strict=True):
+        lines = [line for line in err.splitlines() if " columns are separated by " not in line]
+        assert status == 2 and len(lines) == 1 and "Traceback" not in err, (key, err)
+        assert lines[0].startswith("error: ") and message in lines[0], (key, str(value)[:40], err)
+
+
+def test_names_in_a_report_cannot_print_lines_of_their_own(place, tmp_path):
+    folder = copied(place, tmp_path / "named")
+    forged(folder, lambda stored: stored["encoding"]["group"].update(
+        name="sex\nthe same: encoding\x1b[8m"))  # fmt: skip
+    forged(folder, lambda stored: stored["asked"].update(report_by=[]))
+    ((_, out, err),) = verified([verify(folder)])
+    assert "\x1b" not in out + err and "\nthe same: encoding" not in out + err
+
+
+def test_numbers_are_rounded_to_the_safe_side():
+    assert (above(0.123449), above(0.2), above(0.0), above(1.0)) == ("0.1235", "0.2001", "0.0000",
+                                                                   "1.000")  # fmt: skip
+    assert [exact_percent(one) for one in (0.95, 0.9999, 0.5)] == ["95%", "99.99%", "50%"]
+    assert interval({"rate": 0.0002, "low": 0.0, "high": 0.0004}) == "0.0 (0.0 to 0.1)"
+    assert interval({"rate": None, "low": 0, "high": 1}) == "unknown"
+
+
+NAMES = ["$a_$", "$10k to $20k", "tier url(#1)", "<b>&\x07", "x" * 300, "ä, ö"]
+
+
+def test_names_of_groups_may_be_anything(tmp_path, pair, frame, release):
+    named = frame.assign(team=np.array(NAMES)[np.arange(len(frame)) % len(NAMES)])
+    stored = reported(tmp_path / "named", pair, named, release, groups=("team",))
+    page = render(stored, "d" * 64)
+    assert "tier url(#1)" in page and "$10k to $20k" in page
+    for one in re.findall("<svg.*?</svg>", page, re.DOTALL):
+        ElementTree.fromstring(one)
 
 
 # A real browser

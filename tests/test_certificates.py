@@ -19,7 +19,7 @@ from metanet.certificates.bounds import (
     share_upper,
     tolerance_upper,
 )
-from metanet.certificates.certificate import REQUIREMENTS, certify
+from metanet.certificates.certificate import REQUIREMENTS, certificate, certify, claim_of
 from metanet.certificates.chosen import parted
 from metanet.certificates.rates import KINDS, gap
 from metanet.data.encoding import Encoding, Feature, Group
@@ -134,7 +134,7 @@ def test_gaps_are_those_of_the_objectives(kind, n_classes, n_groups):
     one_hot = jnp.eye(n_classes)[decisions]
     view = EditView(None, None, None, None, None, None, one_hot, batch)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.estimate, getattr(fairness, kind)(view), atol=1e-6)
-    assert found.estimate < found.upper < 1 and not found.empty
+    assert found.estimate < found.upper < 1 and all(cell.rows for cell in found.cells)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,7 +154,7 @@ def test_a_cell_without_rows_is_named_and_its_gap_may_be_anything():
     y, group = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 0])
     found = gap("equalised_odds", y, y, group, ("no", "yes"), ("m", "f"), 0.05)
     assert found.upper == 1.0
-    assert [cell.name for cell in found.empty] == ["(label is yes, f)"]
+    assert [cell.name for cell in found.cells if not cell.rows] == ["(label is yes, f)"]
 
 
 SPEC = MLPSpec((4, 8, 2))
@@ -263,6 +263,33 @@ def test_an_intersection_that_no_row_has_may_be_anything(pair):
     assert len(found.cells) == 4 and all(cell.rows for cell in found.cells)
 
 
+def test_rows_without_a_value_are_a_group_and_values_of_the_whole_table_are_known(pair):
+    frame = frame_of(1200)
+    frame.loc[:299, "race"] = None
+    found = certify(*pair, frame, requirement="demographic_parity", level=1, encoding=ENCODING,
+                    groups=("race",))  # fmt: skip
+    rows = {cell.group: cell.rows for cell in found.cells}
+    assert set(rows) == {"u", "v", "w", "(missing)"} and rows["(missing)"] == 300
+    part = frame[frame.race != "w"]
+    claim = claim_of(pair[0], part, requirement="demographic_parity", level=0.9, encoding=ENCODING,
+                     groups=("race",), whole=frame)  # fmt: skip
+    found = certificate(claim, pair[1])
+    assert not found.certified and "no rows in cell (label any, w)" in found.verdict
+
+
+def test_a_verdict_of_one_of_several_edits_holds_for_all_of_them(pair):
+    table = table_of(1500)
+    alone = certify(*pair, table, requirement="jsd", level=1)
+    upper = alone.bounds["jsd"].upper
+    assert certify(*pair, table, requirement="jsd", level=upper).certified
+    assert not certify(*pair, table, requirement="jsd", level=upper, planned=24).certified
+
+
+def test_a_level_that_the_rows_show_exactly_is_not_said_to_be_exceeded(pair):
+    found = certify(pair[0], pair[0], table_of(400), requirement="jsd", level=0.0)
+    assert not found.certified and "above the level" not in found.verdict
+
+
 @pytest.mark.parametrize("kind", ["classes", "features"])
 def test_networks_whose_names_are_in_another_order_are_refused(pair, kind):
     names = {"classes": ("yes", "no"), "features": ("d", "c", "b", "a")}[kind]
@@ -304,6 +331,7 @@ def test_networks_that_read_numbers_get_them(pair):
         ({"edited": 7}, r"model: found int"),
         ({"rows": frame_of(9), "encoding": ENCODING, "groups": ("age",)}, r"no column age"),
         ({"rows": frame_of(90), "encoding": ENCODING, "groups": ("a",)}, r"90 intersections"),
+        ({"rows": frame_of(90), "encoding": ENCODING, "groups": ("sex", "sex")}, r"sex twice"),
         ({"rows": frame_of(9).drop(columns="label"), "encoding": ENCODING, "requirement": "eod"},
          r"rows: found no labels"),
     ],
@@ -396,7 +424,9 @@ def test_edits_are_tested_from_the_safest_on_until_one_fails(pair, scripted):
     held = [alone(one).certified for one in found.order[: found.tested]]
     assert held == [True] * (found.tested - 1) + [False] and 1 < found.tested < 24
     assert found.edited is found.order[found.tested - 2]
-    assert found.certificate == alone(found.edited, planned=24)
+    bounds = alone(found.edited, planned=24)
+    assert found.certificate.bounds == bounds.bounds and found.certificate.cells == bounds.cells
+    assert found.certificate.certified and found.certificate.verdict == "certified"
     every = chosen.edit_certified(release, pair[0], frame, require="jsd<=0.5")
     assert every.tested == 24 and every.edited is every.order[-1]
 
@@ -407,6 +437,8 @@ def test_for_a_requirement_the_edit_of_the_least_value_is_tested_first(pair, scr
     assert [one.after["jsd"] for one in found.order] == [n / 24 for n in range(24, 0, -1)]
     assert found.tested == 1 and found.edited is found.order[0]
     assert not found.certificate.certified
+    with pytest.raises(ValueError, match="rows: found 7 rows, expected 8 or more"):
+        chosen.edit_certified(release, pair[0], frame_of(7), require="eod<=0.1")
     two = SimpleNamespace(**{**vars(release), "names": ("equalised_odds", "weights_kept")})
     with pytest.raises(ValueError, match="editor: found 2 requirements, expected one"):
         chosen.edit_certified(two, pair[0], frame_of(400), require="eod<=0.1")

@@ -370,7 +370,8 @@ def test_a_certified_edit_has_a_report_that_verify_agrees_with(place, release):
         cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "the same: lambda, alternatives, tests and weights of the repeated edit" in done.stdout
+    assert "alternatives, tests and all numbers of the repeated edit" in done.stdout
+    assert f"the same: {out}/report.html" in done.stdout
     refused = command(place, "--require=jsd<=1e-9", "--certify=0.9", out=place / "refused")
     assert refused.returncode == 1 and "jsd<=1e-9, confidence 0.9: not certified" in refused.stdout
     assert not json.loads((place / "refused" / "edit.json").read_text())["certificate"]["certified"]
@@ -393,8 +394,18 @@ UNUSABLE = [
     (["--require=features<=3", "--groups=sex"], {}, "--groups: found ['sex'], expected it only w"),
     (["--require=features<=3", "--certify=0.9", "--purpose=x"], {}, "--purpose: found x, expected"),
     (["--require=features<=3", "--require=jsd<=1", "--certify=0.9"], {}, "only with one --require"),
-    (["--require=features<=3", "--certify=1.5"], {}, "confidence: found 1.5, expected a number"),
+    (["--require=features<=3", "--certify=1.5"], {}, "--certify: found 1.5, expected a number"),
     (["--require=features<=3", "--certify=0.9", "--groups=no"], {}, "groups: found no column no"),
+    (
+        ["--require=features<=3", "--certify=0.9", "--report", "--report_by=no"],
+        {},
+        "report_by: found no column no",
+    ),
+    (
+        ["--require=features<=3", "--certify=0.9", "--report", "--purpose=a\nb"],
+        {},
+        "--purpose: found",
+    ),
 ]
 
 

@@ -1,1 +1,1 @@
-"""What holds for a network with a stated probability, from rows that it was not chosen on."""
+"""What holds for a network with a stated probability, from rows that did not make it."""

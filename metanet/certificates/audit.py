@@ -1,13 +1,15 @@
 """All that a report says of an edit, computed from two networks and rows alone."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from metanet.certificates.certificate import Claim, certificate, inputs_read
+from metanet.certificates.certificate import Claim, inputs_read
+from metanet.certificates.chosen import in_order
 from metanet.certificates.judged import Judged, outputs_of
-from metanet.certificates.outcomes import calibration, decided_codes, outcomes, share, unknown
+from metanet.certificates.outcomes import calibration, outcomes, share, unknown
+from metanet.certificates.rates import decided_codes
 from metanet.certificates.sample import Sample, sample_of
 from metanet.data.encoding import Encoding
 from metanet.editor.checks import expect
@@ -20,8 +22,11 @@ def findings(
 ) -> dict:
     """What a certificate and its report say; for JSON.
 
+    Every interval and bound misses with probability (1 - confidence) at most, each on its own, and
+    whichever of the `planned` edits was taken.
+
     Args:
-      planned: see `certify`.
+      planned: how many edits were ordered, see `in_order`.
       parts: the claim's rows in the groups of every attribute that is reported, see `parts_of`.
       features: names of the inputs.
 
@@ -30,8 +35,8 @@ def findings(
     """
     expect(edited.spec == claim.network.spec, "edited", f"layers {edited.spec}",
            f"those of the original, {claim.network.spec}")  # fmt: skip
-    delta, sample = 1 - claim.confidence, claim.sample
-    found = certificate(claim, edited, planned)
+    delta, sample = (1 - claim.confidence) / planned, claim.sample
+    found = in_order(claim, edited, planned)
     judged = Judged(claim.outputs, outputs_of(edited, sample, "edited"))
     groups = {name: outcomes(judged, part, delta) for name, part in parts.items()}
     read_before, read = (_read(one, features) for one in (claim.network, edited))
@@ -45,21 +50,31 @@ def findings(
         "layers": _layers(claim.network, edited),
         "overall": _overall(judged, sample, delta),
         "groups": groups,
-        "unknown": unknown(groups),
+        "unknown": unknown(groups, found.cells),
     }
 
 
 def parts_of(
-    rows, widths: Sequence[int], encoding: Encoding, groups: Sequence[str], reads: str
+    rows, widths: Sequence[int], encoding: Encoding, columns: Sequence[str], reads: str, whole
 ) -> dict[str, Sample]:
-    """The rows in the groups of every column and, of several, of their intersections."""
-    kinds = [(name,) for name in groups] + ([tuple(groups)] if len(groups) > 1 else [])
-    if not groups:
-        name = encoding.group.name if encoding.group is not None else "all"
-        return {name: sample_of(rows, widths, encoding, (), reads)}
-    return {
-        " and ".join(kind): sample_of(rows, widths, encoding, kind, reads) for kind in kinds
-    }  # fmt: skip
+    """The rows in the groups of every column and, of several, of their intersections.
+
+    Args:
+      whole: the table that `rows` are a part of.
+
+    Raises:
+      ValueError, UserError: see `sample_of`.
+    """
+
+    def sample(kind: Sequence[str]) -> Sample:
+        return sample_of(rows, widths, encoding, kind, reads, whole)
+
+    if not columns:
+        only = sample(())
+        group = encoding.group
+        return {group.name if group and len(only.groups) > 1 else "all rows": only}
+    kinds = [(name,) for name in columns] + ([tuple(columns)] if len(columns) > 1 else [])
+    return {" and ".join(kind): sample(kind) for kind in kinds}
 
 
 def _read(network: Network, features: Sequence[str]) -> list[str]:
@@ -67,20 +82,30 @@ def _read(network: Network, features: Sequence[str]) -> list[str]:
 
 
 def _layers(before: Network, edited: Network) -> list[dict]:
-    """Weights that were removed (nonzero before, 0 after) and changed, of every block."""
+    """Numbers that were removed (nonzero before, 0 after) and changed, of every array."""
     found = []
-    weights = (map(np.asarray, one.params.weights) for one in (before, edited))
-    for (source, target), old, new in zip(before.spec.blocks, *weights, strict=True):
+    arrays = (_arrays(one) for one in (before, edited))
+    for (name, old), (_, new) in zip(*arrays, strict=True):
         gone, left = (old != 0) & (new == 0), new != 0
         moved = left & (new != old)
         size = float(np.abs(old[left]).mean()) if left.any() else 0.0
         change = float(np.abs(new - old)[left].mean()) if left.any() else 0.0
         found.append({
-            "name": f"{_layer(source, before.spec)} to {_layer(target, before.spec)}",
-            "weights": old.size, "removed": int(gone.sum()), "changed": int(moved.sum()),
+            "name": name, "numbers": old.size,
+            "removed": int(gone.sum()), "changed": int(moved.sum()),
             "left": int(left.sum()), "relative_change": change / size if size else 0.0,
         })  # fmt: skip
     return found
+
+
+def _arrays(network: Network) -> Iterator[tuple[str, np.ndarray]]:
+    """Weights, biases, scales and shifts, each with its name."""
+    spec, params = network.spec, network.params
+    for (source, target), weight in zip(spec.blocks, params.weights, strict=True):
+        yield f"{_layer(source, spec)} to {_layer(target, spec)}", np.asarray(weight)
+    for kind in ("biases", "scales", "shifts"):
+        for place, values in enumerate(getattr(params, kind), 1):
+            yield f"{kind} of {_layer(place, spec)}", np.asarray(values)
 
 
 def _layer(number: int, spec: MLPSpec) -> str:

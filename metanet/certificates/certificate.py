@@ -89,8 +89,7 @@ def certify(
       groups: columns of the DataFrame whose intersections are compared, instead of its group.
       reads: as in `metanet.edit`.
       planned: the number of edits of which this is one that was chosen by these rows, fixed before
-        they were looked at: the bounds then hold for all of them at once. The verdict does not
-        depend on it: it is right if edits are tested in an order that these rows do not decide.
+        they were looked at: bounds and verdict then hold for all of them at once.
 
     Raises:
       ValueError: an argument is none of these; names it.
@@ -149,8 +148,13 @@ def claim_of(
     encoding=None,
     groups: Sequence[str] = (),
     reads: str = "standardised",
+    whole=None,
 ) -> Claim:
-    """The claim about edits of `original`; see `certify`, whose errors it raises."""
+    """The claim about edits of `original`; see `certify`, whose errors it raises.
+
+    Args:
+      whole: the table that `rows` are a part of, whose values name the groups; they themselves.
+    """
     requirement = SHORT.get(requirement, requirement)
     expect(requirement in REQUIREMENTS, "requirement", repr(requirement),
            f"one of {', '.join((*SHORT, *REQUIREMENTS))}")  # fmt: skip
@@ -158,7 +162,7 @@ def claim_of(
     expect(np.isfinite(level) and level >= 0, "level", level, "a number from 0 on")
     source = imported_of(original)
     check_names({"original": source}, encoding)
-    sample = sample_of(rows, source.network.spec.widths, encoding, groups, reads)
+    sample = sample_of(rows, source.network.spec.widths, encoding, groups, reads, whole)
     if requirement in KINDS:
         expect(len(sample.groups) > 1, "rows", f"{len(sample.groups)} groups", "two or more")
     if requirement in (*KINDS[:2], LOSS):
@@ -168,16 +172,17 @@ def claim_of(
 
 
 def certificate(claim: Claim, edited: Network, planned: int = 1) -> Certificate:
-    """The certificate of one edited network; see `certify`."""
-    delta, sample = 1 - claim.confidence, claim.sample
+    """The certificate of one edited network; see `certify`.
+
+    Raises:
+      ValueError: its outputs on the rows are not finite.
+    """
+    delta, sample = (1 - claim.confidence) / planned, claim.sample
     judged = Judged(claim.outputs, outputs_of(edited, sample, "edited"))
     bounds, cells = bounds_of(judged, sample, claim.network, edited, delta)
     own = cells.get(claim.requirement, ())
     found = bounds[claim.requirement]
     said = _verdict(found, claim.level, own, lambda factor: _at(judged, found, own, factor, delta))
-    if planned > 1:
-        bounds, cells = bounds_of(judged, sample, claim.network, edited, delta / planned)
-        own = cells.get(claim.requirement, ())
     return Certificate(
         claim.requirement, claim.level, _meets(found, claim.level), claim.confidence,
         len(sample.x), bounds, own, said,
@@ -267,7 +272,7 @@ def _verdict(
     if empty:
         return f"not certified: no rows in cell {', '.join(empty)}"
     assert bound.estimate is not None
-    if bound.estimate >= level:
+    if bound.estimate > level:
         return (f"not certified: {bound.estimate:.4g} on these rows is above the level already, so "
                 "that more rows like these would not do")  # fmt: skip
     low, high = 1.0, 2.0

@@ -14,8 +14,10 @@ from metanet.editing.inputs import imported_of, rows_of
 from metanet.editor.checks import expect
 from metanet.editor.release import Release
 from metanet.evaluation.pareto import pareto_mask
+from metanet.interop.network import Network
 
 LAMBDAS = 24  # that are tried, log-spaced
+LEAST = 8  # rows: some to order by, and some to test on
 CHOOSING = 0.25  # of the rows order the edits; a gap between groups needs rows to be tested on
 
 
@@ -25,7 +27,7 @@ class CertifiedEdit:
 
     Attributes:
       edited: the edit.
-      certificate: on rows that it was not chosen on.
+      certificate: on the rows that tested it, see `in_order`.
       claim: what it certifies, on these rows.
       chosen_on: the number of rows that the order of edits is from.
       order: all edits, in that order.
@@ -77,6 +79,8 @@ def edit_certified(
     ok = demand.name in known and demand.name in REQUIREMENTS
     expect(ok, "require", repr(require), f"NAME<=NUMBER of {', '.join(known)}")
     expect(len(editor.names) == 1, "editor", f"{len(editor.names)} requirements", "one")
+    count = count_of(rows)
+    expect(count >= LEAST, "rows", f"{count} rows", f"{LEAST} or more")
     rows_of(editor, rows)
     first, second = parted(rows, seed)
     source = imported_of(model)
@@ -86,7 +90,7 @@ def edit_certified(
 
     claim = claim_of(
         source, second, requirement=demand.name, level=demand.limit, confidence=confidence,
-        encoding=editor.encoding, groups=groups, reads=reads,
+        encoding=editor.encoding, groups=groups, reads=reads, whole=rows,
     )  # fmt: skip
     (ends,) = editor.editor.lambda_range
     tried = [edited_at(float(lam)) for lam in np.geomspace(*ends, LAMBDAS)]
@@ -97,14 +101,26 @@ def edit_certified(
         if not certificate(claim, one.network).certified:
             break
         best = one
-    found = certificate(claim, best.network, len(ordered))
+    found = in_order(claim, best.network, len(ordered))
     return CertifiedEdit(best, found, claim, count_of(first), tuple(ordered), tested)
+
+
+def in_order(claim: Claim, edited: Network, planned: int) -> Certificate:
+    """The certificate of an edit that was tested in an order of `planned` edits.
+
+    Its verdict is that of its own test: an order that the rows did not make needs no correction.
+    Its bounds hold for whichever edit of the order was taken, so that the one of the requirement
+    may be above a level that is certified.
+    """
+    alone = certificate(claim, edited)
+    every = certificate(claim, edited, planned)
+    return dataclasses.replace(every, certified=alone.certified, verdict=alone.verdict)
 
 
 def parted(
     rows: pd.DataFrame | Table, seed: int
 ) -> tuple[pd.DataFrame | Table, pd.DataFrame | Table]:
-    """The rows that edits are chosen on, and those that they are certified on."""
+    """The rows that order the edits, and those that test them in that order."""
     order = np.random.default_rng(seed).permutation(count_of(rows))
     first, second = np.split(order, [round(CHOOSING * len(order))])
     return _some(rows, first), _some(rows, second)

@@ -40,9 +40,10 @@ def certify_family(
     """Bounds how many edits of a family meet a level, whatever its distribution.
 
     Args:
-      values: [models], the requirement of each edited network, infinity where no edit was found:
-        as measured on some rows, then the statement is about these rows; or its upper bound from
-        `certify`. The networks are others than those that the editor was trained on.
+      values: [models], the requirement of each edited network as measured on some rows, infinity
+        where no edit was found: the statement is then about these rows. Of upper bounds from
+        `certify` it is about the share whose certificate says yes. The networks are others than
+        those that the editor was trained on.
       level: the largest value that meets it.
       share: of the family, that is to meet it.
 

@@ -1,11 +1,12 @@
 """What a network decides before and after an edit: rates, errors and flips of every group."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from metanet.certificates.bounds import share_interval
 from metanet.certificates.judged import Judged
+from metanet.certificates.rates import Cell, decided_codes
 from metanet.certificates.sample import Sample
 
 BINS = 10  # of predicted probabilities, equally wide
@@ -27,11 +28,6 @@ def share(members: np.ndarray, chosen: np.ndarray, delta: float) -> dict:
     low, high = share_interval(count, rows, delta)
     rate = count / rows if rows else None
     return {"rows": rows, "count": count, "rate": rate, "low": low, "high": high}
-
-
-def decided_codes(classes: tuple[str, ...]) -> range:
-    """The classes whose decisions are counted: of two, one says it all."""
-    return range(1, 2) if len(classes) == 2 else range(len(classes))
 
 
 def outcomes(judged: Judged, sample: Sample, delta: float) -> list[dict]:
@@ -125,13 +121,17 @@ def calibration(probabilities: np.ndarray, y: np.ndarray, code: int) -> dict:
     return {"bins": bins, "error": error}
 
 
-def unknown(parts: dict[str, list[dict]]) -> list[str]:
+def unknown(parts: dict[str, list[dict]], cells: Sequence[Cell]) -> list[str]:
     """What the rows cannot tell, in words.
 
     Args:
       parts: `outcomes` by the attribute that makes the groups.
+      cells: behind the bound that is certified.
     """
-    said = []
+    said = [
+        f"Cell {cell.name} of the bound: {cell.rows or 'no'} rows." for cell in cells
+        if cell.rows < FEW
+    ]  # fmt: skip
     for name, groups in parts.items():
         for one in groups:
             of = f"{one['group']} ({name})"
@@ -141,6 +141,8 @@ def unknown(parts: dict[str, list[dict]]) -> list[str]:
                 continue
             if one["small"]:
                 said.append(f"{of}: {one['rows']} rows, fewer than {SMALL:.0%} of all.")
+            if one["rows"] < FEW:
+                said.append(f"{of}: {one['rows']} rows; its rates are next to unknown.")
             for key, label in ((TRUE, "is"), (FALSE, "is not")):
                 rows = rates[key]["rows"] if key in rates else FEW
                 word = f"{of}: {rows or 'no'} rows whose label {label} {one['class']}"

@@ -54,9 +54,10 @@ class Gap:
     upper: float
     cells: tuple[Cell, ...]
 
-    @property
-    def empty(self) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if not cell.rows)
+
+def decided_codes(classes: Sequence[str]) -> range:
+    """The classes whose decisions are counted: of two, one says it all."""
+    return range(1, 2) if len(classes) == 2 else range(len(classes))
 
 
 def gap(
@@ -78,8 +79,7 @@ def gap(
       decisions, y, group: [rows] int, codes of `classes` and of `groups`; y: not of parity.
     """
     parts: list[tuple[str, str, np.ndarray, np.ndarray]] = []  # decided, label, members, decided so
-    # Of two classes one says it all: the other's gaps are the same.
-    for code in range(1, 2) if len(classes) == 2 else range(len(classes)):
+    for code in decided_codes(classes):
         name, decided = classes[code], decisions == code
         if kind == "demographic_parity":
             parts.append((name, "any", np.ones(len(decisions), bool), decided))

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metanet.data.columns import canonical
+from metanet.data.columns import canonical, texts
 from metanet.data.encoding import Encoding
 from metanet.data.table import Table
 from metanet.editor.checks import expect
 from metanet.interop.imported import Imported
 from metanet.mlp.sampling import READS
 
+MISSING = "(missing)"
 MOST_GROUPS = 30  # intersections: more are values of something else than a group
 
 
@@ -58,12 +59,18 @@ def check_names(sources: dict[str, Imported], encoding: Encoding | None) -> None
 
 
 def sample_of(
-    rows, widths: Sequence[int], encoding: Encoding | None, groups: Sequence[str], reads: str
+    rows,
+    widths: Sequence[int],
+    encoding: Encoding | None,
+    groups: Sequence[str],
+    reads: str,
+    whole=None,
 ) -> Sample:
     """The rows as `certificate.certify` gets them.
 
     Args:
       widths: of the networks' layers: inputs first, outputs last.
+      whole: the table that `rows` are a part of, whose values name the groups; they themselves.
 
     Raises:
       ValueError: they are no rows of such networks; names what was found.
@@ -85,8 +92,9 @@ def sample_of(
         assert encoding is not None
         table = encoding.encode(rows, "rows")
         frame = rows.rename(columns=canonical)
-        has_labels = encoding.label in frame
-        codes, names = _groups(frame, encoding, tuple(map(canonical, groups)), table)
+        has_labels = has_label(encoding, frame)
+        every = frame if whole is None else whole.rename(columns=canonical)
+        codes, names = _groups(frame, every, encoding, tuple(map(canonical, groups)), table)
     classes = encoding.classes if encoding else tuple(f"class {n}" for n in range(widths[-1]))
     x = np.asarray(table.x, np.float32)
     fits = x.ndim == 2 and x.shape[1] == widths[0] and len(x) > 0
@@ -105,17 +113,36 @@ def sample_of(
     return Sample(x, np.asarray(table.y) if has_labels else None, codes, classes, names)
 
 
+def has_label(encoding: Encoding, frame: pd.DataFrame) -> bool:
+    """Whether the rows tell their class: `Encoding.encode` takes no feature for one."""
+    features = {one.column for one in encoding.features}
+    return encoding.label in frame and encoding.label not in features
+
+
 def _groups(
-    frame: pd.DataFrame, encoding: Encoding, columns: tuple[str, ...], table: Table
+    frame: pd.DataFrame,
+    every: pd.DataFrame,
+    encoding: Encoding,
+    columns: tuple[str, ...],
+    table: Table,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The group of every row, and all groups' names: of columns' intersections if any are named."""
+    """The group of every row, and all groups' names: of columns' intersections if any are named.
+
+    Args:
+      every: rows whose values are all that there are.
+    """
     if columns:
         absent = [name for name in columns if name not in frame]
         expect(not absent, "groups", f"no column {', '.join(absent)}", "columns of the rows")
-        text = [np.array(frame[name].astype(str).str.strip()) for name in columns]
-        values, codes = zip(*(np.unique(one, return_inverse=True) for one in text), strict=True)
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        expect(not twice, "groups", f"{', '.join(twice)} twice", "every column once")
+        values, codes = [], []
+        for name in columns:
+            known = sorted(set(_texts(every[name], encoding)))
+            values.append(known)
+            codes.append(np.searchsorted(known, _texts(frame[name], encoding)))
         # All that values could come together, also what no row has: its gap may be anything.
-        names = tuple(", ".join(map(str, one)) for one in itertools.product(*values))
+        names = tuple(", ".join(one) for one in itertools.product(*values))
         expect(2 <= len(names) <= MOST_GROUPS, "groups", f"{len(names)} intersections",
                f"2 to {MOST_GROUPS}")  # fmt: skip
         return np.asarray(np.ravel_multi_index(codes, tuple(map(len, values)))), names
@@ -127,6 +154,12 @@ def _groups(
         by_code.setdefault(code, []).append(name)
     names = tuple(" or ".join(by_code.get(code, ["?"])) for code in range(group.n_groups))
     return np.asarray(table.group), names
+
+
+def _texts(column: pd.Series, encoding: Encoding) -> np.ndarray:
+    """The values of a column as text; MISSING where there is none."""
+    codes, names = texts(column, encoding.notation)
+    return np.array([name or MISSING for name in [*names, ""]])[codes]
 
 
 def _intervals(cuts: Sequence[float]) -> list[str]:

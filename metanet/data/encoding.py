@@ -76,7 +76,10 @@ class Group:
     def __post_init__(self):
         count = len(self.categories) or len(self.cuts) + 1
         fits = len(self.codes) == count and min(self.codes) >= 0
-        expect(fits, "encoding", f"codes {self.codes} of group {self.name}", f"{count} from 0 on")
+        # No more groups than values: a damaged file could ask for any number of them.
+        fits = fits and max(self.codes) < count
+        expected = f"{count} from 0, below {count}"
+        expect(fits, "encoding", f"codes {self.codes} of group {self.name}", expected)
         ascending = list(self.cuts) == sorted(set(self.cuts))
         expect(ascending, "encoding", f"cuts {self.cuts} of group {self.name}", "ascending numbers")
 

@@ -9,15 +9,26 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from metanet.core import one_line
+
 BLACK, GREY, LIGHT, ACCENT = "#000000", "#767676", "#d9d9d9", "#004488"
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # names may have a dollar
     "font.family": ["sans-serif"],
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_REFERS = re.compile(r'(\sid="|url\(#|href="#)')
+LONGEST = 40  # characters of a name
 WHEN = {"before": ("o", "white", BLACK), "after": ("o", ACCENT, ACCENT)}
+
+
+def short(name: str) -> str:
+    """A name that may stand in a figure: characters that print, and not too many."""
+    line = one_line(name)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def svg(figure: Figure, name: str, description: str) -> str:
@@ -29,7 +40,7 @@ def svg(figure: Figure, name: str, description: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Figures share the page, and matplotlib numbers the parts of each from 1.
-    text = re.sub(r'(\sid="|url\(#|href="#)', rf"\1{name}-", text)
+    text = re.sub(r"<[^>]+>", lambda tag: _REFERS.sub(rf"\1{name}-", tag.group()), text)
     head = f'<svg role="img" aria-labelledby="{name}-title" '
     title = f'<title id="{name}-title">{html.escape(description)}</title>'
     opening, rest = text[4:].split(">", 1)
@@ -57,12 +68,12 @@ def front(alternatives: list[dict], label: str, level: float | None) -> Figure:
 
 
 def layers(found: list[dict]) -> Figure:
-    """Weights of every layer: removed, changed, as they were."""
+    """Numbers of every array of the network: removed, changed, as they were."""
     with matplotlib.rc_context(_LOOK):
-        figure = Figure(figsize=(6.4, 0.75 + 0.36 * len(found)), layout="constrained")
+        figure = Figure(figsize=(6.4, 0.75 + 0.3 * len(found)), layout="constrained")
         panel = figure.subplots()
         names = [one["name"] for one in found]
-        total = np.array([one["weights"] for one in found])
+        total = np.array([one["numbers"] for one in found])
         removed = np.array([one["removed"] for one in found])
         changed = np.array([one["changed"] for one in found])
         parts: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
@@ -75,7 +86,7 @@ def layers(found: list[dict]) -> Figure:
             panel.barh(names, counts / total * 100, left=begin, label=name, height=0.6, **look)
             begin = begin + counts / total * 100
         panel.invert_yaxis()
-        panel.set(xlabel="% of the layer's weights", xlim=(0, 100))
+        panel.set(xlabel="% of the numbers", xlim=(0, 100))
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -88,7 +99,7 @@ def rates(groups: list[dict], kinds: dict[str, str]) -> Figure:
       kinds: titles of the panels by the name of the rate.
     """
     with matplotlib.rc_context(_LOOK):
-        names = [one["group"] for one in groups]
+        names = [short(one["group"]) for one in groups]
         figure = Figure(figsize=(6.6, 1.0 + 0.42 * len(names)), layout="constrained")
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for panel, (kind, title) in zip(panels, kinds.items(), strict=True):

@@ -1,6 +1,9 @@
 """report.html: the content of report.json for a person to read, print and sign."""
 
+import decimal
+import math
 import pathlib
+import shlex
 from typing import Any
 
 import jinja2
@@ -21,7 +24,8 @@ MEANINGS = {
     "inputs_kept": "Features with a weight that is not 0, as a share of all; counted.",
     "weights_kept": "Weights that are not 0, as a share of all; counted.",
     "equalised_odds": "The largest difference between two groups' true or false positive rates.",
-    "equal_opportunity": "The largest difference between two groups' true positive rates.",
+    "equal_opportunity": "The largest difference between two groups' true positive rates, for the "
+    "last class.",
     "demographic_parity": "The largest difference between two groups' selection rates.",
     "jsd": "How far probabilities are from the original's: 0 is equal, 0.693 the most.",
     "disagreement": "Rows for which the two networks decide differently.",
@@ -32,7 +36,6 @@ RATES = {
     "true_positive_rate": "true positive rate",
     "false_positive_rate": "false positive rate",
 }
-NEIGHBOURS = 2  # alternatives on each side of the edit that the table has
 
 
 def number(value: float | None) -> str:
@@ -40,16 +43,39 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
 
 
+def above(value: float) -> str:
+    """An upper bound with four digits, rounded up."""
+    exact = decimal.Decimal(value)
+    digits = 3 - exact.adjusted() if exact else 4
+    return f"{exact.quantize(decimal.Decimal(1).scaleb(-digits), decimal.ROUND_CEILING):f}"
+
+
 def percent(value: float | None) -> str:
     """A share in percent, or what stands for none."""
     return "unknown" if value is None else f"{100 * value:.1f}%"
 
 
+def exact_percent(value: float) -> str:
+    """A share in percent with all of its digits."""
+    return f"{100 * decimal.Decimal(repr(value)):f}".rstrip("0").rstrip(".") + "%"
+
+
 def interval(rate: dict) -> str:
-    """A rate with its interval, in percent."""
+    """A rate with its interval, in percent: the ends rounded outwards."""
     if rate["rate"] is None:
         return "unknown"
-    return f"{100 * rate['rate']:.1f} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+    low, high = math.floor(1000 * rate["low"]) / 10, math.ceil(1000 * rate["high"]) / 10
+    return f"{100 * rate['rate']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def command(report: dict) -> str:
+    """The command that checks the report; files of one name are in two folders."""
+    files = report["files"]
+    original, edited = files["original"]["file"], files["edited"]["file"]
+    original = f"before/{original}" if original == edited else original
+    flags = {"model": edited, "original": original, "data": files["data"]["file"]}
+    words = ["python", "-m", "experiments.verify", "report.json"]
+    return shlex.join([*words, *(f"--{name}={value}" for name, value in flags.items())])
 
 
 def sentence(text: str) -> str:
@@ -63,6 +89,9 @@ def render(report: dict[str, Any], digest: str) -> str:
     Args:
       report: content of report.json, see its schema.
       digest: the SHA-256 of report.json.
+
+    Raises:
+      KeyError, jinja2.UndefinedError: it is none.
     """
     places = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     environment = jinja2.Environment(
@@ -71,6 +100,8 @@ def render(report: dict[str, Any], digest: str) -> str:
     )  # fmt: skip
     environment.filters |= {
         "number": number,
+        "above": above,
+        "exact_percent": exact_percent,
         "percent": percent,
         "interval": interval,
         "sentence": sentence,
@@ -84,15 +115,11 @@ def render(report: dict[str, Any], digest: str) -> str:
         meanings=MEANINGS,
         rates=RATES,
         bound={one["name"]: one for one in found["bounds"]},
-        near=_near(report["alternatives"]),
+        command=command(report),
+        taken=next(place for place, one in enumerate(report["alternatives"], 1) if one["this"]),
         parts=_by_class(found["groups"]),
         pictures=_pictures(report),
     )
-
-
-def _near(alternatives: list[dict]) -> list[dict]:
-    (this,) = (place for place, one in enumerate(alternatives) if one["this"])
-    return alternatives[max(this - NEIGHBOURS, 0) : this + NEIGHBOURS + 1]
 
 
 def _by_class(groups: dict[str, list[dict]]) -> list[dict]:
@@ -112,11 +139,11 @@ def _pictures(report: dict) -> dict[str, Any]:
     made: dict[str, Any] = {
         "front": figures.svg(
             figures.front(report["alternatives"], label, level), "front",
-            f"JS divergence over {label} of every edit that was tried; a table follows.",
+            f"JS divergence over {label} of all edits that were ordered; a table follows.",
         ),
         "layers": figures.svg(
             figures.layers(found["layers"]), "layers",
-            "Weights of every layer that were removed or changed; a table follows.",
+            "Weights and biases of every layer that were removed or changed; a table follows.",
         ),
         "rates": [
             figures.svg(
