@@ -73,6 +73,12 @@ def test_two_calls_draw_the_same_models_and_another_seed_others():
     assert (bootstrap.draws(EXPERIMENT, 50)[1:] >= 0).all()
 
 
+def test_an_interval_is_of_the_draws_without_the_first():
+    values = np.append(1e6, np.arange(101.0))
+    np.testing.assert_allclose(bootstrap.interval(values), (2.5, 97.5))
+    np.testing.assert_allclose(bootstrap.interval(values, 0.8), (10, 90))
+
+
 def test_intervals_of_means_and_ratios_cover_the_truth_only_with_whole_clusters():
     rng = np.random.default_rng(0)
     datasets, clusters, alike = 600, 40, 3

@@ -105,6 +105,13 @@ def test_the_hypervolume_of_mixtures_is_the_area_of_a_convex_hull(seed):
     np.testing.assert_allclose(scaled, hull.volume, rtol=1e-9)
 
 
+def test_mixtures_of_a_point_outside_the_box_count_where_they_lie_in_it():
+    points = np.array([[0.2, 1.5], [0.8, 0.1]])
+    enters = 0.2 + 0.6 * 0.5 / 1.4  # where the line between them has height 1
+    expected = 0.9 * (0.8 - enters) / 2 + 0.9 * 0.2
+    np.testing.assert_allclose(mixed_hypervolume(points, (1.0, 1.0)), expected, rtol=1e-12)
+
+
 def test_hypervolume_of_the_ideal_point_is_one_and_of_no_point_zero():
     assert hypervolume(np.zeros((1, 2)), (1.0, 0.1)) == 1.0
     assert hypervolume(np.zeros((0, 2)), (1.0, 0.1)) == 0.0
