@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from helpers import in_template, random_stack, random_table
 
+from metanet.core import SettingError
 from metanet.editor.edits import Edit
 from metanet.editor.newton import NewtonConfig, _solved, newton
 from metanet.graphs.linearised import linearise
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
+from metanet.methods.newton import _required
 from metanet.methods.obs import best_change, parameters_of, quadratic
 from metanet.mlp.network import js_divergence
 from metanet.mlp.spec import MLPSpec
+from metanet.objectives.fairness import equalised_odds
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 3)))
 
@@ -132,3 +135,28 @@ def test_a_requirement_is_met_at_less_divergence_than_along_its_gradient(case):
             assert divergence > reached[0]
             return
     raise AssertionError("the gradient alone never gets there")
+
+
+def test_what_a_requirement_adds_is_lambda_times_its_value(case):
+    template, edit, batch = case
+    one = jax.tree.map(lambda leaf: leaf[0], edit)
+    logits = apply_padded(template, one.after, batch.x)
+
+    def required(weight, requirement):
+        config = NewtonConfig(requirement=True)
+        return _required(template, one, batch, weight, requirement, config)(one.after, logits)
+
+    value = required(jnp.float32(1), equalised_odds)
+    assert 0 < value < 1
+    np.testing.assert_allclose(required(jnp.float32(0.2), equalised_odds), 0.2 * value, rtol=1e-6)
+    both = required(jnp.float32([0.2, 3.0]), lambda view: jnp.stack([equalised_odds(view), 0.5]))
+    np.testing.assert_allclose(both, 0.2 * value + 1.5, rtol=1e-6)
+
+
+def test_settings_of_steps_that_make_no_sense_are_refused():
+    for key, value in {"steps": 0, "products": 0, "points": 0, "damping": 0.0,
+                       "decision_temperature": 0.0}.items():  # fmt: skip
+        with pytest.raises(SettingError, match=f"config key {key}: found {value}"):
+            NewtonConfig(**{"requirement": True, key: value})
+    with pytest.raises(SettingError, match="decision_temperature: found 0.3, expected requirement"):
+        NewtonConfig(decision_temperature=0.3)
