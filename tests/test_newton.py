@@ -158,5 +158,5 @@ def test_settings_of_steps_that_make_no_sense_are_refused():
                        "decision_temperature": 0.0}.items():  # fmt: skip
         with pytest.raises(SettingError, match=f"config key {key}: found {value}"):
             NewtonConfig(**{"requirement": True, key: value})
-    with pytest.raises(SettingError, match="decision_temperature: found 0.3, expected requirement"):
+    with pytest.raises(SettingError, match=r"decision_temperature: found 0.3"):
         NewtonConfig(decision_temperature=0.3)
