@@ -210,6 +210,10 @@ def test_the_rows_that_a_verdict_asks_for_are_enough(pair, requirement, margin):
     found = certify(*pair, few, requirement=requirement, level=level)
     assert not found.certified and found.verdict.startswith("not certified: needs about ")
     times = float(found.verdict.partition(" times")[0].split()[-1])
+    if found.cells:
+        least = min(cell.rows for cell in found.cells)
+        more = int(found.verdict.partition("about ")[2].split()[0])
+        assert more == pytest.approx((times - 1) * least, abs=0.06 * times * least)
     more = certify(*pair, table_of(int(1.3 * times * 400), 1), requirement=requirement, level=level)
     assert more.bounds[more.requirement].upper < level + 0.2 * margin
 
@@ -301,6 +305,16 @@ def test_networks_whose_names_are_in_another_order_are_refused(pair, kind):
         certify(same, other, table_of(50), requirement="jsd", level=1)
 
 
+def test_other_names_of_classes_say_nothing_and_of_features_are_refused(pair):
+    named = {"classes": ("0", "1"), "features": ("e", "f", "g", "h")}
+    rows = {"requirement": "jsd", "level": 1, "encoding": ENCODING}
+    certify(Imported(pair[0], lambda one: one, classes=named["classes"]), pair[1], frame_of(50),
+            **rows)  # fmt: skip
+    with pytest.raises(ValueError, match="original: found features e, f, g, h, expected a, b"):
+        certify(Imported(pair[0], lambda one: one, features=named["features"]), pair[1],
+                frame_of(50), **rows)  # fmt: skip
+
+
 def test_networks_that_read_numbers_get_them(pair):
     frame = frame_of(300)
     encoded = ENCODING.encode(frame, "rows")
@@ -319,6 +333,7 @@ def test_networks_that_read_numbers_get_them(pair):
         ({"rows": frame_of(9)}, r"encoding: found none, expected that of the rows"),
         ({"rows": 3}, r"encoding: found none"),
         ({"rows": table_of(9).replace(x=np.zeros((9, 3)))}, r"rows: found shape \(9, 3\)"),
+        ({"rows": table_of(0)}, r"rows: found shape \(0, 4\)"),
         ({"rows": table_of(9).replace(weight=np.arange(9.0))}, r"rows.weight: found other"),
         ({"rows": table_of(9).replace(n_groups=1, group=np.zeros(9, int)), "requirement": "eod"},
          r"rows: found 1 groups, expected two or more"),
@@ -350,6 +365,16 @@ def test_hoeffding_and_bentkus_are_as_mapie_has_them():
     bound = hoeffding_bentkus_upper(values, 1.0, 0.05)
     p = risk.compute_hoeffding_bentkus_p_value(np.array([values.mean()]), 300, np.array([bound]))
     np.testing.assert_allclose(np.ravel(p), 0.05, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [0.05, 2.0])
+def test_the_bound_of_hoeffding_and_bentkus_solves_their_inequality(shape):
+    values = np.minimum(np.random.default_rng(0).gamma(shape, 0.2, 200), 1.0)
+    bound, mean = hoeffding_bentkus_upper(values, 1.0, 0.05), values.mean()
+    hoeffding = np.exp(-200 * stats.entropy([mean, 1 - mean], [bound, 1 - bound]))
+    bentkus = np.e * stats.binom.cdf(np.ceil(200 * mean), 200, bound)
+    np.testing.assert_allclose(min(hoeffding, bentkus), 0.05, rtol=1e-6)
+    assert (bentkus < hoeffding) == (shape > 1)  # each of them counts
 
 
 def people(release, rows, seed=0):
