@@ -52,7 +52,14 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.recipes = refined | others
     searched.apply(config)
     config.methods = ("GMN", "GMN + probe", *refined, *others)
-    config.evaluation.main_methods = ("GMN", "GMN + probe", "FS", "FS (GMN)", "FS & Retrain")
+    config.evaluation.main_methods = (
+        "GMN + probe",
+        "GMN + probe, 100 steps",
+        "FS & impute",
+        "Greedy & impute",
+        "Greedy, impute & Retrain",
+        "Per-model optimisation",
+    )
     if dataset in FEATURES:
         levels = tuple(count / FEATURES[dataset] for count in COUNTS[1:])
         config.evaluation.report_levels = levels

@@ -69,10 +69,10 @@ def get_config(dataset: str = "adult") -> ConfigDict:
     config.evaluation.main_methods = (
         "GMN",
         "GMN + probe",
-        "ThresholdOpt",
-        "CalEqOdds",
-        "RejectOption",
-        "FairCls",
+        "GMN + probe, 100 steps",
+        "Error parity",
+        "Group shift",
+        "Per-model optimisation",
     )
     config.evaluation.costs = ("jsd", "jsd_label", "error")
     config.evaluation.report_levels = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12)

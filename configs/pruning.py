@@ -84,12 +84,12 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         *others,
     )
     config.evaluation.main_methods = (
-        "GMN - Prune & Edit",
-        "GMN - Prune",
-        "Magnitude",
-        "Grad Importance",
-        "SNIP",
-        "Lottery Ticket",
+        "GMN + probe",
+        "GMN + probe, 100 steps",
+        "LAMP",
+        "ExactOBS",
+        "ExactOBS & Distil",
+        "Per-model optimisation",
     )
     config.evaluation.report_levels = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
     # (fraction of weights kept, JSD in nats) that hypervolumes are measured from.

@@ -4,8 +4,9 @@ python -m experiments.convert RESULTS_DIR
 
 RESULTS_DIR has a folder with a results.json per run. Numbers stay as they are. Schema 2 stored
 neither the values of single models, so that there are no intervals and no comparisons, nor the ends
-that all methods share, so that its hypervolumes are of a method's own settings. Files of schema 3
-are not touched, so the command can be repeated; it draws all pictures and writes README.md anew.
+that all methods share, so that its hypervolumes are of a method's own settings. Of schema 3 only
+the choice of curves in front.png is renewed, to that of today's config. The command can be
+repeated; it draws all pictures and writes README.md anew.
 """
 
 import pathlib
@@ -13,7 +14,9 @@ import sys
 
 import numpy as np
 
+from configs.presets import TABLES
 from experiments import launch
+from experiments.reproduce import config_of
 from metanet.core import UserError, read_json, write_json
 from metanet.evaluation.bootstrap import LEAST
 from metanet.evaluation.pareto import interpolate
@@ -74,22 +77,34 @@ def convert(folder: pathlib.Path) -> int:
     paths = sorted(folder.glob("*/results.json"))
     if not paths:
         raise UserError(f"{folder}: found no */results.json, expected a folder of runs")
-    found = {}
+    found: dict[pathlib.Path, dict] = {}
+    renewed: dict[pathlib.Path, dict] = {}
     for path in paths:
         old = read_json(path)
         if isinstance(old, dict) and old.get("schema") == SCHEMA:
+            if (new := _shown(path.parent.name, old)) != old:
+                renewed[path] = new
             continue
         try:
             if old.get("schema") != SCHEMA - 1:
                 raise ValueError(f"schema {old.get('schema')}")
-            found[path] = converted(old)
+            found[path] = _shown(path.parent.name, converted(old))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             cause = f"no {error}" if isinstance(error, KeyError) else error
             expected = f"results of schema {SCHEMA - 1} or {SCHEMA}"
             raise UserError(f"{path}: found {cause}, expected {expected}") from error
-    for path, new in found.items():
+    for path, new in (found | renewed).items():
         write_json(path, new)
     return len(found)
+
+
+def _shown(folder: str, results: dict) -> dict:
+    """The results of a table's run with the curves of front.png that its config names by now."""
+    run = folder.replace("_", ":", 1)
+    if run not in TABLES or results["kind"] != "fronts":
+        return results
+    names = config_of(run, "small").evaluation.main_methods
+    return results | {"main_methods": [name for name in names if name in results["methods"]]}
 
 
 def _main(argv: list[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import run_commands
 
+from configs import dm
 from experiments.convert import convert, converted
 from metanet import report
 from metanet.core import UserError, read_json, write_json
@@ -104,8 +105,23 @@ def test_converting_twice_changes_nothing(old, tmp_path):
     write_json(path, old)
     assert convert(tmp_path) == 1
     text = path.read_text()
-    assert read_json(path) == json.loads(json.dumps(converted(old)))
+    shown = [name for name in dm.get_config("adult").evaluation.main_methods
+             if name in old["methods"]]  # fmt: skip
+    expected = converted(old) | {"main_methods": shown}
+    assert read_json(path) == json.loads(json.dumps(expected))
     assert convert(tmp_path) == 0 and path.read_text() == text
+
+
+def test_the_picture_of_a_table_shows_the_methods_that_its_config_names(old, tmp_path):
+    path = tmp_path / "dm_adult" / "results.json"
+    write_json(path, old)
+    convert(tmp_path)
+    stored = read_json(path)
+    name = "Greedy & impute"
+    methods = stored["methods"] | {name: next(iter(stored["methods"].values()))}
+    write_json(path, stored | {"methods": methods, "main_methods": ["FS"]})
+    assert convert(tmp_path) == 0
+    assert name in read_json(path)["main_methods"] and "FS" not in read_json(path)["main_methods"]
 
 
 @pytest.mark.parametrize(
