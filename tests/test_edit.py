@@ -297,6 +297,18 @@ def test_a_requirement_of_labels_and_groups_asks_for_their_columns(release, netw
     refused(message, editor=fair, model=network, lam=0.1, data=frame)
 
 
+def test_rows_without_a_group_that_a_requirement_compares_are_refused(release, network, data):
+    """Their difference would be 0, whatever the network does."""
+    fair = dataclasses.replace(release, requirement=("metanet.objectives.fairness.equalised_odds",))
+    rows, (negative, positive) = data.select, release.encoding.classes
+    only = rows.replace(group=np.zeros_like(rows.group))
+    message = rf"data: found rows of class {negative} in 1 of 2 groups, expected two or more, which"
+    refused(message, editor=fair, model=network, lam=0.1, data=only)
+    cell = rows.replace(group=np.where(rows.y == 1, 0, rows.group).astype(np.int32))
+    message = f"data: found rows of class {positive} in 1 of 2 groups"
+    refused(message, editor=fair, model=network, lam=0.1, data=cell)
+
+
 # The command
 
 

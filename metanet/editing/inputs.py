@@ -23,6 +23,7 @@ from metanet.methods.refine import unedited_fn
 from metanet.mlp.network import ACTIVATIONS, apply
 from metanet.mlp.sampling import READS
 from metanet.objectives.base import Objective, view_of
+from metanet.objectives.check import group_counts
 from metanet.probes.rows import Points, points_of
 from metanet.probes.store import probe_stack
 
@@ -182,11 +183,24 @@ def points_for(editor: Release, table: Table | None) -> Points | None:
 def check_columns(
     editor: Release, models: Models, objective: Objective, table: Table, has: set[str]
 ) -> None:
-    """Refuses data without the label or the group if the requirement, or the probe, reads it.
+    """Refuses data without the label or the group if the requirement, or the probe, reads it, and
+    rows of fewer than two of the groups that it compares: their difference would be 0.
 
     Raises:
-      ValueError: names the column.
+      ValueError: names the column, or the rows.
     """
+    _check_labels(editor, models, objective, table, has)
+    for path in editor.requirement:
+        for rows, counts in group_counts(path, table, editor.encoding.classes).items():
+            some = int(np.count_nonzero(counts))
+            name = path.rpartition(".")[2]
+            expect(some > 1, "data", f"{rows} in {some} of {len(counts)} groups",
+                   f"two or more, which {name} compares")  # fmt: skip
+
+
+def _check_labels(
+    editor: Release, models: Models, objective: Objective, table: Table, has: set[str]
+) -> None:
     probe, group = editor.editor.config.probe, editor.encoding.group
     columns = {"y": editor.encoding.label, "group": group.column if group else ""}
     lacks = [name for name in columns if name not in has]

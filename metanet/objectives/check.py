@@ -1,7 +1,7 @@
 """A trial of a requirement before anything is trained."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -76,22 +76,34 @@ def check_cells(path: str, data: TabularData) -> None:
         return
     expected = f"a protected attribute of {data.name}, whose groups {path} compares"
     require(data.train.n_groups > 1, "group", repr(data.group), expected)
-    compared = getattr(objective, "classes", None)
     for name in ("edit", "select", "test"):
-        table: Table = getattr(data, name)
-        y, group = np.asarray(table.y), np.asarray(table.group)
-        cells = {"rows": np.ones(len(y), bool)}
-        if compared is not None:
-            labels = range(data.n_classes)[compared]
-            cells = {f"rows of class {data.classes[c]}": y == c for c in labels}
-        for rows, member in cells.items():
-            counts = np.bincount(group[member], minlength=table.n_groups)
+        for rows, counts in group_counts(path, getattr(data, name), data.classes).items():
             some = int(np.count_nonzero(counts))
             found = f"{data.group!r}, with {rows} in {some} of {len(counts)} groups of {name} data"
             require(some > 1, "group", found, f"two or more, which {path} compares")
             for absent in np.flatnonzero(counts == 0):
                 logger.warning("%s: no %s in group %d of %s in %s data: %s leaves it out",
                                data.name, rows, absent, data.group, name, path)  # fmt: skip
+
+
+def group_counts(path: str, table: Table, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """How many rows that a requirement compares are in every group: [groups], by what rows.
+
+    {} of a requirement that compares no groups. Where fewer than two have rows, its value is 0
+    although nothing is known.
+    """
+    objective = resolve(path)
+    if not getattr(objective, "grouped", False):
+        return {}
+    y, group = np.asarray(table.y), np.asarray(table.group)
+    cells = {"rows": np.ones(len(y), bool)}
+    compared = getattr(objective, "classes", None)
+    if compared is not None:
+        cells = {f"rows of class {classes[c]}": y == c for c in range(len(classes))[compared]}
+    return {
+        rows: np.bincount(group[member], minlength=table.n_groups)
+        for rows, member in cells.items()
+    }  # fmt: skip
 
 
 def _random_view(data: TabularData) -> EditView:
