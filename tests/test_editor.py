@@ -727,6 +727,20 @@ def in_units(editor, proposal):
     return {n: float(np.abs(getattr(proposal, n)).max() / unit) for n, unit in kinds.items()}
 
 
+def test_an_edit_is_the_mask_times_parameters_plus_the_proposed_change():
+    editor, models = loud(family_of(NORMED))
+    graph = jax.tree.map(np.asarray, all_models(models))
+    found = outcome_of(editor, graph)
+    mask = (found.proposal.keep > 0).astype(np.float32)
+    assert 0.2 < mask.mean() < 0.9
+    np.testing.assert_array_equal(found.masks.edges, mask)
+    weight = mask * (graph.edges["weight"] + found.proposal.weight)
+    np.testing.assert_allclose(found.edited.edges["weight"], weight, rtol=1e-6, atol=1e-7)
+    for name in ("bias", "scale", "shift"):
+        expected = graph.nodes[name] + getattr(found.proposal, name)
+        np.testing.assert_allclose(found.edited.nodes[name], expected, rtol=1e-6, atol=1e-7)
+
+
 def test_a_fresh_editor_changes_parameters_by_the_order_of_gamma():
     editor, models = fresh(family_of(NORMED))
     gamma = REAL.gamma
