@@ -29,7 +29,7 @@ PARTS = {
                    "numerical_safety"),
     "graphs": ("graphs/*.py", "graphs editor newton probes"),
     "edits": ("editor/edits.py editor/relax.py editor/apply.py",
-              "editor objectives edit fairness_edits"),
+              "editor probes objectives edit fairness_edits"),
     "newton": ("editor/newton.py methods/newton.py", "newton"),
     "pareto": ("evaluation/pareto.py evaluation/levels.py", "evaluation levels comparison "
                "properties_results entries"),
