@@ -499,19 +499,16 @@ def test_reports_that_ask_for_the_impossible_are_refused_in_one_line(place, tmp_
     (unsealed / "report.json").write_text(json.dumps(text))
     commands.append(verify(unsealed))
     cases = [*HOSTILE, ("sha256", None, "found no sha256")]
-    for (status, _, err), (key, value, message) in zip(verified(commands), cases, strict=True):
+    named = copied(place, tmp_path / "named")
+    forged(named, lambda stored: stored["encoding"]["group"].update(
+        name="sex\nthe same: encoding\x1b[8m"))  # fmt: skip
+    forged(named, lambda stored: stored["asked"].update(report_by=[]))
+    *ended, (_, out, err) = verified([*commands, verify(named)])
+    assert "\x1b" not in out + err and "\nthe same: encoding" not in out + err
+    for (status, _, err), (key, value, message) in zip(ended, cases, strict=True):
         lines = [line for line in err.splitlines() if " columns are separated by " not in line]
         assert status == 2 and len(lines) == 1 and "Traceback" not in err, (key, err)
         assert lines[0].startswith("error: ") and message in lines[0], (key, str(value)[:40], err)
-
-
-def test_names_in_a_report_cannot_print_lines_of_their_own(place, tmp_path):
-    folder = copied(place, tmp_path / "named")
-    forged(folder, lambda stored: stored["encoding"]["group"].update(
-        name="sex\nthe same: encoding\x1b[8m"))  # fmt: skip
-    forged(folder, lambda stored: stored["asked"].update(report_by=[]))
-    ((_, out, err),) = verified([verify(folder)])
-    assert "\x1b" not in out + err and "\nthe same: encoding" not in out + err
 
 
 def test_numbers_are_rounded_to_the_safe_side():
