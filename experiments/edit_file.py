@@ -51,7 +51,7 @@ def run(request: Request) -> None:
                 report.parts_asked(_asked(request), release.encoding, rows, rows, widths)
             certified = edit_certified(
                 release, source, rows, require=demand, confidence=request.confidence,
-                groups=request.groups, **request.steps,
+                groups=request.groups, seed=report.SEED, **request.steps,
             )  # fmt: skip
             edited = certified.edited
     if edited.unmet:
