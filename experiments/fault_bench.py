@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 from absl import flags
 
 from experiments import run
@@ -112,6 +114,13 @@ class Bench:
     def limit(self) -> float:
         """Seconds in which a whole run has to end."""
         return MINUTE + 5 * self.seconds
+
+
+def broken(content: bytes, seed: str) -> tuple[bytes, bytes, bytes]:
+    """A file's content emptied, cut, and with one bit flipped, at a place that `seed` decides."""
+    flipped, draw = bytearray(content), np.random.default_rng(zlib.crc32(seed.encode()))
+    flipped[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
+    return b"", content[: len(content) // 2], bytes(flipped)
 
 
 def summed(fault: str, found: Sequence[str], start: float) -> Case:

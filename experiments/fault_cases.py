@@ -18,7 +18,7 @@ from absl import flags
 
 from experiments import run, search
 from experiments.children import Child, Ended
-from experiments.fault_bench import MINUTE, Bench, Case, numbers_in, summed
+from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers_in, summed
 from experiments.fault_edits import edits
 
 KILLS = 4  # of one run, before it may end
@@ -110,10 +110,7 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
     kinds = {_kind(one.relative_to(bench.done)): one for one in files}
     for kind, path in kinds.items():
         start, found = time.monotonic(), []
-        content, draw = path.read_bytes(), np.random.default_rng(zlib.crc32(kind.encode()))
-        flipped = bytearray(content)
-        flipped[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
-        for one in (b"", content[: len(content) // 2], bytes(flipped)):
+        for one in broken(path.read_bytes(), kind):
             workdir = bench.folder / "damaged"
             shutil.copytree(bench.done, workdir)
             (workdir / path.relative_to(bench.done)).write_bytes(one)

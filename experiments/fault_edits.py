@@ -10,14 +10,13 @@ import signal
 import subprocess  # nosec B404 # our own commands, without a shell
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from experiments.children import Ended
-from experiments.fault_bench import MINUTE, Bench, Case, numbers, summed
+from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers, summed
 from metanet.data import load
 from metanet.editor.release import load_editor
 from metanet.interop import files
@@ -140,18 +139,10 @@ def _same(desk: _Desk, out: str, whole: str, end: Ended) -> str:
     return "same files" if desk.content(out) == desk.content(whole) else "WRONG: other files"
 
 
-def _broken(path: pathlib.Path) -> Iterator[bytes]:
-    """A file's content emptied, cut, and with one bit flipped."""
-    content, draw = path.read_bytes(), np.random.default_rng(zlib.crc32(path.name.encode()))
-    flipped = bytearray(content)
-    flipped[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
-    yield from (b"", content[: len(content) // 2], bytes(flipped))
-
-
 def _damaged(desk: _Desk, whole: str, name: str, begin: Callable[[str], subprocess.Popen]) -> Case:
     """A file of an edit that is done is damaged, and the command given again."""
     start, found = time.monotonic(), []
-    for content in _broken(desk.folder / whole / name):
+    for content in broken((desk.folder / whole / name).read_bytes(), name):
         copy = desk.folder / "damaged"
         shutil.copytree(desk.folder / whole, copy)
         (copy / name).write_bytes(content)
@@ -167,8 +158,8 @@ def _refused(
 ) -> Case:
     """An input of a command is damaged: it says so in one line, or it makes no difference."""
     start, found, content = time.monotonic(), [], path.read_bytes()
-    for broken in _broken(path):
-        path.write_bytes(broken)
+    for damaged in broken(content, path.name):
+        path.write_bytes(damaged)
         end = ended(begin())
         if "Traceback" in end.text or end.status not in (0, 1, 2):
             found.append(f"WRONG: status {end.status}: {end.text[-200:]}")

@@ -122,9 +122,7 @@ def _overall(judged: Judged, sample: Sample, delta: float) -> dict:
     }
     if sample.y is None:
         return found
-    both = {"before": (judged.before, judged.decided_before),
-            "after": (judged.after, judged.decided_after)}  # fmt: skip
-    for when, (probabilities, decided) in both.items():
+    for when, (probabilities, decided) in judged.both.items():
         found[when] = {
             "accuracy": share(every, decided == sample.y, delta),
             "calibration": {

@@ -38,6 +38,14 @@ class Judged:
         """The same after the edit."""
         return self.after.argmax(-1)
 
+    @property
+    def both(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Probabilities and decisions, "before" and "after"."""
+        return {
+            "before": (self.before, self.decided_before),
+            "after": (self.after, self.decided_after),
+        }
+
 
 def outputs_of(network: Network, sample: Sample, name: str) -> np.ndarray:
     """The probabilities of a network on the rows: [rows, classes] float64.

@@ -43,13 +43,11 @@ def outcomes(judged: Judged, sample: Sample, delta: float) -> list[dict]:
     """
     found = []
     for code in decided_codes(sample.classes):
-        both = {"before": (judged.before, judged.decided_before),
-                "after": (judged.after, judged.decided_after)}  # fmt: skip
         groups = [
             {"class": sample.classes[code], **group}
-            for group in _groups(sample, both, code, delta)
+            for group in _groups(sample, judged.both, code, delta)
         ]  # fmt: skip
-        for when in both:
+        for when in judged.both:
             rates = [group[when]["selection_rate"]["rate"] for group in groups]
             largest = max((rate for rate in rates if rate is not None), default=0.0)
             for group, rate in zip(groups, rates, strict=True):

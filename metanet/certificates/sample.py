@@ -92,7 +92,7 @@ def sample_of(
         assert encoding is not None
         table = encoding.encode(rows, "rows")
         frame = rows.rename(columns=canonical)
-        has_labels = has_label(encoding, frame)
+        has_labels = encoding.tells_label(frame)
         every = frame if whole is None else whole.rename(columns=canonical)
         codes, names = _groups(frame, every, encoding, tuple(map(canonical, groups)), table)
     classes = encoding.classes if encoding else tuple(f"class {n}" for n in range(widths[-1]))
@@ -111,12 +111,6 @@ def sample_of(
                      for key in ("mean", "std"))  # fmt: skip
         x = (x * std[None] + mean[None]).astype(np.float32)
     return Sample(x, np.asarray(table.y) if has_labels else None, codes, classes, names)
-
-
-def has_label(encoding: Encoding, frame: pd.DataFrame) -> bool:
-    """Whether the rows tell their class: `Encoding.encode` takes no feature for one."""
-    features = {one.column for one in encoding.features}
-    return encoding.label in frame and encoding.label not in features
 
 
 def _groups(

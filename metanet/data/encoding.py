@@ -127,6 +127,10 @@ class Encoding:
         grouped = [self.group.column] if self.group is not None and self.group.categories else []
         return tuple(dict.fromkeys((*named, self.label, *grouped)))
 
+    def tells_label(self, frame: pd.DataFrame) -> bool:
+        """Whether rows tell their class: a column that a feature is read from does not."""
+        return self.label in frame and all(self.label != one.column for one in self.features)
+
     def encode(self, frame: pd.DataFrame, source: str) -> Table:
         """The rows of `frame` as the training data were encoded.
 
@@ -144,7 +148,6 @@ class Encoding:
         expect(len(frame) > 0, source, "no rows", "some")
         twice = quoted(list(frame.columns[frame.columns.duplicated()]))
         expect(not twice, source, f"columns {twice} twice", "every column once")
-        known = {feature.column for feature in self.features}
         absent = [f'"{name}"' for name in dict.fromkeys(f.column for f in self.features)
                   if name not in frame]  # fmt: skip
         problems = [f"no column {', '.join(absent)}"] if absent else []
@@ -159,7 +162,7 @@ class Encoding:
                 bad = ["numbers too large to standardise"]
             problems += [f'in column "{feature.column}" {one}' for one in bad]
         y = group = np.zeros(len(frame), np.int64)
-        if self.label in frame and self.label not in known:
+        if self.tells_label(frame):
             codes, names = columns.texts(frame[self.label], self.notation)
             places = {name: place for place, name in enumerate(self.classes)}
             bad = [f"the class {quoted([name])}" for name in names if name not in places]

@@ -115,7 +115,7 @@ def rows_of(editor: Release, data) -> tuple[Table | None, set[str]]:
         return data, {"y", "group"}
     expect(isinstance(data, pd.DataFrame), "data", type(data).__name__, "a DataFrame or a Table")
     encoding, columns = editor.encoding, set(map(canonical, data))
-    has = {"y"} if encoding.label in columns else set()
+    has = {"y"} if encoding.tells_label(data.rename(columns=canonical)) else set()
     if encoding.group is None or encoding.group.column in columns:
         has.add("group")
     return encoding.encode(data, "data"), has
