@@ -25,6 +25,7 @@ from metanet.certificates.rates import KINDS, gap
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.data.table import Table
 from metanet.editing.edit import Edited
+from metanet.editing.inputs import rows_of
 from metanet.interop.imported import Imported
 from metanet.interop.network import network_of
 from metanet.interop.verify import logits
@@ -488,3 +489,14 @@ def test_what_an_editor_cannot_promise_is_refused():
     network = network_of(random_stack(MLPSpec((len(release.features), 8, 2)), 1))
     with pytest.raises(ValueError, match=r"require: found 'features<=3', expected NAME<=NUMBER of"):
         metanet.edit_certified(release, network, people(release, 20), require="features<=3")
+
+
+def test_a_label_that_a_feature_is_read_from_tells_no_class(pair):
+    """`encode` gives all rows the first class then: no number may be made of it."""
+    features = (*ENCODING.features[:3], Feature("label", "label", "category", ("no", "yes")))
+    encoding = dataclasses.replace(ENCODING, features=features)
+    assert not encoding.tells_label(frame_of(9)) and ENCODING.tells_label(frame_of(9))
+    found = certify(*pair, frame_of(300), requirement="jsd", level=1, encoding=encoding)
+    assert "accuracy_loss" not in found.bounds
+    release = SimpleNamespace(encoding=encoding)
+    assert rows_of(release, frame_of(9))[1] == {"group"}
