@@ -1,107 +1,76 @@
-"""Stored results of schema 2 as schema 3, with their pictures and README.md.
+"""Stored results by today's rules, with their pictures and README.md.
 
 python -m experiments.convert RESULTS_DIR
 
-RESULTS_DIR has a folder with a results.json per run. Numbers stay as they are. Schema 2 stored
-neither the values of single models, so that there are no intervals and no comparisons, nor the ends
-that all methods share, so that its hypervolumes are of a method's own settings. Of schema 3 only
-the choice of curves in front.png is renewed, to that of today's config. The command can be
-repeated; it draws all pictures and writes README.md anew.
+RESULTS_DIR has a folder with a results.json per run. What was measured stays as it is: values of
+test models, seconds, commands. Costs at levels, intervals and comparisons are computed from those
+values again, and the curves of front.png are those that a table's config names by now. A run that
+stored no values of single models keeps its means. The command can be repeated; it draws all
+pictures and writes README.md anew.
 """
 
 import pathlib
 import sys
 
-import numpy as np
-
 from configs.presets import TABLES
 from experiments import launch
 from experiments.reproduce import config_of
 from metanet.core import UserError, read_json, write_json
-from metanet.evaluation.bootstrap import LEAST
-from metanet.evaluation.pareto import interpolate
+from metanet.pipeline.run import levels_of
 from metanet.report import overview
-from metanet.report.comparison import COARSE, points
-from metanet.report.stored import SCHEMA
+from metanet.report.comparison import MEAN, analysed
+from metanet.report.stored import SCHEMA, read_values
 
-_DROPPED = ("comparison", "by_budget")  # by rules that schema 3 does not have
-_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the box, where schema 2 had no levels
+_DROPPED = ("by_budget",)  # which README.md computes from the times of all methods
 
 
-def converted(old: dict) -> dict:
-    """The results of a run of schema 2 in schema 3."""
+def converted(old: dict, folder: pathlib.Path) -> dict:
+    """The results of the run in `folder`, of this schema or the one before, in this one.
+
+    Raises:
+      UserError: the values of single models are missing or damaged.
+    """
     new = {key: value for key, value in old.items() if key not in _DROPPED} | {"schema": SCHEMA}
     if old["kind"] != "fronts":
         return new
-    new |= {"costs": ["jsd"], "ends": []}
-    if len(old["requirements"]) > 1:
+    new = _shown(folder.name, new) | {"levels_of": MEAN}
+    if len(new["requirements"]) > 1 or not new["ends"]:
         return new
-    edge = old["reference_point"][0]
-    levels = old["report_levels"] or [share * edge for share in _SHARES]
-    methods = {
-        name: method | {"fronts": {}, "at_levels": {"jsd": _at_levels(method, np.array(levels))}}
-        if method["front"]
-        else method | {"fronts": {}}
-        for name, method in old["methods"].items()
-    }
-    return new | {"report_levels": levels, "methods": methods}
-
-
-def _at_levels(method: dict, levels: np.ndarray) -> list[dict | None]:
-    """The mean JSD over seeds at levels, without intervals; None below the reach of a front.
-
-    Linear between a front's points; above its last point, that point's, which needs no more.
-    """
-    fronts = [points(one["front"]) for one in method.get("seeds", [method]) if one["front"]]
-    lines, coarse = [], np.zeros(len(levels), bool)
-    for front in fronts:
-        x, y = front[front[:, 0].argmax()]
-        line = interpolate(front, levels)
-        logs = np.stack([front[:, 0], np.log(np.maximum(front[:, 1], LEAST))], axis=1)
-        with np.errstate(invalid="ignore"):
-            coarse |= line > (1 + COARSE) * np.maximum(np.exp(interpolate(logs, levels)), LEAST)
-        coarse |= levels > x
-        lines.append(np.where(levels > x, y, line))
-    return [
-        None if np.isnan(cost) else {"cost": cost, "low": None, "high": None, "coarse": bool(bound)}
-        for cost, bound in zip(np.mean(lines, 0).tolist(), coarse, strict=True)
-    ]
+    new["levels_of"] = levels_of(new["requirements"])
+    return analysed(new, read_values(folder, new))
 
 
 def convert(folder: pathlib.Path) -> int:
-    """Converts the results.json files below `folder`, all or none; returns how many.
+    """Converts the results.json files below `folder`, all or none; returns how many changed.
 
     Raises:
-      UserError: there is no such file, or one is neither of schema 2 nor of schema 3.
+      UserError: there is no such file, or one is of another schema or damaged.
     """
     paths = sorted(folder.glob("*/results.json"))
     if not paths:
         raise UserError(f"{folder}: found no */results.json, expected a folder of runs")
-    found: dict[pathlib.Path, dict] = {}
-    renewed: dict[pathlib.Path, dict] = {}
+    changed: dict[pathlib.Path, dict] = {}
     for path in paths:
         old = read_json(path)
-        if isinstance(old, dict) and old.get("schema") == SCHEMA:
-            if (new := _shown(path.parent.name, old)) != old:
-                renewed[path] = new
-            continue
         try:
-            if old.get("schema") != SCHEMA - 1:
+            if old.get("schema") not in (SCHEMA - 1, SCHEMA):
                 raise ValueError(f"schema {old.get('schema')}")
-            found[path] = _shown(path.parent.name, converted(old))
+            new = converted(old, path.parent)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             cause = f"no {error}" if isinstance(error, KeyError) else error
             expected = f"results of schema {SCHEMA - 1} or {SCHEMA}"
             raise UserError(f"{path}: found {cause}, expected {expected}") from error
-    for path, new in (found | renewed).items():
+        if new != old:
+            changed[path] = new
+    for path, new in changed.items():
         write_json(path, new)
-    return len(found)
+    return len(changed)
 
 
 def _shown(folder: str, results: dict) -> dict:
     """The results of a table's run with the curves of front.png that its config names by now."""
     run = folder.replace("_", ":", 1)
-    if run not in TABLES or results["kind"] != "fronts":
+    if run not in TABLES:
         return results
     names = config_of(run, "small").evaluation.main_methods
     return results | {"main_methods": [name for name in names if name in results["methods"]]}

@@ -17,7 +17,7 @@ from experiments.children import Child, Ended
 
 MINUTE = 60.0
 # Parts of results.json that the clock, the command or the checkout decides.
-CLOCK = {"wall_seconds", "seconds_per_model", "by_budget", "command", "seconds", "duration",
+CLOCK = {"wall_seconds", "seconds_per_model", "command", "seconds", "duration",
          "commit", "dirty"}  # fmt: skip
 
 

@@ -98,7 +98,8 @@ def a_run(methods, **changed):
             zip(both[0]["front"], (1.0, 0.0), strict=True)]  # fmt: skip
     entries = {name: entry for name, (entry, _) in methods.items()}
     content = {
-        "schema": 3, "kind": "fronts", "task": "any name", "dataset": "synthetic", "seed": 0,
+        "schema": 4, "kind": "fronts", "task": "any name", "dataset": "synthetic", "seed": 0,
+        "levels_of": "the mean",
         **WEIGHTS, "reference_point": list(BOX), "report_levels": list(LEVELS), "costs": ["jsd"],
         "main_methods": [], "ends": ends, "methods": entries,
         "models_evaluated": 30, "models_validated": 12, "samples_evaluated": 1200,

@@ -124,16 +124,34 @@ def test_a_baseline_with_a_caveat_is_set_aside_and_named():
 
 
 def test_margins_are_compared_as_ratios():
-    judge = judges.wider_below("GMN", "FS", 0.5)
-    assert verdict(judge, run(FS=[(0.4, 0.5)] * 2 + [(0.8, 0.9)] * 2)) == HOLDS
+    judge = judges.wider_below("GMN", "FS")
+
+    def results(below, above, wider):
+        found = {"below": below, "above": above, "wider": wider}
+        margins = {"jsd": {"GMN": {"FS": found} if below else {}}}
+        return run("FS") | {"reference_point": [1.0, 0.1], "margins": margins}
+
+    lower, wide = (0.45, 0.4, 0.5), (0.7, 0.6, 0.9)
+    assert verdict(judge, results(lower, (0.85, 0.8, 0.9), wide)) == HOLDS
     # Above the middle the other is better: that is no margin to be wider than.
-    assert verdict(judge, run(FS=[(0.4, 0.5)] * 2 + [(1.5, 1.6)] * 2)) == HOLDS
-    # Smaller below, but the intervals overlap, with the other side's or with 1.
-    assert verdict(judge, run(FS=[(0.4, 0.8)] * 2 + [(0.7, 0.9)] * 2)) == NOISE
-    assert verdict(judge, run(FS=[(0.8, 1.1)] * 2 + [(1.2, 1.4)] * 2)) == NOISE
-    assert verdict(judge, run(FS=[(0.8, 0.9)] * 2 + [(0.4, 0.5)] * 2)) == FAILS
-    assert verdict(judge, run(FS=[(1.1, 1.2)] * 2 + [(1.5, 1.6)] * 2)) == FAILS
-    assert verdict(judge, run(FS=[APART, APART, WON, WON])) == verdicts.OPEN
+    assert verdict(judge, results(lower, (1.5, 1.4, 1.6), wide)) == HOLDS
+    # Intervals of both sides overlap, but of every draw the low levels' ratio is smaller.
+    assert verdict(judge, results((0.6, 0.4, 0.8), (0.8, 0.7, 0.9), wide)) == HOLDS
+    # Smaller below, but the interval reaches as far as the other side, or as 1.
+    assert verdict(judge, results(lower, (0.85, 0.8, 0.9), (0.9, 0.8, 1.1))) == NOISE
+    assert verdict(judge, results((0.9, 0.8, 1.1), (1.3, 1.2, 1.4), wide)) == NOISE
+    assert verdict(judge, results((0.85, 0.8, 0.9), lower, (1.9, 1.6, 2.1))) == FAILS
+    assert verdict(judge, results((1.1, 1.0, 1.2), (1.5, 1.4, 1.6), wide)) == FAILS
+    assert verdict(judge, results((), (), ())) == verdicts.OPEN
+    with pytest.raises(verdicts.OpenError, match="no values of single models"):
+        judge(run("FS"))
+
+
+def test_wins_over_weak_baselines_make_up_for_no_loss():
+    judge = judges.lower("GMN", ("A", "B", "C"))
+    assert verdict(judge, run(A=[WON] * 4, B=[WON] * 4, C=[LOST] * 4)) == FAILS
+    assert verdict(judge, run(A=[WON] * 4, B=[WON] * 4, C=[TIED] * 4)) == NOISE
+    assert verdict(judge, run(A=[WON] * 4, B=[TIED] * 4, C=[WON, LOST, LOST, TIED])) == FAILS
 
 
 def test_one_win_is_enough_for_some_cases():
@@ -301,8 +319,17 @@ def told(claim, good):
         for one in (point for entry in methods.values() for point in entry["front"]):
             one["requirement"] = [one["requirement"] if not good else 0.1] * 2
     found = {one: {other: pair(one, other) for other in methods if other != one} for one in OURS}
-    return KEPT | {"methods": methods, "report_levels": LEVELS,
-                   "comparison": {"jsd": found, "jsd_label": found}}  # fmt: skip
+    both = ((0.4, 0.3, 0.5), (0.8, 0.7, 0.9)) if good else ((3.0, 2.0, 4.0), (1.2, 1.1, 1.3))
+    low, high = both
+    margins = {
+        "below": low,
+        "above": high,
+        "wider": tuple(a / b for a, b in zip(*both, strict=True)),
+    }
+    wide = {one: dict.fromkeys(methods, margins) for one in OURS}
+    return KEPT | {"methods": methods, "report_levels": LEVELS, "reference_point": [1.0, 0.1],
+                   "comparison": {"jsd": found, "jsd_label": found},
+                   "margins": {"jsd": wide}}  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda c: f"{c.run}: {c.text}")
@@ -320,7 +347,7 @@ def test_claims_are_judged_from_the_values_of_single_models():
     better, worse = ([(x, factor * y) for x, y in own] for factor in (0.97, 1.03))
     lottery = {name: a_method(worse) for name in ("Magnitude", "SNIP", "Lottery Ticket", "Random")}
     claim = next(one for one in claims.CLAIMS if one.text == "GMN - Prune dominates")
-    for grad, noise, expected in ((worse, 0, HOLDS), (better, 0, PARTLY), (worse, 0.5, PARTLY)):
+    for grad, noise, expected in ((worse, 0, HOLDS), (better, 0, FAILS), (worse, 0.5, NOISE)):
         methods = {"GMN - Prune": a_method(own, seeds=1), **lottery}
         methods["Grad Importance"] = a_method(grad, noise=noise)
         found, evidence = claims.judged(claim, {"pruning_adult": a_run(methods)[0]})
@@ -334,10 +361,17 @@ def test_caveats_are_of_runs_that_stored_no_ends():
     old = KEPT | {"methods": methods, "ends": []}
     notes = "\n".join(caveats.notes(old))
     assert "SNIP & Distil: distilled at one learning rate" in notes and "Per-model" not in notes
-    assert "A run of schema 2: it stored no values of single models" in notes
+    assert "An earlier run: it stored no values of single models" in notes
     kept = {"requirements": ["metanet.objectives.data_minimisation.inputs_kept"]}
     assert "Per-model optimisation: its straight-through" in "\n".join(caveats.notes(old | kept))
     assert caveats.notes(KEPT | {"methods": methods}) == []
+
+
+def test_editors_of_one_seed_are_named_where_others_have_more():
+    methods = {"GMN": entry(seeds=[{}] * 3), "GMN, 10 steps": entry(seeds=[{}]), "FS": entry()}
+    assert caveats.notes(KEPT | {"methods": methods}) == [
+        "* One editor seed instead of 3, so that intervals are of models alone: GMN, 10 steps."
+    ]
 
 
 def test_notes_name_what_to_mind_in_a_run():

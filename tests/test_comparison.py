@@ -13,7 +13,8 @@ from metanet.core import UserError
 from metanet.evaluation import bootstrap
 from metanet.evaluation.bootstrap import CURVE, LINE, Front
 from metanet.evaluation.values import Values, load_values, save_values, values_path
-from metanet.report import comparison, stored
+from metanet.pipeline.run import levels_of
+from metanet.report import comparison, stored, summary
 from metanet.report.comparison import LOSS, TIE, WIN, analysed
 
 LEVELS = np.array([-0.1, 0.02, 0.1, 0.25, 0.3, 0.5, 0.7, 0.95, 1.2])
@@ -164,6 +165,67 @@ def test_costs_at_levels_agree_with_a_plain_loop(front, ends):
             slow = [slow_reading(points, both, x, reading == CURVE) for x in LEVELS.tolist()]
             np.testing.assert_allclose(row[:, reading], slow, rtol=1e-9, atol=1e-15)
     assert (found[..., CURVE] <= found[..., LINE] + 1e-12).all()
+
+
+def test_at_levels_of_each_model_no_model_may_have_more_than_another():
+    front, ends = random_front(0), end_values()
+    weight = bootstrap.draws(EXPERIMENT, 6)
+    found = bootstrap.at_levels([front], ends, weight, LEVELS, each=True)
+    models = range(len(EXPERIMENT))
+    slow = np.empty((len(models), len(LEVELS), 4))
+    for m in models:
+        points, both = (
+            list(zip(one.requirement[:, m].tolist(), one.cost[:, m].tolist(), strict=True))
+            for one in (front, ends)
+        )
+        first, last = min(x for x, _ in points), max(x for x, _ in points)
+        beyond = [end for end in both if not first <= end[0] <= last]
+        for place, level in enumerate(LEVELS.tolist()):
+            outer = along(points + beyond, level)
+            curve = along(points, level, True) if first <= level <= last else outer
+            slow[m, place] = along(points + both, level), outer, along(both, level), curve
+    means = np.einsum("dm,mlk->dlk", weight, slow)
+    means[:, LEVELS < 0, 2] = np.inf
+    line = means[..., :3].min(-1)
+    np.testing.assert_allclose(found[..., LINE], line, rtol=1e-9)
+    np.testing.assert_allclose(found[..., CURVE], np.minimum(line, means[..., 3]), rtol=1e-9)
+    # Half of the models at .1 and half at .5 are at .3 on average, but no model is.
+    uneven = Front(np.array([[0.1, 0.5] * 15]), np.array([[0.01, 0.001] * 15]))
+    models = bootstrap.draws(np.arange(30), 1)
+    at = np.array([0.3])
+    (mean,), (each,) = (
+        bootstrap.at_levels([uneven], end_values(), models, at, each=each)[0]
+        for each in (False, True)
+    )
+    assert mean[LINE] == pytest.approx(0.0055) and each[LINE] > 1.5 * mean[LINE]
+
+
+def test_what_is_at_a_level_follows_from_the_run():
+    rng = np.random.default_rng(0)
+    entry, values = a_method(OWN, seeds=1)
+    x = values.seeds[0].fields["requirement"]
+    values.seeds[0].fields["requirement"] = (x * rng.uniform(0.7, 1.3, x.shape)).astype(np.float32)
+    costs = {}
+    for kind in (comparison.MEAN, comparison.EACH):
+        run, _ = a_run({"GMN": (entry, values)}, levels_of=kind)
+        costs[kind] = [one["cost"] for one in run["methods"]["GMN"]["at_levels"]["jsd"]]
+    assert costs[comparison.MEAN] != pytest.approx(costs[comparison.EACH], rel=0.01)
+    weights, odds = "metanet.objectives.pruning.weights_kept", "metanet.objectives.fairness."
+    assert levels_of((weights,)) == comparison.EACH
+    assert levels_of((f"{odds}equalised_odds",)) == comparison.MEAN
+    assert levels_of((weights, f"{odds}equalised_odds")) == comparison.MEAN
+
+
+def test_margins_are_paired_ratios_of_low_and_high_levels():
+    ours = [(x, y * (0.5 if x < 0.5 else 0.9)) for x, y in OWN]
+    run, _ = a_run({"GMN": a_method(ours, seeds=1), "other": a_method(OWN)})
+    found = run["margins"]["jsd"]["GMN"]["other"]
+    assert found["below"][0] == pytest.approx(0.5) and found["above"][0] == pytest.approx(0.9)
+    assert found["wider"][0] == pytest.approx(0.5 / 0.9)
+    # Costs of models differ by far more than the two methods do on any of them.
+    assert all(high / low < 1.01 for _, low, high in found.values())
+    run, _ = a_run({"GMN": a_method(ours, seeds=1), "other": a_method(OWN)}, report_levels=[0.1])
+    assert run["margins"] == {"jsd": {}}
 
 
 def test_the_sample_is_the_mean_of_all_seeds_and_every_draw_is_of_as_many():
@@ -321,8 +383,23 @@ def test_a_method_is_compared_with_the_slowest_editor_that_takes_no_longer():
         "nothing": a_method([]),
     }
     run, _ = a_run(methods)
-    assert run["by_budget"] == {"faster": None, "as fast": "fast", "between": "fast",
-                                "slower": "slow"}  # fmt: skip
+    seconds = {name: one["seconds_per_model"] for name, one in run["methods"].items()}
+    found = {"faster": None, "as fast": "fast", "between": "fast", "slower": "slow"}
+    assert comparison.by_budget(run["methods"], seconds) == found
+    # Seconds of a run that times all methods alike decide, where there is one.
+    timed = {one: {"per_model_of_batch": 1.0} for one in ("dm: fast", "dm: slow", "dm: faster")}
+    rest = {f"dm: {one}": {"per_model_of_batch": 2.0} for one in ("as fast", "between", "slower")}
+    timing = {"dataset": "synthetic", "kind": "timing"}
+    all_runs = {"dm_synthetic": run, "timing_synthetic": timing | {"methods": timed | rest}}
+    rows = {line.split(" | ")[2]: line.split(" | ")[3:5]
+            for line in summary.against_budget(all_runs)[2:]}  # fmt: skip
+    assert rows["faster"] == ["1", "fast"] and rows["slower"] == ["2", "fast"]
+    del timed["dm: slow"]
+    all_runs["timing_synthetic"] = timing | {
+        "methods": timed | rest
+    }  # of some methods: no comparison
+    rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
+    assert rows[0] == ["faster", "~0.01", "none as fast"] and rows[3][1:] == ["~2", "slow"]
 
 
 # Seeds and hypervolumes.

@@ -110,7 +110,7 @@ def finish(processes, status=0):
 
 def assert_alike(found, expected):
     """Results of other devices agree to rounding."""
-    skipped = {"wall_seconds", "command", "by_budget", "seconds_per_model", "device", "dirty"}
+    skipped = {"wall_seconds", "command", "seconds_per_model", "device", "dirty"}
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for key in expected.keys() - skipped:

@@ -202,6 +202,19 @@ def test_every_further_cost_has_a_panel_with_unedited_models():
     np.testing.assert_allclose(error.get_ydata(), [21, 20 + 2 / 3], rtol=1e-5)
 
 
+def test_a_lopsided_interval_shows_both_ends():
+    results = run_of()
+    for one, (low, high) in zip(
+        results["methods"]["one"]["at_levels"]["jsd"],
+        ((0.009, 0.012), (0.0098, 0.014), (0.001, 0.0101), (0.01, 0.01)),
+        strict=True,
+    ):
+        one |= {"cost": 0.01, "low": low, "high": high, "coarse": False}  # fmt: skip
+    row = next(line for line in report.table(results).splitlines() if line.startswith("one "))
+    assert "10.0±1.5" in row and "10.0 (9.8 to 14.0)" in row and "10.0 (1.0 to 10.1)" in row
+    assert "10.000±0.000" in row
+
+
 def hollow(axes):
     """The lines of hollow marks, except for that of the legend."""
     lines = [line for line in axes.get_lines() if len(line.get_xdata())]
@@ -325,7 +338,8 @@ def test_a_legend_is_below_the_panels(results):
 def several(count, methods):
     names = [f"requirement {number} (0 to 1)" for number in range(count)]
     return {
-        "schema": 3, "kind": "fronts", "task": "any", "dataset": "synthetic", "main_methods": [],
+        "schema": 4, "kind": "fronts", "task": "any", "dataset": "synthetic", "main_methods": [],
+        "levels_of": "the mean",
         "models_evaluated": 6, "samples_evaluated": 9, "requirements": names,
         "requirement_labels": names, "reference_point": [1.0] * count + [0.1], "methods": methods,
     }  # fmt: skip
@@ -424,7 +438,7 @@ def test_the_summary_has_stored_volumes_and_half_of_their_intervals(runs):
     assert found[0] == "| | dm_adult | dm_bank | pruning_adult |"
     method = runs["dm_adult"]["methods"]["GMN"]
     low, high = method["mixture_interval"]
-    cell = f"{comparison.volumes(method).mean():.3f}±{(high - low) / 2:.3f}, 4 points, 0.01 s"
+    cell = f"{comparison.volumes(method).mean():.3f}±{(high - low) / 2:.3f}, 4 points, ~0.01 s"
     assert found[2].startswith(f"| GMN | {cell} | {cell} |")
     assert found[3].count("–") == 1  # of bank
     assert "| nothing | -, 0 points | – | -, 0 points |" in found
@@ -439,8 +453,8 @@ def test_methods_are_tallied_against_the_slowest_editor_of_their_budget(runs):
     assert [one["verdict"] for one in found] == ["loss", "win", "win", "win"]
     loss = f"0.1: 1.80 ({found[0]['low']:.2f} to {found[0]['high']:.2f})"
     assert ours == [
-        "| dm_adult | jsd | FS | 0.001 | none as fast | – | – | – |  |",
-        f"| dm_adult | jsd | FS & Retrain | 2 | GMN + probe | 3 | 0 | 1 | {loss} |",
+        "| dm_adult | jsd | FS | ~0.001 | none as fast | – | – | – |  |",
+        f"| dm_adult | jsd | FS & Retrain | ~2 | GMN + probe | 3 | 0 | 1 | {loss} |",
     ]
     assert not [row for row in lines if row.startswith("| shift")]
     assert [row for row in lines if row.startswith("| pruning_adult | jsd | FS & Retrain")]
@@ -501,7 +515,7 @@ def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):
     assert "population: not recorded" in text
     assert "Commit cccccccccccc with local changes" in text
     assert "Commit not recorded, published in dddddddddddd" in text
-    assert "schema 2" not in text
+    assert "Earlier runs" not in text
 
 
 def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their_costs(
@@ -509,7 +523,7 @@ def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their
 ):
     write_json(tmp_path / "pruning_adult" / "results.json", runs["pruning_adult"])
     old = runs["dm_adult"] | {"ends": []}
-    del old["comparison"], old["by_budget"], old["draws"]
+    del old["comparison"], old["margins"], old["draws"]
     for method in old["methods"].values():
         method.pop("mixture_interval")
         for one in method.get("at_levels", {}).get("jsd", ()):
@@ -517,19 +531,19 @@ def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their
     write_json(tmp_path / "dm_adult" / "results.json", old)
     overview.write(tmp_path, ALL)
     text = (tmp_path / "README.md").read_text()
-    assert "Runs of schema 2 stored neither values of single models" in text
+    assert "Earlier runs stored neither values of single models" in text
     assert (
         f"| GMN dominates FS | **{verdicts.OPEN}** | no values of single models are stored" in text
     )
     first, second = text.split("\n## dm_adult")[1].split("\n## pruning_adult")
-    assert "* A run of schema 2" in first and "±" not in first.split("```")[1].split("\n", 2)[2]
-    assert "* A run of schema 2" not in second and "±" in second.split("```")[1].split("\n", 2)[2]
+    assert "* An earlier run" in first and "±" not in first.split("```")[1].split("\n", 2)[2]
+    assert "* An earlier run" not in second and "±" in second.split("```")[1].split("\n", 2)[2]
     assert "| dm_adult | jsd |" not in text and "| pruning_adult | jsd |" in text
 
 
 def test_results_of_another_schema_are_refused(runs, tmp_path):
     write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 2})
-    with pytest.raises(UserError, match=r"found schema 2, expected 3.*experiments\.convert"):
+    with pytest.raises(UserError, match=r"found schema 2, expected 4.*experiments\.convert"):
         overview.write(tmp_path, ALL)
     with pytest.raises(UserError, match=r"none\.json: found no such file"):
         stored.read(tmp_path / "none.json")

@@ -104,7 +104,7 @@ def finish(process, status=0):
 def numbers(folder):
     """results.json without what depends on the clock."""
     results = read_json(folder / "results.json")
-    for key in ("wall_seconds", "command", "by_budget", "commit", "dirty"):
+    for key in ("wall_seconds", "command", "commit", "dirty"):
         del results[key]
     for method in results["methods"].values():
         del method["seconds_per_model"], method["wall_seconds"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from metanet.evaluation.pareto import mixed_hypervolume
 
-LEAST = 1e-9  # of a cost that has a logarithm
+LEAST = 1e-6  # of a cost that has a logarithm; divergences in float32 are noise below
 LINE, CURVE = 0, 1  # places of the two readings between two settings, see `at_levels`
 
 
@@ -46,7 +46,12 @@ def draws(cluster: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
 
 def at_levels(
-    fronts: Sequence[Front], ends: Front, weight: np.ndarray, levels: np.ndarray, seed: int = 0
+    fronts: Sequence[Front],
+    ends: Front,
+    weight: np.ndarray,
+    levels: np.ndarray,
+    seed: int = 0,
+    each: bool = False,
 ) -> np.ndarray:
     """The mean cost of a method at levels of the requirement, in every draw: [draws, levels, 2].
 
@@ -63,15 +68,35 @@ def at_levels(
       weight: [draws, M], see `draws`.
       levels: [levels].
       seed: of the draws of seeds.
+      each: every model is at the level, between its own settings; else the mean of the models is,
+        for which a method may spend more on some of them.
     """
-    each = np.stack([_readings(front, ends, weight, levels) for front in fronts])
+    readings = np.stack([_readings(front, ends, weight, levels, each) for front in fronts])
     chosen = np.random.default_rng(seed).integers(len(fronts), size=(len(fronts), len(weight)))
     chosen[:, 0] = np.arange(len(fronts))
-    return each[chosen, np.arange(len(weight))].mean(0)
+    return readings[chosen, np.arange(len(weight))].mean(0)
 
 
-def _readings(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def _readings(
+    front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray, each: bool
+) -> np.ndarray:
     """`at_levels` of one seed."""
+    if each:
+        lines = [weight @ line for line in _lines(front, ends, np.eye(weight.shape[1]), levels)]
+    else:
+        lines = _lines(front, ends, weight, levels)
+    *straight, mixture, curve = lines
+    below = levels < (weight @ ends.requirement.T).min(1, keepdims=True)
+    # Of means, so that no model has the better line by what it cost on the models themselves.
+    line = np.minimum.reduce([*straight, np.where(below, np.inf, mixture)])  # [draws, levels]
+    return np.stack([line, np.minimum(curve, line)], -1)
+
+
+def _lines(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+    """Through the settings and ends, the settings and ends beyond, the ends; and the curve.
+
+    Each is [draws, levels]; the curve is that between settings, the second line beyond.
+    """
     x, y = _sorted(weight @ front.requirement.T, weight @ front.cost.T)  # [draws, S]
     end_x, end_y = weight @ ends.requirement.T, weight @ ends.cost.T  # [draws, 2]
     # An end beyond the settings always counts, one among them where that is lower: unedited
@@ -79,16 +104,14 @@ def _readings(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray)
     # the first setting, once more.
     beyond = (end_x < x[:, :1]) | (end_x > x[:, -1:])
     outer_x, outer_y = np.where(beyond, end_x, x[:, :1]), np.where(beyond, end_y, y[:, :1])
-    lines = [
+    all_ends, outer = [
         _interpolated(*_sorted(np.append(x, more_x, 1), np.append(y, more_y, 1)), levels)
         for more_x, more_y in ((end_x, end_y), (outer_x, outer_y))
     ]
     mixture = _interpolated(*_sorted(end_x, end_y), levels)
-    mixture = np.where(levels < end_x.min(1, keepdims=True), np.inf, mixture)
-    line = np.minimum.reduce([*lines, mixture])  # [draws, levels]
     curve = np.exp(_interpolated(x, np.log(np.maximum(y, LEAST)), levels))
     inside = (levels >= x[:, :1]) & (levels <= x[:, -1:])
-    return np.stack([line, np.where(inside, np.minimum(curve, line), line)], -1)
+    return [all_ends, outer, mixture, np.where(inside, curve, outer)]
 
 
 def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

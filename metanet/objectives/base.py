@@ -60,6 +60,7 @@ def labelled(
     floor: Callable | None = None,
     grouped: bool = False,
     classes: slice | None = None,
+    of_edit: bool = False,
 ) -> Callable[[F], F]:
     """A decorator of objectives: `text` is the label of their axis, as the attribute `label`.
 
@@ -69,10 +70,14 @@ def labelled(
       grouped: it compares groups, so data need two or more; the attribute `grouped`.
       classes: the classes of which it compares the groups' rows apart, so each needs rows of two
         groups or more; None: it does not read labels. The attribute `classes`.
+      of_edit: it is the same on all data, so that every model can be brought to a level of it,
+        and results are read at levels of each model, not of means; the attribute `of_edit`.
     """
 
     def decorate(objective: F) -> F:
-        vars(objective).update(label=text, floor=floor, grouped=grouped, classes=classes)
+        vars(objective).update(
+            label=text, floor=floor, grouped=grouped, classes=classes, of_edit=of_edit
+        )
         return objective
 
     return decorate

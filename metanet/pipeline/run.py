@@ -1,7 +1,7 @@
 """Runs an experiment: population, editors, evaluation, report. Each phase resumes or is skipped."""
 
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from metanet.pipeline.locks import alone
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.releases import write_releases
 from metanet.pipeline.testbed import Testbed, build_testbed, never
-from metanet.report.comparison import analysed
+from metanet.report.comparison import EACH, MEAN, analysed
 from metanet.report.stored import SCHEMA
 from metanet.settings import plain
 
@@ -119,6 +119,7 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
         "requirement_labels": list(labels_of(experiment.requirement)),
         "reference_point": list(evaluation.reference_point),
         "report_levels": list(levels),
+        "levels_of": levels_of(paths_of(experiment.requirement)),
         "costs": list(evaluation.costs),
         "main_methods": list(evaluation.main_methods or names[:MAIN_CURVES]),
         "ends": entries[ENDS]["front"],
@@ -129,6 +130,11 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
         **extra,
     }
     return analysed(content, values) if one else content
+
+
+def levels_of(paths: Sequence[str]) -> str:
+    """What is at a level of the requirements with these dotted paths: EACH or MEAN."""
+    return EACH if all(getattr(resolve(path), "of_edit", False) for path in paths) else MEAN
 
 
 def _floors(testbed: Testbed, ids: np.ndarray) -> dict[str, float]:

@@ -21,7 +21,7 @@ _MASKED_INPUTS = {
 def caveat(run: dict, name: str) -> str | None:
     """Why an editor's win over the method `name` of a run says little; None if nothing is known.
 
-    Of runs before schema 3 only, which stored no ends.
+    Of earlier runs only, which stored no ends.
     """
     if run.get("ends"):
         return None
@@ -40,10 +40,15 @@ def notes(run: dict) -> list[str]:
     found = [f"{name}: {reason}." for name in methods if (reason := caveat(run, name))]
     if not run.get("ends"):
         found.append(
-            "A run of schema 2: it stored no values of single models, so there are no intervals "
+            "An earlier run: it stored no values of single models, so there are no intervals "
             "and no costs are compared; its hypervolumes are without the ends that all methods "
             "share."
         )
+    seeds = {name: len(one["seeds"]) for name, one in methods.items() if "seeds" in one}
+    single = [name for name, count in seeds.items() if count < max(seeds.values())]
+    if single and run.get("ends"):
+        found.append(f"One editor seed instead of {max(seeds.values())}, so that intervals are of "
+                     f"models alone: {', '.join(single)}.")  # fmt: skip
     if "one_hot_floor" in run and any("seeds" not in method for method in methods.values()):
         found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
                      "they change a decision.")  # fmt: skip

@@ -4,7 +4,7 @@ From every method's values for every test model, so that whoever has results.jso
 beside it can compute the same numbers again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,16 +16,18 @@ from metanet.evaluation.values import ENDS, Values
 DRAWS, VOLUME_DRAWS = 2000, 200  # of a bootstrap; hypervolumes cost more
 COARSE = 0.1  # relative, by which a line between two settings may be above a curve unmarked
 WIN, TIE, LOSS = "win", "tie", "loss"
+EACH, MEAN = "each model", "the mean"  # what is at a level
 
 
 def analysed(results: dict, values: dict[str, Values]) -> dict:
     """results.json's content of one requirement, with intervals and comparisons.
 
-    Adds to every method `at_levels`: by cost, for each of `report_levels` the mean `cost` over test
-    models and seeds, the ends of its 95% interval (`low`, `high`) and whether a setting is so far
-    that the cost is an upper bound only (`coarse`); to the points of a front `jsd_low` and
-    `jsd_high`; `mixture_interval`, of the mean hypervolume. Adds `comparison`, see `compare`, and
-    `by_budget`.
+    Its key `levels_of` says what is at a level: "each model", where a requirement is of an edit
+    alone, or "the mean", where it is measured on data. Adds to every method `at_levels`: by cost,
+    for each of `report_levels` the mean `cost` over test models and seeds, the ends of its 95%
+    interval (`low`, `high`) and whether a setting is so far that the cost is an upper bound only
+    (`coarse`); to the points of a front `jsd_low` and `jsd_high`; `mixture_interval`, of the mean
+    hypervolume. Adds `comparison`, see `compare`, and `margins`, see `margins_of`.
 
     Args:
       values: of every method, and of the ends under the name ENDS.
@@ -39,6 +41,7 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
             raise UserError(f"{name}: found values of other test models than those of the ends, "
                             "expected the same")  # fmt: skip
     weight = bootstrap.draws(values[ENDS].experiment, DRAWS)
+    each = results["levels_of"] == EACH
     levels, methods = np.array(results["report_levels"]), results["methods"]
     costs: dict[str, dict[str, np.ndarray]] = {}
     for cost in results["costs"]:
@@ -47,7 +50,7 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
         for place, name in enumerate(methods):
             fronts = values[name].fronts(cost)
             if fronts:
-                found = bootstrap.at_levels(fronts, ends, weight, levels, place)
+                found = bootstrap.at_levels(fronts, ends, weight, levels, place, each)
                 costs[cost][name] = found  # [draws, levels, 2]
     box = tuple(results["reference_point"])
     floor = results.get("level_floor", 0.0)
@@ -57,12 +60,14 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
         for name, found in by_name.items():
             measured[name].setdefault("at_levels", {})[cost] = _at_levels(found)
     counts = _counted(results, levels, floor)
+    low = levels < box[0] / 2
     return results | {
         "methods": measured,
         "draws": DRAWS,
         "comparison": {cost: compare(methods, one, counts) for cost, one in costs.items()},
-        "by_budget": by_budget(methods),
-    }
+        "margins": {cost: margins_of(methods, one, counts & low, counts & ~low)
+                    for cost, one in costs.items()},
+    }  # fmt: skip
 
 
 def _counted(results: dict, levels: np.ndarray, floor: float) -> np.ndarray:
@@ -109,15 +114,41 @@ def compare(methods: dict, costs: dict[str, np.ndarray], counts: np.ndarray) -> 
       interval (`low`, `high`) of it, and the `verdict`: a win if the interval is below 1, a loss if
       above, else a tie; None where it does not count.
     """
+    return _by_pair(methods, costs, lambda ours, theirs: _verdicts(ours, theirs, counts))
+
+
+def margins_of(
+    methods: dict, costs: dict[str, np.ndarray], low: np.ndarray, high: np.ndarray
+) -> dict:
+    """How much more an editor gains at `low` levels [levels] bool than at `high` ones.
+
+    Returns:
+      {editor: {method: found}}: the geometric means over levels of the ratio of costs, `below` and
+      `above`, and the first over the second, `wider`, each (estimate, low, high) with the ends of
+      a 95% interval, paired: all three are of the same draws. None without levels on a side.
+    """
+    if not (low.any() and high.any()):
+        return {}
+
+    def found(ours, theirs):
+        ours, theirs = (np.log(np.maximum(one[..., CURVE], bootstrap.LEAST))
+                        for one in (ours, theirs))  # fmt: skip
+        below, above = ((ours - theirs)[:, side].mean(1) for side in (low, high))  # [draws]
+        logs = {"below": below, "above": above, "wider": below - above}
+        return {name: np.exp([one[0], *bootstrap.interval(one)]).tolist()
+                for name, one in logs.items()}  # fmt: skip
+
+    return _by_pair(methods, costs, found)
+
+
+def _by_pair(methods: dict, costs: dict[str, np.ndarray], found: Callable) -> dict:
+    """{editor: {method: found(costs of the editor, costs of the method)}}, of different ones."""
     editors = [name for name in costs if "seeds" in methods[name]]
     return {
-        editor: {
-            name: _verdicts(costs[editor], theirs, counts)
-            for name, theirs in costs.items()
-            if name != editor
-        }
+        editor: {name: found(costs[editor], theirs) for name, theirs in costs.items()
+                 if name != editor}
         for editor in editors
-    }
+    }  # fmt: skip
 
 
 def _verdicts(ours: np.ndarray, theirs: np.ndarray, counts: np.ndarray) -> list[dict]:
@@ -133,19 +164,21 @@ def verdict(low: float, high: float) -> str:
     return WIN if high < 1 else LOSS if low > 1 else TIE
 
 
-def by_budget(methods: dict) -> dict[str, str | None]:
+def by_budget(methods: dict, seconds: dict[str, float]) -> dict[str, str | None]:
     """For every method that is no editor the slowest editor that takes no longer; None: none.
 
     It is chosen by its seconds alone, not by its results on the test models.
+
+    Args:
+      seconds: of one edit, of every method that has a front.
     """
-    editors = {n: m for n, m in methods.items() if "seeds" in m and m["front"]}
+    editors = [name for name, method in methods.items() if "seeds" in method and method["front"]]
     found = {}
     for name, method in methods.items():
         if "seeds" in method or not method["front"]:
             continue
-        budget = method["seconds_per_model"]
-        within = [one for one in editors if editors[one]["seconds_per_model"] <= budget]
-        found[name] = max(within, key=lambda one: editors[one]["seconds_per_model"], default=None)
+        within = [one for one in editors if seconds[one] <= seconds[name]]
+        found[name] = max(within, key=seconds.__getitem__, default=None)
     return found
 
 

@@ -18,8 +18,10 @@ from metanet.report.verdicts import (
     HOLDS,
     NOISE,
     OPEN,
+    ORDER,
     PARTLY,
     NotRunError,
+    OpenError,
     compared,
     entry,
     share_verdict,
@@ -45,7 +47,8 @@ def lower(
 ) -> Judge:
     """The editor wins against each of `others` at every level that counts.
 
-    Refuted by levels where it ties or loses.
+    Refuted by levels where it ties or loses. The verdict is that against the method it does worst
+    against: wins over weak ones make up for nothing.
     """
 
     def judge(results):
@@ -66,34 +69,36 @@ def lower(
         if not counts:
             absent = all(reason == "not run" for reason in aside.values())
             return (ABSENT, f"needs {', '.join(aside)}") if absent else (OPEN, evidence)
-        verdict = share_verdict(*np.sum([*counts.values()], axis=0).tolist())
+        verdict = max((share_verdict(*one) for one in counts.values()), key=ORDER.index)
         return (PARTLY if aside and verdict == HOLDS else verdict), evidence
 
     return judge
 
 
-def wider_below(editor: str, other: str, middle: float) -> Judge:
-    """The editor's cost is a smaller part of the other's below `middle` than above, and under 1.
+def wider_below(editor: str, other: str) -> Judge:
+    """The editor's cost is a smaller part of the other's at low levels than at high, and under 1.
 
-    Geometric means over levels. Refuted by a part that is no smaller below; inside the noise where
-    the intervals' ends, averaged alike, overlap.
+    Low and high parted at half of the reference point, geometric means over levels. Refuted by a
+    part that is no smaller; inside the noise where its paired interval reaches that far.
     """
 
     def judge(results):
-        rows = compared(results, editor, other)
-        sides = [[one for one in rows if (one["level"] < middle) == low] for low in (True, False)]
-        if not all(sides):
+        entry(results, editor), entry(results, other)
+        if "margins" not in results:
+            raise OpenError("no values of single models are stored")
+        found = results["margins"]["jsd"].get(editor, {}).get(other)
+        middle = results["reference_point"][0] / 2
+        if found is None:
             return OPEN, f"no levels below or above {middle:g}"
-        low, high = ({key: float(np.exp(np.mean([np.log(one[key]) for one in side])))
-                      for key in ("ratio", "low", "high")} for side in sides)  # fmt: skip
+        below, above, wider = (found[key] for key in ("below", "above", "wider"))
+        texts = [f"{one:.2f} ({low:.2f} to {high:.2f})" for one, low, high in (below, above, wider)]
         evidence = (
-            f"JSD of {editor} over {other}: {low['ratio']:.2f} ({low['low']:.2f} to "
-            f"{low['high']:.2f}) below {middle:g}, {high['ratio']:.2f} ({high['low']:.2f} to "
-            f"{high['high']:.2f}) above"
+            f"JSD of {editor} over {other}: {texts[0]} below {middle:g}, {texts[1]} above; the "
+            f"first over the second {texts[2]}"
         )
-        if low["ratio"] >= min(high["ratio"], 1):
+        if wider[0] >= 1 or below[0] >= 1:
             return FAILS, evidence
-        return (HOLDS if low["high"] < min(high["low"], 1) else NOISE), evidence
+        return (HOLDS if wider[2] < 1 and below[2] < 1 else NOISE), evidence
 
     return judge
 

@@ -3,6 +3,8 @@
 from metanet.report.bounds import LOWER, marked, volume_marks
 from metanet.report.comparison import volumes
 
+LOPSIDED = 1.5  # half of an interval over its shorter side, from which both ends are printed
+
 # What a cost is called, and the unit of tables.
 COSTS = {
     "jsd": ("JSD of outputs, 10^-3 nats", 1e3),
@@ -23,7 +25,8 @@ def table(results: dict) -> str:
 def _head(results: dict) -> list[str]:
     box = "x".join(f"{value:g}" for value in results["reference_point"])
     marks = volume_marks(results["methods"]).values()
-    intervals = " ± half of the 95% interval" if results.get("ends") else ""
+    intervals = " ± half of the 95% interval, (low to high) where lopsided"
+    intervals *= bool(results.get("ends"))
     return [
         f"{results['task']} on {results['dataset']}, test models; means over models and editor "
         f"seeds{intervals}",
@@ -43,7 +46,8 @@ def _rows(results: dict, cost: str, first: bool) -> list[str]:
     room = 2 + max(map(len, [*head, *(cell for row in cells.values() for cell in row)]))
     bounded = any(one["coarse"] for row in found.values() for one in row if one)
     lines = [
-        f"@x: {text}, at {results['requirement_labels'][0]} x; settings chosen by it",
+        f"@x: {text}, at {results['requirement_labels'][0]} x of {results['levels_of']}; settings "
+        "chosen by it",
         *["<: an upper bound, between settings far apart"] * bounded,
         f"{'method':<{width}}{'HV' * first:>13}{'points':>8}"
         f"{''.join(f'{one:>{room}}' for one in head)}{'s/model':>12}",
@@ -68,9 +72,13 @@ def _cell(found: dict | None, unit: float) -> str:
     value = max(unit * found["cost"], 0.0)  # not -0.00, of rounding
     if found["low"] is None:
         return "<" * found["coarse"] + f"{value:.3g}"
-    half = unit * (found["high"] - found["low"]) / 2
+    low, high = unit * found["low"], unit * found["high"]
+    half = (high - low) / 2
     digits = ".1f" if half >= 0.95 else ".2f" if half >= 0.0095 else ".3f"
-    interval = spread((found["low"], found["high"]), unit, digits)
+    if not half / LOPSIDED <= value - low <= half * (2 - 1 / LOPSIDED):
+        interval = f" ({low:{digits}} to {high:{digits}})"
+    else:
+        interval = spread((found["low"], found["high"]), unit, digits)
     return "<" * found["coarse"] + f"{value:{digits}}{interval}"
 
 

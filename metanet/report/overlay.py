@@ -8,8 +8,8 @@ from metanet.report import stored
 from metanet.report.comparison import analysed
 
 _SHARED = ("schema", "kind", "task", "dataset", "requirements", "requirement_labels",
-           "reference_point", "report_levels", "costs", "models_evaluated", "models_validated",
-           "samples_evaluated", "level_floor")  # fmt: skip
+           "reference_point", "report_levels", "levels_of", "costs", "models_evaluated",
+           "models_validated", "samples_evaluated", "level_floor")  # fmt: skip
 _SAME = ("seed", "one_hot_floor")  # kept where all runs agree
 Run = tuple[dict, dict[str, Values]]  # results.json, and the values of every test model
 

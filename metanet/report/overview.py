@@ -63,7 +63,7 @@ def _head(about: dict, results: dict[str, dict]) -> list[str]:
     ]
     if any(not run.get("ends") for run in results.values() if run["kind"] == "fronts"):
         lines += [
-            "Runs of schema 2 stored neither values of single models nor constant outputs and "
+            "Earlier runs stored neither values of single models nor constant outputs and "
             "unedited models: they have no intervals, their hypervolumes are of a method's own "
             "settings, and no claim is judged by the costs of their methods. Those that give a "
             "commit of publication recorded neither the commit of the code that made them nor "
@@ -88,9 +88,12 @@ def _summary(results: dict[str, dict]) -> list[str]:
         "",
         "The slowest editor that takes no longer per model than the method, at every level of the "
         "requirement above its floor: it wins where the interval of the ratio of its cost to the "
-        "method's is below 1, loses where above, else it is a tie. Intervals are paired over "
-        "models and leave room for what lies between settings, to both sides' disadvantage. "
-        "Seconds are per model in a warm batch; compare ratios, not absolute times.",
+        "method's is below 1, loses where above, else it is a tie. Features and weights are at a "
+        "level for each model, equalised odds for the mean of the models. Intervals are paired "
+        "over models and leave room for what lies between settings, to both sides' disadvantage; "
+        "each is of 95% alone, so that of twenty ties one is called a win or a loss. Seconds are "
+        "per model in a warm batch, all methods timed in one run; ~: in passing, beside other "
+        "work.",
         "",
         *summary.against_budget(results),
         "",
@@ -106,7 +109,10 @@ def _repeats(results: dict[str, dict]) -> list[str]:
 
 def _core_hours(results: dict[str, dict]) -> list[str]:
     rows = summary.core_hours(results)
-    text = "Wall hours times devices, compilation included; all seeds, validation and test models."
+    text = (
+        "Wall hours times devices, on CPUs of a core each, compilation included; all seeds, "
+        "validation and test models. A population is in the column of every run that reads it."
+    )
     return ["## Core-hours", "", text, "", *rows, ""] if rows else []
 
 

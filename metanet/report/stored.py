@@ -5,7 +5,7 @@ import pathlib
 from metanet.core import UserError, read_json
 from metanet.evaluation.values import ENDS, Values, load_values, values_path
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def read(path: pathlib.Path) -> dict:

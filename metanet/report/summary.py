@@ -2,19 +2,18 @@
 
 from metanet.report.bounds import marked, volume_marks
 from metanet.report.caveats import caveat
-from metanet.report.comparison import LOSS, WIN, tally, volumes
+from metanet.report.comparison import LOSS, WIN, by_budget, tally, volumes
 from metanet.report.levels import spread
 
 TASKS = ("dm", "fairness", "pruning")
 
 
-def _cells(run: dict) -> dict[str, str]:
+def _cells(run: dict, seconds: dict[str, float], mark: str) -> dict[str, str]:
     """By method the hypervolume of mixtures, half of its interval, points, seconds per model."""
     marks = volume_marks(run["methods"])
     cells = {}
     for name, method in run["methods"].items():
-        seconds = method["seconds_per_model"]
-        time = "" if seconds is None else f", {seconds:.2g} s"
+        time = f", {mark}{seconds[name]:.2g} s" if name in seconds else ""
         volume = marked(marks[name], volumes(method).mean())
         volume += spread(method.get("mixture_interval"), 1, ".3f")
         row = name.replace("GMN - Prune & Edit", "GMN")
@@ -31,7 +30,8 @@ def tables(results: dict[str, dict]) -> dict[str, dict]:
 
 def hypervolumes(results: dict[str, dict]) -> list[str]:
     """A row per method, a column per run TASK_DATASET; studies are left out."""
-    columns = {name: _cells(run) for name, run in tables(results).items()}
+    columns = {name: _cells(run, *_seconds(name, run, results))
+               for name, run in tables(results).items()}  # fmt: skip
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
@@ -43,7 +43,9 @@ def hypervolumes(results: dict[str, dict]) -> list[str]:
 def against_budget(results: dict[str, dict]) -> list[str]:
     """Every method against the slowest editor that takes no longer: a row per run, cost, method.
 
-    Of runs TASK_DATASET. Methods that are faster than all editors are in the table without one.
+    Of runs TASK_DATASET. Seconds are those of a model in a warm batch of the run timing_DATASET,
+    where all methods were timed one after the other; "~" marks a run without one, whose methods
+    were timed in passing. Methods that are faster than all editors are in the table without one.
     """
     if not any("comparison" in run for run in tables(results).values()):
         return ["No run has values of single models to compare methods by."]
@@ -52,12 +54,13 @@ def against_budget(results: dict[str, dict]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, run in tables(results).items():
+        seconds, mark = _seconds(name, run, results)
         for cost, editors in run.get("comparison", {}).items():
-            for method, editor in run["by_budget"].items():
+            for method, editor in by_budget(run["methods"], seconds).items():
                 if caveat(run, method):
                     continue
-                seconds = f"{run['methods'][method]['seconds_per_model']:.2g}"
-                cells = [name, cost, method, seconds, editor or "none as fast"]
+                took = f"{mark}{seconds[method]:.2g}"
+                cells = [name, cost, method, took, editor or "none as fast"]
                 if editor is None or method not in editors[editor]:
                     lines.append(f"| {' | '.join([*cells, '–', '–', '–', ''])} |")
                     continue
@@ -70,6 +73,16 @@ def against_budget(results: dict[str, dict]) -> list[str]:
                 ]
                 lines.append(f"| {' | '.join([*cells, *counts, '; '.join(lost)])} |")
     return lines
+
+
+def _seconds(name: str, run: dict, results: dict[str, dict]) -> tuple[dict[str, float], str]:
+    """By method of a run, the seconds of one edit; and "~" where they were measured in passing."""
+    task, _, dataset = name.partition("_")
+    timed = results.get(f"timing_{dataset}", {"methods": {}})["methods"]
+    names = [method for method, entry in run["methods"].items() if entry["front"]]
+    if names and all(f"{task}: {method}" in timed for method in names):
+        return {one: timed[f"{task}: {one}"]["per_model_of_batch"] for one in names}, ""
+    return {one: run["methods"][one]["seconds_per_model"] for one in names}, "~"
 
 
 def repeats(results: dict[str, dict]) -> list[str]:
@@ -112,9 +125,9 @@ def _verdicts(name: str, first: dict, again: dict) -> str:
 
 
 def core_hours(results: dict[str, dict]) -> list[str]:
-    """Wall hours times devices of every phase and method: a column per run TASK_DATASET.
+    """Hours of every phase and method on the run's devices: a column per run TASK_DATASET.
 
-    Of runs that have stored them; what another run has made before is counted where it was made.
+    Of runs that have stored them. A population that several runs share is in the column of each.
     """
     runs = {name: run for name, run in tables(results).items()
             if all("wall_seconds" in method for method in run["methods"].values())}  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 
 HOLDS, PARTLY, FAILS = "holds", "holds partly", "does not hold"
 NOISE = "inside the noise"
+ORDER = (HOLDS, PARTLY, NOISE, FAILS)  # from best to worst
 ABSENT, OPEN = "not run", "not judged"
 
 
