@@ -160,7 +160,7 @@ def test_a_run_leaves_its_editors_as_folders_that_edit_other_models(done, space)
 
 def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     results = json.loads((space / "work" / "results.json").read_text())
-    assert (results["schema"], results["kind"]) == (3, "fronts")
+    assert (results["schema"], results["kind"]) == (4, "fronts")
     assert results["requirements"] == ["metanet.objectives.pruning.weights_kept"]
     assert results["requirement_labels"] == ["weights kept (fraction of all weights)"]
     assert (results["task"], results["dataset"], results["seed"]) == ("pruning", "synthetic", 0)
