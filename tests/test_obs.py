@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from helpers import in_template, random_stack, random_table
 
+from metanet.editor.edits import whole_edit
 from metanet.evaluation.program import map_models
+from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
 from metanet.methods import obs
@@ -180,3 +182,32 @@ def test_later_rounds_lower_the_divergence(packed, models, edits):
         np.testing.assert_allclose(*same, atol=2e-5)
     for more, fewer in itertools.pairwise(found):
         assert (fewer.keep <= more.keep).all()
+
+
+def test_of_two_edits_every_model_gets_the_cheaper_one(packed, models):
+    """Also where the other one is not a number."""
+    table = TABLE
+
+    def edit_fn(fails):
+        def edit(table, graph, keys):
+            before = to_template(packed.template, graph)
+
+            def edit_at(setting):
+                large = before.edge.sum((1, 2)) > SPECS[1].n_weights  # [G]
+                shift = jnp.where(large == fails, setting, 1e-3)[:, None]
+                after = before.replace(bias=before.bias + jnp.tile(shift, before.bias.shape[-1:]))
+                return whole_edit(packed.template, before, after)
+
+            return edit_at
+
+        return edit
+
+    both = obs.cheaper_fn(packed.template, edit_fn(False), edit_fn(True), ROWS)
+
+    def edited(context, graph, keys):
+        return both(context[0], graph, keys)(context[1])
+
+    for setting in (3.0, jnp.nan):
+        context = table, jnp.float32(setting)
+        edit = map_models(edited, context, packed, np.arange(COUNT), 0, COUNT)
+        np.testing.assert_allclose(np.asarray(edit.after.bias - models.bias), 1e-3, rtol=1e-3)
