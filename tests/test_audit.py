@@ -23,13 +23,14 @@ from metanet.certificates.audit import findings, parts_of
 from metanet.certificates.certificate import claim_of
 from metanet.certificates.chosen import CertifiedEdit, in_order, parted
 from metanet.certificates.judged import Judged
-from metanet.certificates.outcomes import BINS, calibration, outcomes
+from metanet.certificates.outcomes import calibration, outcomes
 from metanet.core import UserError, read_json, write_json
 from metanet.data import load
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.editing.edit import Edited
 from metanet.editing.places import digest_of
 from metanet.editor.release import release_digest
+from metanet.evaluation.scores import BINS
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import network_of

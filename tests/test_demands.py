@@ -16,7 +16,7 @@ def sweep_of(requirement, jsd):
         values = np.stack([one(shaped) for one in requirement], -1)[:, None, :]
         values = values if len(requirement) > 1 else values[..., 0]
         empty = np.zeros((len(lams), 1))
-        return Sweep(values, jsd(shaped)[:, None], empty, empty, empty, empty)
+        return Sweep(values, jsd(shaped)[:, None], empty, empty, empty, empty, empty)
 
     return sweep
 

@@ -108,7 +108,7 @@ def test_lambdas_of_many_models_are_those_of_each():
         kept = np.ceil(10 / (1 + scale[:, None] * lams)) / 10
         jsd = np.where(lams[..., 0] > 3.5, np.nan, (scale * lams.prod(-1)) % 0.7)
         empty = np.zeros(jsd.shape)
-        return Sweep(kept, jsd, empty, empty, empty, empty)
+        return Sweep(kept, jsd, empty, empty, empty, empty, empty)
 
     ranges, names = [(0.01, 4.0), (0.02, 2.0)], ["kept", "other"]
     many = choose_each(lambda lams: sweep(lams, scale), ranges, names, demands, 3)

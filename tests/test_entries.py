@@ -55,7 +55,7 @@ def test_the_ends_are_constant_outputs_and_no_edit():
 def a_sweep(requirement, jsd, **others):
     zeros = np.zeros_like(jsd)
     given = {"jsd_label": zeros, "accuracy": zeros + 0.8, "accuracy_original": zeros + 0.8,
-             "constant": zeros} | others  # fmt: skip
+             "constant": zeros, "calibration": zeros} | others  # fmt: skip
     return Sweep(requirement, jsd, **given)
 
 

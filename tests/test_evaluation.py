@@ -12,6 +12,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
+from metanet.certificates.outcomes import calibration
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
 from metanet.editor.edit_fns import composed_fn, editor_fn
@@ -335,6 +336,9 @@ def test_a_sweep_is_what_one_model_after_another_gives_in_the_order_of_ids(sweep
                 "jsd_label": np.log(2) * np.mean(edited.argmax(1) != original.argmax(1)),
                 "accuracy": np.mean(edited.argmax(1) == table.y),
                 "accuracy_original": np.mean(original.argmax(1) == table.y),
+                "calibration": np.mean(
+                    [calibration(edited, table.y, code)["error"] for code in (0, 1)]
+                ),
             }
             for name, value in expected.items():
                 measured = getattr(found, name)[row, column]
@@ -382,7 +386,7 @@ def a_sweep(requirement, jsd, **others):
     """Fields that are not given are those of an unedited model."""
     zeros = np.zeros_like(jsd)
     given = {"jsd_label": zeros, "accuracy": zeros + 0.8, "accuracy_original": zeros + 0.8,
-             "constant": zeros} | others  # fmt: skip
+             "constant": zeros, "calibration": zeros} | others  # fmt: skip
     return Sweep(requirement, jsd, **given)
 
 

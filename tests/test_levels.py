@@ -8,7 +8,7 @@ from metanet.evaluation.sweep import Sweep
 
 def a_sweep(requirement, jsd):
     nothing = np.zeros_like(jsd)
-    return Sweep(requirement, jsd, *4 * [nothing])
+    return Sweep(requirement, jsd, *5 * [nothing])
 
 
 def test_the_best_setting_is_the_least_divergence_that_meets_the_target():

@@ -18,7 +18,17 @@ from metanet.evaluation.postprocess import (
     postprocess_seconds,
     probabilities,
 )
-from metanet.evaluation.scores import Infeasible, Scores, eod, jsd_label, jsd_out, one_hot_jsd
+from metanet.evaluation.scores import (
+    Infeasible,
+    Outcome,
+    Scores,
+    calibration_error,
+    decided,
+    eod,
+    jsd_label,
+    jsd_out,
+    one_hot_jsd,
+)
 from metanet.graphs.packing import pack
 from metanet.methods.fairness.cal_eq_odds import cal_eq_odds
 from metanet.methods.fairness.fair_cls import fair_cls
@@ -108,6 +118,27 @@ def test_models_of_three_classes_have_no_probability_of_the_positive_one(tables)
         probabilities(models, IDS, tables[0])
 
 
+def test_the_calibration_error_is_of_what_a_user_sees():
+    rng = np.random.default_rng(0)
+    p, share = rng.uniform(size=4000), rng.uniform(size=4000)
+    y = (rng.uniform(size=4000) < p).astype(int)
+    own = np.stack([1 - p, p], 1)
+    plain = Outcome(((np.ones(4000), own),), own)
+    assert calibration_error(plain, y) < 0.02  # 0 but for chance
+    bins = np.minimum((10 * p).astype(int), 9)
+    by_hand = sum(abs((p - y)[bins == one].sum()) for one in range(10)) / 4000
+    assert calibration_error(plain, y) == pytest.approx(by_hand)
+    # Too sure of one class: as far as the mean output is from the share.
+    sure = Outcome(((np.ones(4000), np.tile([0.05, 0.95], (4000, 1))),), own)
+    assert calibration_error(sure, y) == pytest.approx(0.95 - y.mean())
+    # A decision is an output of 0 or 1, drawn or not: its errors of either kind.
+    hard = (p > 0.5).astype(float)
+    wrong = ((hard == 0) & (y == 1)).mean() + ((hard == 1) & (y == 0)).mean()
+    assert calibration_error(decided(hard), y) == pytest.approx(wrong)
+    drawn = ((1 - share) * y).mean() + (share * (1 - y)).mean()
+    assert calibration_error(decided(share), y) == pytest.approx(drawn)
+
+
 def nearly_never(fit, test, setting):
     """Shifts of nothing, so that the bound holds for few models."""
     if eod(np.eye(2)[(fit.probability > 0.5).astype(int)], fit.y, fit.group) > setting["bound"]:
@@ -161,6 +192,7 @@ def test_post_processing_is_a_loop_over_models_and_settings(
                 "accuracy": np.mean([p[y] for p, y in zip(outcome.labels, test.y, strict=True)]),
                 "accuracy_original": np.mean((probability > 0.5) == test.y),
                 "constant": float(len(np.unique(outcome.labels, axis=0)) == 1),
+                "calibration": calibration_error(outcome, test.y),
             }
             assert found == pytest.approx(expected, abs=1e-9)
     assert sweep.jsd.shape == (len(indices), len(IDS))

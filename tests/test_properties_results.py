@@ -121,7 +121,7 @@ def test_a_setting_with_half_a_result_is_never_the_best():
 
 def test_a_range_of_one_lambda_is_solved_by_it():
     def sweep(values):
-        return Sweep(*(np.full((len(values), 1), 0.5) for _ in range(6)))
+        return Sweep(*(np.full((len(values), 1), 0.5) for _ in range(7)))
 
     assert solve(sweep, (0.1, 0.1), 0.2) == pytest.approx(0.1)
 

@@ -8,8 +8,8 @@ from metanet.certificates.bounds import share_interval
 from metanet.certificates.judged import Judged
 from metanet.certificates.rates import Cell, decided_codes
 from metanet.certificates.sample import Sample
+from metanet.evaluation.scores import BINS
 
-BINS = 10  # of predicted probabilities, equally wide
 SMALL = 0.02  # of all rows: New York's rules (6 RCNY 5-301) let smaller categories be left out
 FEW = 30  # rows of a cell, below which its rate says next to nothing
 TRUE, FALSE = "true_positive_rate", "false_positive_rate"

@@ -33,10 +33,11 @@ def write_csv(results: dict, path: pathlib.Path) -> None:
     """One row per method and selected setting on the test split.
 
     *_std is over test models, (jsd_low, jsd_high) the 95% interval of the mean JSD; empty where a
-    run stores no values of single models, as `constant`, the share of constant edited models.
+    run stores no values of single models, as `constant`, the share of constant edited models, and
+    `calibration`, the mean of their expected calibration errors.
     """
     columns = ["requirement", "requirement_std", "jsd", "jsd_std", "jsd_low", "jsd_high",
-               "jsd_label", "accuracy", "accuracy_original", "constant"]  # fmt: skip
+               "jsd_label", "accuracy", "accuracy_original", "constant", "calibration"]  # fmt: skip
     with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["method", *columns, "setting"])
