@@ -215,6 +215,28 @@ def test_a_lopsided_interval_shows_both_ends():
     assert "10.000±0.000" in row
 
 
+def test_calibration_errors_stand_beside_the_costs_of_fairness():
+    run = run_of(costs=list(by_hand.COSTS))
+    assert "calibration" not in report.table(run)  # an earlier run did not measure them
+    for place, end in enumerate(run["ends"]):
+        end["calibration"] = (0.01, 0.03)[place]
+    for method in run["methods"].values():
+        for place, point in enumerate(method["front"]):
+            point["calibration"] = 0.05 * (1 + place)
+    text = report.table(run).split("calibration error of outputs, %")[1]
+    assert "unedited models 3.00" in text
+    rows = {line.split()[0]: [float(one) for one in line.split()[1:]]
+            for line in text.splitlines()[2:]}  # fmt: skip
+    own = run["methods"]["two"]["front"]
+    points = sorted((p["requirement"], p["calibration"]) for p in (*own, *run["ends"]))
+    expected = 100 * np.interp(run["report_levels"], *np.array(points).T)
+    np.testing.assert_allclose(rows["two"], expected, atol=0.006)
+    figure = front.figure_of_costs(run)
+    assert len(figure.axes) == 3
+    line = next(line for line in figure.axes[2].get_lines() if line.get_label() == "two")
+    assert sorted(line.get_ydata()) == pytest.approx(sorted(100 * p["calibration"] for p in own))
+
+
 def hollow(axes):
     """The lines of hollow marks, except for that of the legend."""
     lines = [line for line in axes.get_lines() if len(line.get_xdata())]

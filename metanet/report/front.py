@@ -11,13 +11,15 @@ from metanet.core import atomic_path
 from metanet.evaluation.pareto import pareto_mask
 from metanet.report.caveats import CONSTANT
 from metanet.report.comparison import points
+from metanet.report.levels import calibrated
 from metanet.report.style import FONT, WIDTH, legend, save, styles
 
 MAIN_CURVES = 6
 STAGES = ("early", "middle", "last")
 _JSD = "mean JS divergence to the original (nats)"
 _COSTS = {"jsd_label": "mean JS divergence between decisions (nats)",
-          "error": "wrong decisions (%)"}  # fmt: skip
+          "error": "wrong decisions (%)",
+          "calibration": "calibration error of outputs (%)"}  # fmt: skip
 _LEAST = 1e-5  # nats, where logarithmic axes end
 
 
@@ -97,16 +99,19 @@ def figure(results: dict, everything: bool = False) -> Figure:
 
 
 def figure_of_costs(results: dict) -> Figure:
-    """A panel for every further cost, each with the settings that were chosen by it."""
-    others = results["costs"][1:]
-    picture, panels = _panels(results, len(others))
+    """A panel for every further cost, each with the settings that were chosen by it.
+
+    And one for calibration errors, with those that were chosen by divergence of outputs.
+    """
+    others = [*results["costs"][1:], *["calibration"] * calibrated(results)]
+    picture, panels = _panels(results, len(others), shared=False)
     looks = styles(results["methods"])
     for axes, cost in zip(panels, others, strict=True):
         for name, method in drawn(results, everything=True).items():
-            front = method["fronts"][cost]
-            values = [[p["requirement"], _cost(p, cost)] for p in front]
-            xy = np.reshape(values, (-1, 2))
-            _draw(axes, xy, looks[name], name, apart=_constant(front))
+            front = method["fronts"].get(cost, method["front"])
+            xy = np.reshape([[p["requirement"], _cost(p, cost)] for p in front], (-1, 2))
+            joined = np.ones(len(xy), bool) if cost == "calibration" else None
+            _draw(axes, xy, looks[name], name, joined=joined, apart=_constant(front))
         if results.get("ends"):
             unedited = results["ends"][1]
             axes.plot(unedited["requirement"], _cost(unedited, cost), "kx", label="unedited models")
@@ -163,8 +168,11 @@ def save_fronts(results: dict, draw: Callable[..., Figure], folder: pathlib.Path
     save(draw(results, True), folder / "front_all.png")
 
 
-def _panels(results: dict, count: int, intervals: bool = False):
-    """A figure and its axes, with the requirement's label below each."""
+def _panels(results: dict, count: int, intervals: bool = False, shared: bool = True):
+    """A figure and its axes, with the requirement's label below each.
+
+    shared: three panels have one scale of costs.
+    """
     picture = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     marks = "marks are settings chosen on validation; lines join those that no other dominates"
     if intervals and results.get("ends"):  # with which values of single models are stored
@@ -174,7 +182,7 @@ def _panels(results: dict, count: int, intervals: bool = False):
         f"{results['samples_evaluated']} test samples\n{marks}",
         fontsize=FONT + 1,
     )
-    panels = picture.subplots(1, count, sharex=True, sharey=count == 3, squeeze=False)[0]
+    panels = picture.subplots(1, count, sharex=True, sharey=shared and count == 3, squeeze=False)[0]
     (label,) = results["requirement_labels"]
     wrapped = label.replace(" (", "\n(") if count == 3 else label
     for axes in panels:
@@ -191,6 +199,8 @@ def _values(front: list[dict], key: str) -> np.ndarray:
 
 def _cost(point: dict, cost: str) -> float:
     """A cost of a point in the unit of its axis."""
+    if cost == "calibration":
+        return 100 * point[cost]
     return 100 * (1 - point["accuracy"]) if cost == "error" else point[cost]
 
 

@@ -1,5 +1,7 @@
 """The printed tables of fronts of one requirement: costs at some levels of it."""
 
+import numpy as np
+
 from metanet.report.bounds import LOWER, marked, volume_marks
 from metanet.report.comparison import volumes
 
@@ -19,7 +21,32 @@ def table(results: dict) -> str:
     lines = _head(results) + _rows(results, first, True)
     for cost in others:
         lines += ["", *_rows(results, cost, False)]
+    if others and calibrated(results):
+        lines += ["", *_calibration(results)]
     return "\n".join(lines)
+
+
+def calibrated(results: dict) -> bool:
+    """Whether calibration errors were measured at every setting."""
+    fronts = [one["front"] for one in results["methods"].values()] + [results["ends"]]
+    return all("calibration" in point for front in fronts for point in front)
+
+
+def _calibration(results: dict) -> list[str]:
+    """Calibration errors at levels, on the line through a method's settings and both ends."""
+    levels, ends = results["report_levels"], results["ends"]
+    width = max(map(len, results["methods"])) + 2
+    lines = [
+        f"@x: calibration error of outputs, %, at {results['requirement_labels'][0]} x of "
+        f"{results['levels_of']}; unedited models {100 * ends[1]['calibration']:.2f}",
+        f"{'method':<{width}}" + "".join(f"{f'@{level:.3g}':>8}" for level in levels),
+    ]
+    for name, method in results["methods"].items():
+        if method["front"]:
+            points = sorted((p["requirement"], p["calibration"]) for p in (*method["front"], *ends))
+            found = np.interp(levels, *np.array(points).T)
+            lines.append(f"{name:<{width}}" + "".join(f"{100 * one:>8.2f}" for one in found))
+    return lines
 
 
 def _head(results: dict) -> list[str]:
