@@ -118,7 +118,10 @@ def figure_of_costs(results: dict) -> Figure:
         axes.set_ylabel(_COSTS[cost])
         axes.margins(y=0.08)
     methods = drawn(results, everything=True).values()
-    _explain_hollow(panels[0], [method["fronts"][cost] for method in methods for cost in others])
+    fronts = [
+        front for method in methods for front in (method["front"], *method["fronts"].values())
+    ]
+    _explain_hollow(panels[0], fronts)
     _draw_floors(results, None, panels)
     legend(picture, *panels[0].get_legend_handles_labels())
     return picture
