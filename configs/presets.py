@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 TABLES = ("dm:adult", "fairness:adult", "pruning:adult", "timing:adult", "dm:bank", "fairness:bank",
-          "pruning:bank", "repeat:adult-pruning", "repeat:bank-dm")  # fmt: skip
+          "pruning:bank", "timing:bank", "repeat:adult-pruning", "repeat:bank-dm")  # fmt: skip
 STUDIES = (
     "sample_efficiency:adult",
     "compose:adult",
