@@ -21,7 +21,6 @@ editor, or cannot meet the demand, is named on stderr and in its row. The same c
 a stop. Status 2 if a file was not edited, 0 if all were.
 """
 
-import importlib
 import pathlib
 import sys
 
@@ -29,7 +28,7 @@ from absl import flags
 
 from experiments import edit_file, edit_folder, launch
 from experiments.edit_request import Request
-from metanet.core import UserError, raised
+from metanet.core import UserError
 from metanet.editor.release import load_editor
 from metanet.mlp.sampling import READS
 
@@ -62,14 +61,6 @@ def _given(flag: flags.FlagHolder[str | None]) -> str:
     return flag.value
 
 
-def _import(name: str) -> None:
-    """Imports a module, so that an editor may name what is in it."""
-    try:
-        importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a user's module may do anything when it is imported
-        raise UserError(f"--imports: found {name} ({raised(error)}), expected a module") from error
-
-
 def _check_flags(folder: bool) -> None:
     """Raises UserError if a demand is missing, or a flag would not be read."""
     if not _REQUIRE.value:
@@ -93,8 +84,7 @@ def _check_flags(folder: bool) -> None:
 
 def _main(argv: list[str]) -> None:
     launch.parse_flags(argv)
-    for name in _IMPORTS.value:
-        _import(name)
+    launch.import_modules(_IMPORTS.value)
     release, out = load_editor(_given(_EDITOR)), pathlib.Path(_given(_OUT))
     model, table = pathlib.Path(_given(_MODEL)), pathlib.Path(_given(_DATA))
     _check_flags(model.is_dir())

@@ -1,6 +1,7 @@
 """Commands except for their work: flags, devices, processes, cache, the log, exit status."""
 
 import functools
+import importlib
 import logging
 import os
 import pathlib
@@ -21,7 +22,16 @@ from metanet.devices import any_process
 from metanet.pipeline import run, timing
 from metanet.pipeline.provenance import about_this_process as about
 
-__all__ = ["about", "on_sigterm", "parse_flags", "parsed", "setup_jax", "status", "writable"]
+__all__ = [
+    "about",
+    "import_modules",
+    "on_sigterm",
+    "parse_flags",
+    "parsed",
+    "setup_jax",
+    "status",
+    "writable",
+]
 
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes, which a TPU pod or SLURM tells about."
@@ -102,6 +112,21 @@ def default_workdir(config_flag: str, dataset: str) -> pathlib.Path:
     # The dataset may be all of WHICH, or a part of it.
     which = (which or dataset).replace(dataset, label_of(dataset)).replace("/", "-")
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports the modules of --imports, so that an editor may name what is in them.
+
+    Raises:
+      UserError: one cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # a user's module may do anything
+            raise UserError(
+                f"--imports: found {name} ({raised(error)}), expected a module"
+            ) from error
 
 
 def setup_jax(num_cpu_devices: int = 0) -> None:

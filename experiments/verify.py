@@ -1,7 +1,7 @@
 """Recomputes what a report of experiments.edit says, from the files that it names.
 
 python -m experiments.verify REPORT.json --model=EDITED --data=TABLE [--original=FILE]
-    [--page=REPORT.html] [--editor=DIR|NAME]
+    [--page=REPORT.html] [--editor=DIR|NAME [--imports=MODULE]]
 
 The digests of the files have to be those of the report. Then every number of its findings is
 computed anew from the two networks and the rows, and the page beside it is compared with what it
@@ -44,6 +44,9 @@ _ORIGINAL = flags.DEFINE_string(
 _DATA = flags.DEFINE_string("data", None, "Table of the rows that the report is of.")
 _PAGE = flags.DEFINE_string("page", None, "The report as HTML; by default the one beside it.")
 _EDITOR = flags.DEFINE_string("editor", None, "Folder or name of the editor, to repeat the edit.")
+_IMPORTS = flags.DEFINE_list(
+    "imports", [], "Modules to import first: of a requirement or layer of the editor's."
+)
 SAME = 1e-3  # relative: how far numbers of a repeated edit may be, as on another device
 _SVG = re.compile("<svg.*?</svg>", re.DOTALL)
 
@@ -107,6 +110,9 @@ def _main(argv: list[str]) -> None:
     arguments = launch.parse_flags(argv, 1)
     if not arguments:
         raise UserError("command line: found no file, expected report.json of experiments.edit")
+    if _IMPORTS.value and _EDITOR.value is None:
+        raise UserError(f"--imports: found {_IMPORTS.value}, expected it only with --editor")
+    launch.import_modules(_IMPORTS.value)
     launch.setup_jax(1)
     path = pathlib.Path(arguments[0])
     stored = report.read(path)

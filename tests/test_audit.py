@@ -402,6 +402,9 @@ def test_a_report_is_what_verify_computes_and_every_change_is_found(place, tmp_p
     case("absent", 2, "absent.npz: found no file to read", "--model=absent.npz")
     case("no-data", 2, "no-such.csv: found no file to read", "--data=no-such.csv")
     case("editor", 1, "editor: the report is of one with SHA-256 000", "--editor=adult-dm")
+    case("unread", 2, "--imports: found ['json'], expected it only with --editor", "--imports=json")
+    absent = ("--editor=adult-dm", "--imports=absent_module")
+    case("imports", 2, "--imports: found absent_module", *absent)
 
     commands += [[], ["a", "b"]]
     cases += [("none", 2, "found no file, expected report.json"), ("two", 2, "found 'b', expected")]
