@@ -527,6 +527,24 @@ def test_retraining_lowers_the_loss_and_keeps_the_mask(loss, models, before, tab
     assert (np.asarray(after.weight)[np.asarray(keep) == 1] != 0).all()
 
 
+@pytest.mark.parametrize("rate", [30.0, float("inf")], ids=["worse", "not a number"])
+def test_a_model_that_training_makes_worse_stays_as_it_was(rate, models, before, table):
+    template, config = models.template, RetrainConfig(5, 32)
+    keep = before.edge.astype(jnp.float32).at[:, :, 0].set(0.0)
+
+    @jax.jit
+    @jax.vmap
+    def trained(model, keep, key):
+        teacher = apply_padded(template, model, table.x)
+        more = {"learning_rate": jnp.float32(rate)}
+        return retrain(template, model, keep, table.x, teacher, jsd_loss, config, key, **more)
+
+    after = trained(before, keep, KEYS)
+    np.testing.assert_array_equal(after.weight, before.weight * keep)
+    for name in ("bias", "scale", "shift"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
 def test_losses_are_means_over_rows():
     rng = np.random.default_rng(0)
     logits, teacher = rng.normal(size=(2, 7, 3)).astype(np.float32)
