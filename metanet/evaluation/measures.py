@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.devices import each_model, over_models
 from metanet.editor.relax import hard_decisions
+from metanet.evaluation.scores import BINS
 from metanet.graphs.padded import apply_rows
 from metanet.objectives.base import EditView, Objective, view_of
 from metanet.objectives.preservation import mean_jsd
@@ -15,6 +16,14 @@ from metanet.objectives.preservation import mean_jsd
 
 def _accuracy(view: EditView, logits: jax.Array) -> jax.Array:
     return (logits.argmax(-1) == view.batch.y).mean()  # [], from [rows, classes]
+
+
+def _calibration_error(view: EditView, logits: jax.Array) -> jax.Array:
+    """See `scores.calibration_error`; the mean over classes, which are two mirrored ones of two."""
+    p = jax.nn.softmax(logits)  # [rows, classes]
+    place = jax.nn.one_hot(jnp.minimum((p * BINS).astype(int), BINS - 1), BINS)
+    gap = p - jax.nn.one_hot(view.batch.y, p.shape[-1])
+    return jnp.abs(jnp.einsum("rc,rcb->cb", gap, place)).sum(1).mean() / len(p)  # []
 
 
 def _constant(logits: jax.Array) -> jax.Array:
@@ -31,6 +40,7 @@ def _measures(view: EditView, requirement: Objective) -> dict[str, jax.Array]:
         "jsd_label": jnp.log(2.0)
         * (view.logits_before.argmax(-1) != view.logits_after.argmax(-1)).mean(),
         "constant": _constant(view.logits_after),
+        "calibration": _calibration_error(view, view.logits_after),
         "accuracy": _accuracy(view, view.logits_after),
         "accuracy_original": _accuracy(view, view.logits_before),
     }

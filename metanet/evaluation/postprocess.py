@@ -18,6 +18,7 @@ from metanet.evaluation.scores import (
     Infeasible,
     Outcome,
     Scores,
+    calibration_error,
     jsd_label,
     jsd_out,
 )
@@ -34,7 +35,7 @@ Result = tuple[np.ndarray, np.ndarray, list[float]] | None
 
 Task = tuple[PostProcess, Sequence[dict], Scores, Scores]
 
-_MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original", "constant")
+_MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original", "constant", "calibration")
 
 
 def probabilities(models: Models, ids: np.ndarray, table: Table) -> np.ndarray:
@@ -82,6 +83,7 @@ def _one_model(task: Task) -> list[Result]:
             outcome.labels[np.arange(len(test.y)), test.y].mean(),
             ((test.probability > 0.5) == test.y).mean(),
             float((outcome.labels == outcome.labels[0]).all()),
+            calibration_error(outcome, test.y),
         ]
         parts = [weight[:, None] * part for weight, part in outcome.outputs]  # each [rows, 2]
         mean = np.sum(parts, axis=0)

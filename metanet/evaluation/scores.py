@@ -10,6 +10,8 @@ import dataclasses
 
 import numpy as np
 
+BINS = 10  # equally wide ones of [0, 1], of calibration errors
+
 
 class Infeasible(Exception):
     """The method has no result for this model and setting; the message says why. Count it."""
@@ -83,6 +85,19 @@ def jsd_label(labels: np.ndarray, probability: np.ndarray) -> float:
     Expected over decisions that are drawn from `labels` [m, 2], as `jsd_out` is over outputs.
     """
     return float(np.log(2) * (labels * both_classes(probability <= 0.5)).sum(-1).mean())
+
+
+def calibration_error(outcome: Outcome, y: np.ndarray) -> float:
+    """Expected calibration error of a method's outputs, part by part: of P(y = 1), y [m] 0 or 1.
+
+    The mean over BINS, weighted by rows, of the distance between the mean output and the share of
+    y = 1 (Naeini, Cooper and Hauskrecht 2015). A decision counts as an output of 0 or 1.
+    """
+    gaps = np.zeros(BINS)
+    for weight, part in outcome.outputs:
+        place = np.minimum((part[:, 1] * BINS).astype(int), BINS - 1)
+        np.add.at(gaps, place, weight * (part[:, 1] - y))
+    return float(np.abs(gaps).sum() / len(y))
 
 
 def one_hot_jsd(probability: np.ndarray) -> float:

@@ -20,6 +20,8 @@ class Sweep:
       jsd_label: between decisions read as one-hot distributions, mean over the data, nats.
       accuracy, accuracy_original: of the edited and of the original models.
       constant: 1 where all decisions of the edited model on the data are for one class, else 0.
+      calibration: the expected calibration error of the edited model's outputs, 0 to 1, see
+        `scores.calibration_error`.
     """
 
     requirement: np.ndarray
@@ -28,6 +30,7 @@ class Sweep:
     accuracy: np.ndarray
     accuracy_original: np.ndarray
     constant: np.ndarray
+    calibration: np.ndarray
 
     def cost(self, name: str) -> np.ndarray:
         """What edits cost, [S, M]: one of COSTS; "error" is the share of wrong decisions."""

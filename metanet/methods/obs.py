@@ -19,6 +19,7 @@ from metanet.evaluation.method import Method
 from metanet.graphs.batch import to_template
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
+from metanet.methods.exact_obs import exact_obs_fn
 from metanet.methods.linearised import damping_above_0, fisher_root, linearise
 from metanet.methods.pruning import at_fractions, highest, kept_below_1, pruned
 from metanet.methods.retrain import RetrainConfig, jsd_loss
@@ -219,6 +220,31 @@ def obs_fn(
     return prune
 
 
+def cheaper_fn(template: Template, one: EditFn, other: EditFn, rows: int) -> EditFn:
+    """Of two edits of each model the one of less JS divergence on a table's first `rows`."""
+
+    def edit(table, graph, keys):
+        x = table.x[:rows]
+        both = [fn(table, graph, keys) for fn in (one, other)]
+
+        def cost(model, after):  # nats
+            return jsd_loss(apply_rows(template, after, x), apply_rows(template, model, x))
+
+        def edit_at(setting):
+            first, second = edits = [at(setting) for at in both]
+            own, others = (each_model(cost)(edit.before, edit.after) for edit in edits)  # [G]
+
+            def cheaper(one, other):
+                better = (own <= others) | jnp.isnan(others)
+                return jnp.where(better.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+            return jax.tree.map(cheaper, first, second)
+
+        return edit_at
+
+    return edit
+
+
 @checked(no_editors, count_options("rows", "rounds", "steps"), damping_above_0, kept_below_1)
 def obs(
     testbed: Testbed,
@@ -248,6 +274,7 @@ def obs(
 
     def edit_fn_in(template: Template) -> EditFn:
         size = max(spec.n_weights for spec in specs if spec.n_layers == template.depth + 1)
-        return obs_fn(template, size, rows, damping, rounds, kept, steps)
+        own = obs_fn(template, size, rows, damping, rounds, kept, steps)
+        return cheaper_fn(template, own, exact_obs_fn(template, rows), rows)
 
     return at_fractions(testbed, edit_fn_in, distil, testbed.by_depth())

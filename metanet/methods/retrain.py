@@ -83,6 +83,9 @@ def retrain(
 ) -> PaddedMLP:
     """`model` with its kept weights, biases, scales and shifts trained on (x, target).
 
+    What has a higher loss on all rows in the end than it began with stays as it was: at a rate that
+    is good for models of few weights, those of many get worse.
+
     Args:
       keep: [sources, targets] 0/1; weights that are not kept stay 0.
       x: [rows, features];  target: [rows, ...]; every step samples `batch_size` rows.
@@ -113,7 +116,12 @@ def retrain(
         return loss(logits, target[rows])
 
     trained = model.replace(**descend(batch_loss, params, rates, allowed, config.steps, key))
-    return trained if batch_norm is None else fold_batch_norm(template, trained, x, batch_norm)
+    if batch_norm is not None:  # fresh ones, which can only get better
+        return fold_batch_norm(template, trained, x, batch_norm)
+    start = model.replace(**params)
+    before, after = (loss(apply_padded(template, one, x), target) for one in (start, trained))
+    better = after <= before  # False of a NaN
+    return jax.tree.map(lambda old, new: jnp.where(better, new, old), start, trained)
 
 
 def batch_normed(model: PaddedMLP) -> jax.Array:

@@ -212,7 +212,7 @@ def _point(test: Sweep, i: int, groups: dict, apart: np.ndarray) -> dict:
         values = getattr(test, name)[i]
         point[name] = _over_models(np.mean, values[~apart])
         point[f"{name}_std"] = _over_models(_std, values[~apart])
-    for name in ("jsd_label", "accuracy", "accuracy_original", "constant"):
+    for name in ("jsd_label", "accuracy", "accuracy_original", "constant", "calibration"):
         point[name] = _over_models(np.mean, getattr(test, name)[i, ~apart])
 
     def means(part):
