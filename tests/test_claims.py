@@ -50,6 +50,10 @@ def verdict(judge, results):
         ((0, 1, 1), FAILS),
         ((1, 1, 2), FAILS),
         ((0, 0, 2), FAILS),
+        ((0, 7, 1), NOISE),  # one of eight may be chance
+        ((1, 6, 1), NOISE),
+        ((1, 4, 3), FAILS),
+        ((2, 4, 2), NOISE),
     ],
 )
 def test_a_claim_on_all_levels_holds_by_wins_alone(counts, expected):
@@ -140,6 +144,8 @@ def test_margins_are_compared_as_ratios():
     # Smaller below, but the interval reaches as far as the other side, or as 1.
     assert verdict(judge, results(lower, (0.85, 0.8, 0.9), (0.9, 0.8, 1.1))) == NOISE
     assert verdict(judge, results((0.9, 0.8, 1.1), (1.3, 1.2, 1.4), wide)) == NOISE
+    assert verdict(judge, results(lower, lower, (1.1, 0.9, 1.3))) == NOISE
+    assert verdict(judge, results((1.1, 0.9, 1.2), (1.5, 1.4, 1.6), wide)) == NOISE
     assert verdict(judge, results((0.85, 0.8, 0.9), lower, (1.9, 1.6, 2.1))) == FAILS
     assert verdict(judge, results((1.1, 1.0, 1.2), (1.5, 1.4, 1.6), wide)) == FAILS
     assert verdict(judge, results((), (), ())) == verdicts.OPEN

@@ -2,12 +2,15 @@
 
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_stack, random_table
 
 from metanet.core import UserError
+from metanet.editor.edits import whole_edit
 from metanet.editor.newton import NewtonConfig
+from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack
 from metanet.methods.brain_damage import brain_damage
 from metanet.methods.compiled import compiled
@@ -96,6 +99,21 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(testbed):
         np.array(FRACTIONS),
     )
     np.testing.assert_allclose(found.jsd, swept(testbed, common).jsd, rtol=1e-3, atol=1e-6)
+
+
+def test_obs_is_no_worse_than_exact_obs_where_its_own_path_went_astray(testbed, monkeypatch):
+    def astray(template, *_):
+        def prune(table, graph, keys):
+            before = to_template(template, graph)
+            after = before.replace(bias=before.bias + jnp.nan)
+            return lambda fraction: whole_edit(template, before, after)
+
+        return prune
+
+    monkeypatch.setattr("metanet.methods.obs.obs_fn", astray)
+    found, expected = (swept(testbed, method(testbed, ())) for method in (obs, exact_obs))
+    np.testing.assert_allclose(found.jsd, expected.jsd, rtol=1e-5)
+    np.testing.assert_array_equal(found.requirement, expected.requirement)
 
 
 @pytest.mark.slow

@@ -213,6 +213,9 @@ def test_a_lopsided_interval_shows_both_ends():
     row = next(line for line in report.table(results).splitlines() if line.startswith("one "))
     assert "10.0±1.5" in row and "10.0 (9.8 to 14.0)" in row and "10.0 (1.0 to 10.1)" in row
     assert "10.000±0.000" in row
+    wide = results["methods"]["one"]["at_levels"]["jsd"][0]
+    wide |= {"cost": 0.0017, "low": 0.0002, "high": 0.0038}  # nothing is below 0
+    assert "1.7 (0.2 to 3.8)" in report.table(results)
 
 
 def test_calibration_errors_stand_beside_the_costs_of_fairness():
@@ -565,7 +568,10 @@ def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their
 
 def test_results_of_another_schema_are_refused(runs, tmp_path):
     write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 2})
-    with pytest.raises(UserError, match=r"found schema 2, expected 4.*experiments\.convert"):
+    with pytest.raises(UserError, match=r"found schema 2, expected 4; run its command again"):
+        overview.write(tmp_path, ALL)
+    write_json(tmp_path / "dm_adult" / "results.json", runs["dm_adult"] | {"schema": 3})
+    with pytest.raises(UserError, match=r"found schema 3, expected 4; .*experiments\.convert"):
         overview.write(tmp_path, ALL)
     with pytest.raises(UserError, match=r"none\.json: found no such file"):
         stored.read(tmp_path / "none.json")

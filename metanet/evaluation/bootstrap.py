@@ -13,6 +13,8 @@ import numpy as np
 from metanet.evaluation.pareto import mixed_hypervolume
 
 LEAST = 1e-6  # of a cost that has a logarithm; divergences in float32 are noise below
+DECIMALS = 6  # of requirements: those of one number of features are equal
+NEAR = 5e-3  # how far requirements of one fraction are apart, by whole numbers of weights
 LINE, CURVE = 0, 1  # places of the two readings between two settings, see `at_levels`
 
 
@@ -52,12 +54,13 @@ def at_levels(
     levels: np.ndarray,
     seed: int = 0,
     each: bool = False,
+    tried: np.ndarray | None = None,
 ) -> np.ndarray:
     """The mean cost of a method at levels of the requirement, in every draw: [draws, levels, 2].
 
-    The last axis has two readings between neighbouring settings: linear, which is what editing a
-    share of the models at each of them costs (an upper bound of what a setting between them costs),
-    and linear in the logarithm of the cost, an estimate that is never higher. Left of the first
+    The last axis has two readings between neighbouring settings: linear, which is what choosing one
+    of them by chance costs on average (an upper bound of what a setting between them costs), and
+    linear in the logarithm of the cost, an estimate that is never higher. Left of the first
     setting and right of the last, both are mixtures with the ends; and neither is above a mixture
     of the ends alone, which needs no method. Below all settings and ends there is the cost of the
     least, which does not comply.
@@ -68,23 +71,33 @@ def at_levels(
       weight: [draws, M], see `draws`.
       levels: [levels].
       seed: of the draws of seeds.
-      each: every model is at the level, between its own settings; else the mean of the models is,
-        for which a method may spend more on some of them.
+      each: every model is at the level on average, between its own settings; else the mean of the
+        models is, for which a method may spend more on some of them.
+      tried: [T], requirements of all settings that were tried, where they are known: between two
+        settings of the front with another between them, which was not chosen, there is no better
+        one to hope for, and both readings are linear.
     """
-    readings = np.stack([_readings(front, ends, weight, levels, each) for front in fronts])
+    tried = np.array([]) if tried is None else tried
+    readings = np.stack([_readings(front, ends, weight, levels, each, tried) for front in fronts])
     chosen = np.random.default_rng(seed).integers(len(fronts), size=(len(fronts), len(weight)))
     chosen[:, 0] = np.arange(len(fronts))
     return readings[chosen, np.arange(len(weight))].mean(0)
 
 
 def _readings(
-    front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray, each: bool
+    front: Front,
+    ends: Front,
+    weight: np.ndarray,
+    levels: np.ndarray,
+    each: bool,
+    tried: np.ndarray,
 ) -> np.ndarray:
     """`at_levels` of one seed."""
     if each:
-        lines = [weight @ line for line in _lines(front, ends, np.eye(weight.shape[1]), levels)]
+        models = np.eye(weight.shape[1])
+        lines = [weight @ line for line in _lines(front, ends, models, levels, tried)]
     else:
-        lines = _lines(front, ends, weight, levels)
+        lines = _lines(front, ends, weight, levels, tried)
     *straight, mixture, curve = lines
     below = levels < (weight @ ends.requirement.T).min(1, keepdims=True)
     # Of means, so that no model has the better line by what it cost on the models themselves.
@@ -92,13 +105,18 @@ def _readings(
     return np.stack([line, np.minimum(curve, line)], -1)
 
 
-def _lines(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+def _lines(
+    front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray, tried: np.ndarray
+) -> list[np.ndarray]:
     """Through the settings and ends, the settings and ends beyond, the ends; and the curve.
 
     Each is [draws, levels]; the curve is that between settings, the second line beyond.
     """
-    x, y = _sorted(weight @ front.requirement.T, weight @ front.cost.T)  # [draws, S]
-    end_x, end_y = weight @ ends.requirement.T, weight @ ends.cost.T  # [draws, 2]
+    x, y = _sorted(np.round(weight @ front.requirement.T, DECIMALS), weight @ front.cost.T)
+    y = _means(x, y)  # [draws, S]
+    levels = np.round(levels, DECIMALS)
+    end_x = np.round(weight @ ends.requirement.T, DECIMALS)  # [draws, 2]
+    end_y = weight @ ends.cost.T
     # An end beyond the settings always counts, one among them where that is lower: unedited
     # models may comply with a level that some settings do not. Without it, its place is taken by
     # the first setting, once more.
@@ -111,7 +129,28 @@ def _lines(front: Front, ends: Front, weight: np.ndarray, levels: np.ndarray) ->
     mixture = _interpolated(*_sorted(end_x, end_y), levels)
     curve = np.exp(_interpolated(x, np.log(np.maximum(y, LEAST)), levels))
     inside = (levels >= x[:, :1]) & (levels <= x[:, -1:])
-    return [all_ends, outer, mixture, np.where(inside, curve, outer)]
+    return [all_ends, outer, mixture, np.where(inside & _open(x, y, levels, tried), curve, outer)]
+
+
+def _means(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """y [draws, S] with the mean of all points of a draw at the same x: none of them is chosen."""
+    same = x[:, :, None] == x[:, None]
+    return (same * y[:, None]).sum(-1) / same.sum(-1)
+
+
+def _open(x: np.ndarray, y: np.ndarray, levels: np.ndarray, tried: np.ndarray) -> np.ndarray:
+    """Whether the settings around a level may have a better one between them: [draws, levels].
+
+    Not with one of them at no cost, of which no logarithm says anything, nor where one between them
+    was tried and not chosen.
+    """
+    if x.shape[1] == 1:
+        return np.ones((len(x), len(levels)), bool)
+    after = (x[:, :, None] <= levels).sum(1).clip(1, x.shape[1] - 1)
+    x0, x1, y0, y1 = (np.take_along_axis(values, after - back, 1)
+                      for values in (x, y) for back in (1, 0))  # fmt: skip
+    between = (tried > x0[..., None] + NEAR) & (tried < x1[..., None] - NEAR)
+    return (np.minimum(y0, y1) > LEAST) & ~between.any(-1)
 
 
 def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

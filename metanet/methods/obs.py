@@ -266,7 +266,7 @@ def obs(
 ) -> Method:
     """Optimal Brain Surgeon with all of the Fisher information; no editors.
 
-    At `evaluation.fractions`, which lie on one path: every round measures the Fisher information
+    At `evaluation.fractions`, on one path: every round measures the Fisher information
     anew where the last one ended, removes the weights of least saliency, and adjusts all other
     parameters. Where ExactOBS costs a model less on the calibration rows, its edit is taken: some
     paths in a hundred go astray in one round, and never return.

@@ -116,11 +116,11 @@ def retrain(
         return loss(logits, target[rows])
 
     trained = model.replace(**descend(batch_loss, params, rates, allowed, config.steps, key))
-    if batch_norm is not None:  # fresh ones, which can only get better
-        return fold_batch_norm(template, trained, x, batch_norm)
     start = model.replace(**params)
+    if batch_norm is not None:
+        start, trained = (fold_batch_norm(template, one, x, batch_norm) for one in (start, trained))
     before, after = (loss(apply_padded(template, one, x), target) for one in (start, trained))
-    better = after <= before  # False of a NaN
+    better = (after <= before) | jnp.isnan(before)
     return jax.tree.map(lambda old, new: jnp.where(better, new, old), start, trained)
 
 

@@ -133,8 +133,9 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
 
 
 def levels_of(paths: Sequence[str]) -> str:
-    """What is at a level of the requirements with these dotted paths: EACH or MEAN."""
-    return EACH if all(getattr(resolve(path), "of_edit", False) for path in paths) else MEAN
+    """What is at a level of the requirement with this path, EACH or MEAN; MEAN of several."""
+    own = len(paths) == 1 and getattr(resolve(paths[0]), "of_edit", False)
+    return EACH if own else MEAN
 
 
 def _floors(testbed: Testbed, ids: np.ndarray) -> dict[str, float]:

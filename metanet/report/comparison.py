@@ -16,6 +16,7 @@ from metanet.evaluation.values import ENDS, Values
 DRAWS, VOLUME_DRAWS = 2000, 200  # of a bootstrap; hypervolumes cost more
 COARSE = 0.1  # relative, by which a line between two settings may be above a curve unmarked
 WIN, TIE, LOSS = "win", "tie", "loss"
+GRIDS = ("features", "fraction")  # settings that are the requirement itself
 EACH, MEAN = "each model", "the mean"  # what is at a level
 
 
@@ -50,7 +51,8 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
         for place, name in enumerate(methods):
             fronts = values[name].fronts(cost)
             if fronts:
-                found = bootstrap.at_levels(fronts, ends, weight, levels, place, each)
+                tried = tried_by(methods, name)
+                found = bootstrap.at_levels(fronts, ends, weight, levels, place, each, tried)
                 costs[cost][name] = found  # [draws, levels, 2]
     box = tuple(results["reference_point"])
     floor = results.get("level_floor", 0.0)
@@ -68,6 +70,31 @@ def analysed(results: dict, values: dict[str, Values]) -> dict:
         "margins": {cost: margins_of(methods, one, counts & low, counts & ~low)
                     for cost, one in costs.items()},
     }  # fmt: skip
+
+
+def tried_by(methods: dict, name: str) -> np.ndarray | None:
+    """The requirements of all settings that a method tried, [T]; None where they are not known.
+
+    Known of GRIDS, whose settings are the same for all methods that tried as many, if each of them
+    is on a front of one.
+    """
+    count = methods[name].get("points_evaluated")
+    key = _grid(methods[name])
+    if key is None:
+        return None
+    found = {
+        point["setting"][key]: point["requirement"]
+        for method in methods.values()
+        if method.get("points_evaluated") == count and _grid(method) == key
+        for point in method["front"]
+    }
+    return np.array([*found.values()]) if len(found) == count else None
+
+
+def _grid(method: dict) -> str | None:
+    """The one of GRIDS that a method's settings are on."""
+    keys = {tuple(point["setting"]) for point in method["front"]}
+    return next((key for key in GRIDS if keys == {(key,)}), None)
 
 
 def _counted(results: dict, levels: np.ndarray, floor: float) -> np.ndarray:
@@ -125,18 +152,30 @@ def margins_of(
     Returns:
       {editor: {method: found}}: the geometric means over levels of the ratio of costs, `below` and
       `above`, and the first over the second, `wider`, each (estimate, low, high) with the ends of
-      a 95% interval, paired: all three are of the same draws. None without levels on a side.
+      a 95% interval, paired: all three are of the same draws. As those of `bootstrap.ratio` they
+      leave room for what lies between settings. {} without levels on a side.
     """
     if not (low.any() and high.any()):
         return {}
 
     def found(ours, theirs):
-        ours, theirs = (np.log(np.maximum(one[..., CURVE], bootstrap.LEAST))
-                        for one in (ours, theirs))  # fmt: skip
-        below, above = ((ours - theirs)[:, side].mean(1) for side in (low, high))  # [draws]
-        logs = {"below": below, "above": above, "wider": below - above}
-        return {name: np.exp([one[0], *bootstrap.interval(one)]).tolist()
-                for name, one in logs.items()}  # fmt: skip
+        ours, theirs = (np.log(np.maximum(one, bootstrap.LEAST)) for one in (ours, theirs))
+
+        def mean(mine, other, side):  # [draws], by a reading of each
+            return (ours[..., mine] - theirs[..., other])[:, side].mean(1)
+
+        def side_of(side):  # estimate, the least and the most
+            return (mean(CURVE, CURVE, side), mean(CURVE, LINE, side), mean(LINE, CURVE, side))
+
+        below, above = side_of(low), side_of(high)
+        wider = below[0] - above[0], below[1] - above[2], below[2] - above[1]
+        logs = {"below": below, "above": above, "wider": wider}
+        return {
+            name: np.exp(
+                [one[0], bootstrap.interval(least)[0], bootstrap.interval(most)[1]]
+            ).tolist()
+            for name, (one, least, most) in logs.items()
+        }
 
     return _by_pair(methods, costs, found)
 

@@ -79,7 +79,8 @@ def wider_below(editor: str, other: str) -> Judge:
     """The editor's cost is a smaller part of the other's at low levels than at high, and under 1.
 
     Low and high parted at half of the reference point, geometric means over levels. Refuted by a
-    part that is no smaller; inside the noise where its paired interval reaches that far.
+    paired interval of the parts' ratio above 1, or of the part itself; inside the noise where one
+    has 1 within.
     """
 
     def judge(results):
@@ -96,7 +97,7 @@ def wider_below(editor: str, other: str) -> Judge:
             f"JSD of {editor} over {other}: {texts[0]} below {middle:g}, {texts[1]} above; the "
             f"first over the second {texts[2]}"
         )
-        if wider[0] >= 1 or below[0] >= 1:
+        if wider[1] >= 1 or below[1] >= 1:
             return FAILS, evidence
         return (HOLDS if wider[2] < 1 and below[2] < 1 else NOISE), evidence
 

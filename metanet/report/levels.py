@@ -38,7 +38,8 @@ def _calibration(results: dict) -> list[str]:
     width = max(map(len, results["methods"])) + 2
     lines = [
         f"@x: calibration error of outputs, %, at {results['requirement_labels'][0]} x of "
-        f"{results['levels_of']}; unedited models {100 * ends[1]['calibration']:.2f}",
+        "the mean, on the line through a method's first seed's settings, chosen by the first cost, "
+        f"and both ends; unedited models {100 * ends[1]['calibration']:.2f}",
         f"{'method':<{width}}" + "".join(f"{f'@{level:.3g}':>8}" for level in levels),
     ]
     for name, method in results["methods"].items():
@@ -102,7 +103,7 @@ def _cell(found: dict | None, unit: float) -> str:
     low, high = unit * found["low"], unit * found["high"]
     half = (high - low) / 2
     digits = ".1f" if half >= 0.95 else ".2f" if half >= 0.0095 else ".3f"
-    if not half / LOPSIDED <= value - low <= half * (2 - 1 / LOPSIDED):
+    if half > value or not half / LOPSIDED <= value - low <= half * (2 - 1 / LOPSIDED):
         interval = f" ({low:{digits}} to {high:{digits}})"
     else:
         interval = spread((found["low"], found["high"]), unit, digits)

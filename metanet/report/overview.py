@@ -78,7 +78,8 @@ def _summary(results: dict[str, dict]) -> list[str]:
         "## Hypervolume of mixtures and seconds per model",
         "",
         "Hypervolumes of a front, constant outputs, unedited models and their mixtures "
-        "(neighbouring settings, each for a share of the models) ± half of the interval, with the "
+        "(neighbouring settings, each for a share of the models), of means over models, ± half of "
+        "the interval, with the "
         f"number of settings of the first seed's front. {bounds.LOWER}. Second to the comparison "
         "by levels below.",
         "",

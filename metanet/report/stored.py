@@ -19,8 +19,10 @@ def read(path: pathlib.Path) -> dict:
     results = read_json(path, "run its command again")
     found = results.get("schema", "none")
     if found != SCHEMA:
-        raise UserError(f"{path}: found schema {found}, expected {SCHEMA}; convert the folder of "
-                        "all runs with experiments.convert")  # fmt: skip
+        remedy = "run its command again"
+        if found == SCHEMA - 1:
+            remedy = "convert the folder of all runs with experiments.convert"
+        raise UserError(f"{path}: found schema {found}, expected {SCHEMA}; {remedy}")
     return results
 
 

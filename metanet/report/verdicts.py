@@ -5,6 +5,7 @@ import numpy as np
 HOLDS, PARTLY, FAILS = "holds", "holds partly", "does not hold"
 NOISE = "inside the noise"
 ORDER = (HOLDS, PARTLY, NOISE, FAILS)  # from best to worst
+CHANCE = 8  # levels, of which one may be lost by chance
 ABSENT, OPEN = "not run", "not judged"
 
 
@@ -55,10 +56,11 @@ def compared(
 
 def share_verdict(wins: int, ties: int, losses: int) -> str:
     """Holds if there are only wins; partly with at least half wins, more than losses; noise where
-    ties are most; else it does not hold."""
+    ties are most, with no more losses than wins, or one in CHANCE; else it does not hold."""
     total = wins + ties + losses
     if wins == total:
         return HOLDS
     if 2 * wins >= total and wins > losses:
         return PARTLY
-    return NOISE if ties > losses and ties >= wins else FAILS
+    few = losses <= max(wins, total // CHANCE)
+    return NOISE if few and ties > losses and ties >= wins else FAILS
