@@ -31,6 +31,13 @@ def with_template(editor: TrainedEditor, template: Template) -> TrainedEditor:
     return editor.replace(params=editor.params | {"position": table}, template=template)
 
 
+def propose(editor: TrainedEditor, graph: GraphsTuple, dropout: Dropout | None = None) -> Proposal:
+    """Changes of all parameters, and logits of masks, of a batch as in `edit_graph`."""
+    network = Editor(editor.config, editor.template)
+    applied = network.apply({"params": editor.params}, graph, editor.scales, dropout)
+    return cast(Proposal, applied)
+
+
 def edit_graph(
     editor: TrainedEditor,
     graph: GraphsTuple,
@@ -52,10 +59,7 @@ def edit_graph(
       The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
       its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
-    network = Editor(editor.config, editor.template)
-    proposal = cast(
-        Proposal, network.apply({"params": editor.params}, graph, editor.scales, dropout)
-    )
+    proposal = propose(editor, graph, dropout)
     edges = jnp.ones_like(graph.edges["weight"])  # [E]
     inputs = jnp.ones_like(graph.nodes["bias"])  # [V]
 
