@@ -164,8 +164,8 @@ def test_post_processing_is_a_loop_over_models_and_settings(
     _, models = population
     if method is cal_eq_odds:
         pytest.importorskip("aif360")
-    if method is not reject_option:
-        monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
+    if method is reject_option:  # in processes of their own
+        monkeypatch.setattr(module, "SHARE", 1)
     fit, test = tables
     settings = [method.settings[index] for index in indices]
     sweep = postprocess(method, settings, models, IDS, fit, test, equalised_odds)
@@ -202,8 +202,7 @@ def test_post_processing_is_a_loop_over_models_and_settings(
         assert sweep.selected().tolist() == [0]
 
 
-def test_a_method_is_measured_by_the_run_s_own_requirement(population, tables, known, monkeypatch):
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
+def test_a_method_is_measured_by_the_run_s_own_requirement(population, tables, known):
     fit, test = tables
     setting = {"criterion": "demographic_parity", "alpha": 0.05}
     arguments = [setting], population[1], IDS, fit, test
@@ -217,26 +216,11 @@ def test_a_method_is_measured_by_the_run_s_own_requirement(population, tables, k
     assert (np.abs(odds.requirement - sweep.requirement) > 1e-3).any()
 
 
-class Here:
-    """A pool of no processes."""
-
-    def __init__(self, workers, mp_context):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def map(self, function, tasks, chunksize):
-        yield from map(function, tasks)
-
-
-def test_a_sweep_can_be_stopped_after_any_model(population, tables):
+def test_a_sweep_can_be_stopped_after_any_model(population, tables, monkeypatch):
     def stop():
         raise Stopped
 
+    monkeypatch.setattr(module, "SHARE", 1)
     fit, test = tables
     # Of a pool of processes: what had not begun is given up, and none is left.
     with pytest.raises(Stopped):
@@ -247,8 +231,7 @@ def test_a_sweep_can_be_stopped_after_any_model(population, tables):
     assert not multiprocessing.active_children()
 
 
-def test_no_settings_give_an_empty_sweep(population, tables, known, monkeypatch):
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
+def test_no_settings_give_an_empty_sweep(population, tables, known):
     sweep = postprocess(group_shift, [], population[1], IDS, *tables, equalised_odds)
     assert sweep.jsd.shape == (0, len(IDS))
 

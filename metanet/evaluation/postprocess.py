@@ -35,6 +35,7 @@ Result = tuple[np.ndarray, np.ndarray, list[float]] | None
 
 Task = tuple[PostProcess, Sequence[dict], Scores, Scores]
 
+SHARE = 12  # models, for which a process of their own is worth its start of some seconds
 _MEASURES = ("jsd", "jsd_label", "accuracy", "accuracy_original", "constant", "calibration")
 
 
@@ -103,11 +104,15 @@ def _required(model, labels, before, after, table, requirement):
     return requirement(view_of_logits(model, model, logits_before, logits_after, labels, table))
 
 
-def _in_turn(
-    pool: concurrent.futures.Executor, tasks: list[Task]
-) -> Generator[list[Result], None, None]:
+def _in_turn(tasks: list[Task]) -> Generator[list[Result], None, None]:
     """The results of every task; closing it drops the tasks that have not begun."""
-    yield from pool.map(_one_model, tasks, chunksize=4)
+    processes = min(len(os.sched_getaffinity(0)), len(tasks) // SHARE)
+    if processes < 2:
+        yield from map(_one_model, tasks)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        yield from pool.map(_one_model, tasks, chunksize=4)
 
 
 def postprocess(
@@ -122,8 +127,9 @@ def postprocess(
 ) -> Sweep:
     """The post-processing method at every setting [S], for each of the models `ids` [M] by itself.
 
-    One process per core. Fitted on `fit`, measured on `test`; the requirement sees the unedited
-    model, the mean of the method's outputs for logits, and its label distribution for decisions.
+    One process per core, or this one where there are few models. Fitted on `fit`, measured on
+    `test`; the requirement sees the unedited model, the mean of the method's outputs for logits,
+    and its label distribution for decisions.
 
     Args:
       between: called after every model; an exception of its own ends the sweep.
@@ -134,13 +140,8 @@ def postprocess(
     padded, probability = _padded(models, ids, test)
     tasks = _tasks(method, settings, scores_of(models, ids, fit), _scores(probability, test))
     table = jax.tree.map(jnp.asarray, test)
-    spawn = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0))
     measured = np.full((1 + len(_MEASURES), len(settings), len(ids)), np.nan)
-    with (
-        concurrent.futures.ProcessPoolExecutor(cores, mp_context=spawn) as pool,
-        contextlib.closing(_in_turn(pool, tasks)) as coming,
-    ):
+    with contextlib.closing(_in_turn(tasks)) as coming:
         for column, results in enumerate(coming):
             model = jax.tree.map(lambda leaf, column=column: leaf[column], padded)
             before = np.stack([1 - probability[column], probability[column]], -1)  # [rows, 2]
