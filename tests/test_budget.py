@@ -66,7 +66,6 @@ def test_every_model_keeps_exactly_as_much_and_first_what_the_editor_keeps(edito
         edit = edits(to_budget, context, models, setting)
         if of_inputs:
             assert (edit.input_keep.sum(1) == setting).all()
-            read = np.zeros(before.shape[1])
             for index in range(COUNT):
                 read = np.ones(before.shape[1])
                 read[:5] = edit.input_keep[index]

@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from metanet.report.comparison import tally
+
 ROOT = pathlib.Path(__file__).parents[1]
 ONE_SHOT = ("Random", "Magnitude", "Magnitude (layer-normalised)", "Grad Importance", "SNIP", "OBD")
 
@@ -95,3 +97,35 @@ def test_numbers_of_networks_from_elsewhere_are_those_of_their_run():
         for level, value in zip((0.1, 0.2, 0.3, 0.5), shown.split(), strict=True):
             decimals = len(value.partition(".")[2])
             assert round(1000 * found[level], decimals) == float(value), (name, level)
+
+
+def test_wins_ties_and_losses_that_docs_tell_are_those_of_the_tables():
+    text = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    steps = "GMN + probe, {} steps"
+    for run, editor, method, counts, phrase in (
+        ("pruning_adult", steps.format(300), "ExactOBS & Distil", (2, 3, 3),
+         "ExactOBS & Distil 300 steps have 2/3/3"),
+        ("pruning_adult", steps.format(100), "ExactOBS & Distil", (1, 1, 6),
+         "100 steps have 1/1/6"),
+        ("pruning_adult", steps.format(10), "ExactOBS", (1, 2, 5), "10 steps have 1/2/5"),
+        ("pruning_adult", "GMN - Prune & Edit", "Lottery Ticket", (1, 4, 3), "Ticket 1/4/3"),
+        ("dm_adult", "GMN", "FS", (5, 3, 0), "on Adult 5/3/0"),
+        ("dm_adult", steps.format(300), "Greedy & Retrain", (3, 5, 0), "instead of 3/5/0 on Adult"),
+        ("dm_bank", steps.format(300), "Greedy & Retrain", (4, 2, 2), "instead of 4/2/2 on Bank"),
+        ("dm_bank", steps.format(300), "Greedy, impute & Retrain", (1, 0, 7),
+         "ahead at seven of eight levels"),
+    ):  # fmt: skip
+        assert tally(results(run)["comparison"]["jsd"][editor][method]) == counts, (run, method)
+        assert phrase in text, phrase
+
+
+def test_margins_that_docs_tell_are_those_of_the_tables():
+    log = (ROOT / "docs" / "log.md").read_text()
+    for run, editor, method, said in (
+        ("pruning_adult", "GMN - Prune & Edit", "GMN - Prune", ".70 (.58 to .84) holds"),
+        ("dm_adult", "GMN", "FS", ".96 (.85 to 1.02) inside the noise"),
+        ("dm_bank", "GMN", "FS", ".83 (.75 to .88) holds"),
+    ):
+        found = results(run)["margins"]["jsd"][editor][method]["wider"]
+        numbers = [f"{one:.2f}".removeprefix("0") for one in found]
+        assert said.startswith("{} ({} to {})".format(*numbers)) and said in log

@@ -76,15 +76,21 @@ def edit_graph(
         inputs = masked(logits, graph.n_node)
         leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]  # [T, TILE, 1]
         edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
-    weight = graph.edges["weight"] + proposal.weight  # [E], not masked yet
-    deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
     # Before masking: the mean effect is of the edited weights that the mask removes.
     if editor.config.mean_replacement:
-        deltas["bias"] = deltas["bias"] + _mean_effect(graph, weight * (1.0 - edges))
-    weight = weight * edges
+        removed = (graph.edges["weight"] + proposal.weight) * (1.0 - edges)
+        proposal = proposal.replace(bias=proposal.bias + _mean_effect(graph, removed))
+    changed = unmasked(graph, proposal)
+    weight = changed.edges["weight"] * edges
+    return changed._replace(edges=changed.edges | {"weight": weight}), Masks(edges, inputs)
+
+
+def unmasked(graph: GraphsTuple, proposal: Proposal) -> GraphsTuple:
+    """The batch with the proposed changes, theta + gamma * delta."""
+    deltas = {name: getattr(proposal, name) for name in ("bias", "scale", "shift")}
     nodes = graph.nodes | {name: graph.nodes[name] + delta for name, delta in deltas.items()}
-    edited = graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight})
-    return edited, Masks(edges, inputs)
+    weight = graph.edges["weight"] + proposal.weight
+    return graph._replace(nodes=nodes, edges=graph.edges | {"weight": weight})
 
 
 def _mean_effect(graph: GraphsTuple, weight: jax.Array) -> jax.Array:

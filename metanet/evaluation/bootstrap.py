@@ -144,11 +144,7 @@ def _open(x: np.ndarray, y: np.ndarray, levels: np.ndarray, tried: np.ndarray) -
     Not with one of them at no cost, of which no logarithm says anything, nor where one between them
     was tried and not chosen.
     """
-    if x.shape[1] == 1:
-        return np.ones((len(x), len(levels)), bool)
-    after = (x[:, :, None] <= levels).sum(1).clip(1, x.shape[1] - 1)
-    x0, x1, y0, y1 = (np.take_along_axis(values, after - back, 1)
-                      for values in (x, y) for back in (1, 0))  # fmt: skip
+    x0, x1, y0, y1 = _around(x, y, levels)
     between = (tried > x0[..., None] + NEAR) & (tried < x1[..., None] - NEAR)
     return (np.minimum(y0, y1) > LEAST) & ~between.any(-1)
 
@@ -161,14 +157,17 @@ def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _interpolated(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """`np.interp` of every draw's points [draws, S], sorted by x: [draws, levels]."""
-    x, y = np.append(x[:, :1], x, 1), np.append(y[:, :1], y, 1)  # one point is a line, too
-    after = (x[:, :, None] <= levels).sum(1).clip(1, x.shape[1] - 1)  # [draws, levels]
-    (x0, x1), (y0, y1) = (
-        [np.take_along_axis(values, after - back, 1) for back in (1, 0)] for values in (x, y)
-    )
+    x0, x1, y0, y1 = _around(x, y, levels)
     wide = np.where(x1 > x0, x1 - x0, 1.0)
     share = np.where(x1 > x0, (levels - x0) / wide, levels >= x1).clip(0, 1)
     return y0 + share * (y1 - y0)
+
+
+def _around(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+    """x before and after every level, and y there, of points sorted by x: [draws, levels] each."""
+    x, y = np.append(x[:, :1], x, 1), np.append(y[:, :1], y, 1)  # one point is a line, too
+    after = (x[:, :, None] <= levels).sum(1).clip(1, x.shape[1] - 1)  # [draws, levels]
+    return [np.take_along_axis(values, after - back, 1) for values in (x, y) for back in (1, 0)]
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

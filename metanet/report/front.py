@@ -110,7 +110,7 @@ def figure_of_costs(results: dict) -> Figure:
         for name, method in drawn(results, everything=True).items():
             front = method["fronts"].get(cost, method["front"])
             xy = np.reshape([[p["requirement"], _cost(p, cost)] for p in front], (-1, 2))
-            joined = np.ones(len(xy), bool) if cost == "calibration" else None
+            joined = pareto_mask(points(front)) if cost == "calibration" else None
             _draw(axes, xy, looks[name], name, joined=joined, apart=_constant(front))
         if results.get("ends"):
             unedited = results["ends"][1]
@@ -272,5 +272,5 @@ def _draw_floors(results: dict, jsd_axes, requirement_axes, named: bool = True) 
 
 def _logarithmic(axes) -> None:
     """Logarithmic JSD: fronts that lie close to 0 differ by factors."""
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")  # clipped, a line to 0 falls at its other end
     axes.set_ylim(_LEAST, 1.5 * axes.get_ylim()[1])

@@ -27,9 +27,11 @@ def table(results: dict) -> str:
 
 
 def calibrated(results: dict) -> bool:
-    """Whether calibration errors were measured at every setting."""
+    """Whether calibration errors were measured at every setting, and at both ends."""
     fronts = [one["front"] for one in results["methods"].values()] + [results["ends"]]
-    return all("calibration" in point for front in fronts for point in front)
+    return bool(results["ends"]) and all(
+        "calibration" in point for front in fronts for point in front
+    )
 
 
 def _calibration(results: dict) -> list[str]:

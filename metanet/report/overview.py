@@ -92,9 +92,9 @@ def _summary(results: dict[str, dict]) -> list[str]:
         "method's is below 1, loses where above, else it is a tie. Features and weights are at a "
         "level for each model, equalised odds for the mean of the models. Intervals are paired "
         "over models and leave room for what lies between settings, to both sides' disadvantage; "
-        "each is of 95% alone, so that of twenty ties one is called a win or a loss. Seconds are "
-        "per model in a warm batch, all methods timed in one run; ~: in passing, beside other "
-        "work.",
+        "each is of 95% alone: of forty levels where two methods are equal, about two are called a "
+        "win or a loss. Seconds are per model in a warm batch, all methods timed in one run; ~: in "
+        "passing, beside other work.",
         "",
         *summary.against_budget(results),
         "",
