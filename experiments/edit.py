@@ -84,7 +84,7 @@ def _check_flags(folder: bool) -> None:
 
 def _main(argv: list[str]) -> None:
     launch.parse_flags(argv)
-    launch.import_modules(_IMPORTS.value)
+    launch.import_named(_IMPORTS.value)
     release, out = load_editor(_given(_EDITOR)), pathlib.Path(_given(_OUT))
     model, table = pathlib.Path(_given(_MODEL)), pathlib.Path(_given(_DATA))
     _check_flags(model.is_dir())

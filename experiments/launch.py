@@ -24,7 +24,7 @@ from metanet.pipeline.provenance import about_this_process as about
 
 __all__ = [
     "about",
-    "import_modules",
+    "import_named",
     "on_sigterm",
     "parse_flags",
     "parsed",
@@ -114,7 +114,7 @@ def default_workdir(config_flag: str, dataset: str) -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(path).stem}_{which}"
 
 
-def import_modules(names: Sequence[str]) -> None:
+def import_named(names: Sequence[str]) -> None:
     """Imports the modules of --imports, so that an editor may name what is in them.
 
     Raises:

@@ -112,7 +112,7 @@ def _main(argv: list[str]) -> None:
         raise UserError("command line: found no file, expected report.json of experiments.edit")
     if _IMPORTS.value and _EDITOR.value is None:
         raise UserError(f"--imports: found {_IMPORTS.value}, expected it only with --editor")
-    launch.import_modules(_IMPORTS.value)
+    launch.import_named(_IMPORTS.value)
     launch.setup_jax(1)
     path = pathlib.Path(arguments[0])
     stored = report.read(path)

@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optuna
 import pytest
@@ -467,16 +469,28 @@ def test_a_study_of_other_settings_or_spaces_is_refused(found, folder):
         search.run(parsed(), folder, SLOW, wider, trials=3)
 
 
-def test_a_value_that_cannot_be_used_is_a_trial_without_a_result(found, folder):
+def test_a_value_that_cannot_be_used_is_a_trial_without_a_result(found, folder, monkeypatch):
     asked = search.prepare(parsed(), SLOW, ONE)
     testbed = search.testbed_of(asked, folder, never)
     measure = functools.partial(search._measured, asked, testbed, folder)
     value, failed = measure({"distil.learning_rate": -1.0})
     assert value == 0 and "learning_rate: found -1.0" in failed
     ends = search.ends_of(testbed).sweep(*testbed.split("validation"), np.arange(2))
+    # Training that makes all models worse leaves them as they were: as a rate of 0 does.
+    untrained, failed = measure({"distil.learning_rate": 0.0})
+    assert failed is None
+    assert measure({"distil.learning_rate": 1e30}) == (pytest.approx(untrained), None)
+
+    def lost(template, model, *arguments, **more):
+        return jax.tree.map(
+            lambda leaf: leaf + jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, model
+        )
+
+    monkeypatch.setattr("metanet.methods.pruning.retrain", lost)
     value, failed = measure({"distil.learning_rate": 1e30})
     # Not finite at any setting: constant outputs and no edit are all that is left.
     assert value == pytest.approx(mixed_hypervolume(ends.points(), (1.0, 0.1))) and failed is None
+    assert value < untrained
     with pytest.raises(UserError, match=r"learning_rate: found -1\.0"):  # the config's own
         own = {"distil.learning_rate": -1.0}
         search._measured(dataclasses.replace(asked, own=own), testbed, folder, own)

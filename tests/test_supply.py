@@ -22,7 +22,7 @@ BY_NAME = {
     "metanet/dotted.py",
     "metanet/interop/imported.py",  # frameworks
     "metanet/objectives/base.py",  # metanet's own modules of objectives
-    "experiments/edit.py",  # --imports
+    "experiments/launch.py",  # --imports
     "experiments/search.py",  # --spaces
     "experiments/reproduce.py",  # configs of the repository
 }
