@@ -361,6 +361,14 @@ def test_claims_are_judged_from_the_values_of_single_models():
     assert "Random 4/0/0" in evidence and "Grad Importance 0/4/0" in evidence
 
 
+def test_methods_measured_on_another_device_are_named():
+    methods = {"GMN": entry(seeds=[]), "SNIP": entry(), "OBD": entry(device="1 x GPU")}
+    run = KEPT | {"device": "1 x cpu", "methods": methods}
+    assert caveats.elsewhere(run) == {"OBD": "1 x GPU"}
+    note = "* Measured on 1 x GPU, so that their seconds are not those of 1 x cpu: OBD."
+    assert caveats.notes(run) == [note]
+
+
 def test_caveats_are_of_runs_that_stored_no_ends():
     names = ("GMN + probe", "SNIP & Distil", "Per-model optimisation")
     methods = {name: entry() for name in names} | {"GMN + probe": entry(seeds=[])}

@@ -449,6 +449,11 @@ def test_a_method_is_compared_with_the_slowest_editor_that_takes_no_longer():
     }  # of some methods: no comparison
     rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
     assert rows[0] == ["faster", "~0.01", "none as fast"] and rows[3][1:] == ["~2", "slow"]
+    # Seconds in passing on another device are not compared.
+    run["device"] = "1 x cpu"
+    run["methods"]["slow"]["device"] = "1 x GPU"
+    rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
+    assert rows[3] == ["slower", "~2", "fast"]
 
 
 # Seeds and hypervolumes.

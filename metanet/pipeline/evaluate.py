@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from metanet.core import Stopped, match_settings, read_json, require, slug, write_json
-from metanet.devices import forget_programs, wait_for_all
+from metanet.devices import device_name, forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.values import ENDS, Values, load_values, save_values, values_path
@@ -42,7 +42,8 @@ def evaluate_methods(
         began = time.perf_counter()
         entry, values = _entry(testbed, editors, name)
         save_values(values_path(folder, name), values)
-        return entry | {"wall_seconds": round(time.perf_counter() - began, 2)}
+        seconds = round(time.perf_counter() - began, 2)
+        return entry | {"wall_seconds": seconds, "device": device_name()}
 
     def whole(name: str) -> bool:
         return values_path(folder, name).exists()

@@ -34,6 +34,13 @@ def _requires(run: dict, objective: str) -> bool:
     return objective in [path.rpartition(".")[2] for path in run["requirements"]]
 
 
+def elsewhere(run: dict) -> dict[str, str]:
+    """The device of each method that was not measured on the run's own."""
+    own, methods = run.get("device"), run["methods"]
+    found = {name: method.get("device", own) for name, method in methods.items()}
+    return {name: device for name, device in found.items() if device != own}
+
+
 def notes(run: dict) -> list[str]:
     """What to mind in a run's tables, a line each, in Markdown."""
     methods = run["methods"]
@@ -49,6 +56,10 @@ def notes(run: dict) -> list[str]:
     if single and run.get("ends"):
         found.append(f"One editor seed instead of {max(seeds.values())}, so that intervals are of "
                      f"models alone: {', '.join(single)}.")  # fmt: skip
+    for device in sorted(set(elsewhere(run).values())):
+        names = [name for name, one in elsewhere(run).items() if one == device]
+        found.append(f"Measured on {device}, so that their seconds are not those of "
+                     f"{run.get('device')}: {', '.join(names)}.")  # fmt: skip
     if "one_hot_floor" in run and any("seeds" not in method for method in methods.values()):
         found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
                      "they change a decision.")  # fmt: skip

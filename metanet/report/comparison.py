@@ -209,12 +209,13 @@ def by_budget(methods: dict, seconds: dict[str, float]) -> dict[str, str | None]
     It is chosen by its seconds alone, not by its results on the test models.
 
     Args:
-      seconds: of one edit, of every method that has a front.
+      seconds: of one edit, of the methods that are compared; those without a front are left out.
     """
-    editors = [name for name, method in methods.items() if "seeds" in method and method["front"]]
+    compared = [name for name in seconds if methods[name]["front"]]
+    editors = [name for name in compared if "seeds" in methods[name]]
     found = {}
-    for name, method in methods.items():
-        if "seeds" in method or not method["front"]:
+    for name in compared:
+        if "seeds" in methods[name]:
             continue
         within = [one for one in editors if seconds[one] <= seconds[name]]
         found[name] = max(within, key=seconds.__getitem__, default=None)

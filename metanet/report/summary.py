@@ -1,7 +1,7 @@
 """Editors beside all other methods, over runs of several tasks and datasets, as Markdown."""
 
 from metanet.report.bounds import marked, volume_marks
-from metanet.report.caveats import caveat
+from metanet.report.caveats import caveat, elsewhere
 from metanet.report.comparison import LOSS, WIN, by_budget, tally, volumes
 from metanet.report.levels import spread
 
@@ -76,12 +76,16 @@ def against_budget(results: dict[str, dict]) -> list[str]:
 
 
 def _seconds(name: str, run: dict, results: dict[str, dict]) -> tuple[dict[str, float], str]:
-    """By method of a run, the seconds of one edit; and "~" where they were measured in passing."""
+    """By method of a run, the seconds of one edit; and "~" where they were measured in passing.
+
+    In passing only those of the run's own device.
+    """
     task, _, dataset = name.partition("_")
     timed = results.get(f"timing_{dataset}", {"methods": {}})["methods"]
     names = [method for method, entry in run["methods"].items() if entry["front"]]
     if names and all(f"{task}: {method}" in timed for method in names):
         return {one: timed[f"{task}: {one}"]["per_model_of_batch"] for one in names}, ""
+    names = [one for one in names if one not in elsewhere(run)]
     return {one: run["methods"][one]["seconds_per_model"] for one in names}, "~"
 
 
@@ -127,16 +131,19 @@ def _verdicts(name: str, first: dict, again: dict) -> str:
 def core_hours(results: dict[str, dict]) -> list[str]:
     """Hours of every phase and method on the run's devices: a column per run TASK_DATASET.
 
-    Of runs that have stored them. A population that several runs share is in the column of each.
+    Of runs that have stored them, without methods that were measured on another device. A
+    population that several runs share is in the column of each.
     """
     runs = {name: run for name, run in tables(results).items()
             if all("wall_seconds" in method for method in run["methods"].values())}  # fmt: skip
     columns: dict[str, dict[str, float]] = {}
     for name, run in runs.items():
-        devices = int(run["device"].split()[0])
         phases = {k: v for k, v in run["wall_seconds"].items() if k != "evaluation" and v}
         parts = {f"train {k}" if k != "population" else k: v for k, v in phases.items()}
-        parts |= {f"evaluate {k}": m["wall_seconds"] for k, m in run["methods"].items()}
+        others = elsewhere(run)
+        parts |= {f"evaluate {k}": m["wall_seconds"] for k, m in run["methods"].items()
+                  if k not in others}  # fmt: skip
+        devices = int(run["device"].split()[0])
         hours = {part: value * devices / 3600 for part, value in parts.items()}
         columns[name] = {"**all**": sum(hours.values())} | hours
     if not columns:
