@@ -115,8 +115,8 @@ def small(config: ConfigDict) -> None:
     for recipe in config.recipes.values():
         if "seeds" in recipe:
             recipe.seeds = 1
-        if recipe.get("descent", {}).get("starts", 1) > 1:
-            recipe.n_lambdas = 8  # 6,000 steps each
+        if recipe.get("descent", {}).get("starts", 1) > 1 or "tune" in recipe:
+            recipe.n_lambdas = 8  # seconds of every model at each
     fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     config.evaluation.fractions = fine + coarse
 
