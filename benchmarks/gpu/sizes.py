@@ -61,16 +61,16 @@ def _pruning(dataset: str, sizes: PopulationConfig, **evaluation) -> ExperimentC
 
 FULL = Sizes(
     experiment=_pruning("adult", PopulationConfig(experiments=4000)),
-    fallback=PopulationConfig(experiments=200, max_specs=10),
-    trainings=((64, 500), (64, 1000), (64, 2000), (16, 1000), (16, 2000), (16, 4000), (64, 4000)),
+    fallback=PopulationConfig(experiments=200, max_specs=4),
+    trainings=((64, 1000), (64, 4000), (64, 16000)),
     targets=(0.915, 0.92),
     calls=300,
-    batches=(450, 1800),
+    batches=(1800,),
     training=population.Sizes(),
-    members=(80, 1024, 4096),  # 4,000 experiments of 50 architectures are 80 of each
+    members=(80, 4096),  # 4,000 experiments of 50 architectures are 80 of each
     networks=SIZES,
     inner=10,
-    editor_batches=(16, 64, 256),
+    editor_batches=(16, 256),
     steps=20,
     repeats=5,
 )
