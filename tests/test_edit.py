@@ -461,6 +461,26 @@ def test_the_command_imports_what_it_is_told_to_and_nothing_for_an_editor(
     done = command(place, "--require=paid<=0.6", "--imports=stranger", **asked)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "edit.json").read_text())["after"]["paid"] <= 0.6
+    # Nothing bounds a requirement of one's own, but what the edit costs; that report is verified.
+    certified = "--imports=stranger", "--certify=0.95", "--report"
+    asked["out"] = tmp_path / "report"
+    done = command(place, "--require=paid<=0.6", *certified, **asked)
+    assert done.returncode == 2
+    assert "error: require: found 'paid<=0.6', expected NAME<=NUMBER of jsd, which" in done.stderr
+    done = command(place, "--require=jsd<=0.5", *certified, **asked)
+    assert done.returncode == 0, done.stderr
+    files = asked["out"] / "report.json", asked["out"] / "model.npz", place / "audit.csv"
+    report, model, rows = map(str, files)
+    checked = [sys.executable, "-m", "experiments.verify", report, f"--model={model}",
+               f"--data={rows}", f"--original={place / 'model.npz'}",
+               f"--editor={tmp_path / 'own'}"]  # fmt: skip
+    for more, status, text in (
+        ([], 2, "editor.requirement: found stranger.paid"),
+        (["--imports=stranger"], 0, ": certified: jsd<=0.5, confidence 0.95"),
+    ):
+        done = subprocess.run([*checked, *more], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert text in done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -75,9 +75,9 @@ def edit_certified(
       ValueError, UserError: see `metanet.edit` and `metanet.certify`.
     """
     demand = parse_demand(require, len(editor.features))
-    known = (*editor.names, JSD)
-    ok = demand.name in known and demand.name in REQUIREMENTS
-    expect(ok, "require", repr(require), f"NAME<=NUMBER of {', '.join(known)}")
+    bounded = [name for name in (*editor.names, JSD) if name in REQUIREMENTS]
+    expected = f"NAME<=NUMBER of {', '.join(bounded)}, which the editor has and a bound is known of"
+    expect(demand.name in bounded, "require", repr(require), expected)
     expect(len(editor.names) == 1, "editor", f"{len(editor.names)} requirements", "one")
     count = count_of(rows)
     expect(count >= LEAST, "rows", f"{count} rows", f"{LEAST} or more")
