@@ -1,8 +1,11 @@
 """Devices and processes: one mesh axis, `models`, over all there are."""
 
+import collections
+import concurrent.futures
+import os
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +14,7 @@ from jax.experimental import multihost_utils
 from metanet.core import require
 
 MAPPINGS = 25_000  # from which compiled programs are forgotten
+_Result = TypeVar("_Result")
 
 
 def device_name() -> str:
@@ -98,6 +102,40 @@ def each_model(function: Callable) -> Callable:
     if jax.default_backend() != "cpu":
         return jax.vmap(function)
     return lambda *args: jax.lax.map(lambda one: function(*one), args)
+
+
+def compilers() -> int:
+    """How many programs are to be compiled at a time.
+
+    On CPU one, beside the program that runs. The cores of a GPU's host have nothing else to do;
+    several processes have to start their programs in the same order.
+    """
+    alone = jax.default_backend() == "cpu" or jax.process_count() > 1
+    return 1 if alone else len(os.sched_getaffinity(0))
+
+
+def in_advance(calls: Iterable[Callable[[], _Result]]) -> Generator[_Result, None, None]:
+    """The results of calls that compile a program each, and return before it has run, in order.
+
+    The next call is made before a result is given; `compilers()` of them are made at a time.
+    """
+    threads = compilers()
+    if threads == 1:
+        made = collections.deque[_Result]()
+        for call in calls:
+            made.append(call())
+            if len(made) > 1:
+                yield made.popleft()
+        yield from made
+        return
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(call) for call in calls]
+        try:
+            for one in waiting:
+                yield one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 def over_models(

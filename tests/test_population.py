@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import json
+import os
 import re
 import shutil
 
@@ -14,6 +15,7 @@ import optax
 import pytest
 
 from metanet import data as datasets
+from metanet import devices
 from metanet.core import Stopped, UserError, stream
 from metanet.data import synthetic, tabular
 from metanet.mlp import network, population, sampling, trainer
@@ -501,6 +503,46 @@ def test_a_stopped_build_continues_and_equals_an_uninterrupted_one(built, data, 
     assert {name: after[name] for name in before} == before
     # The clock counts both runs.
     assert found.seconds > json.loads(first)["training"] > 0
+
+
+def test_families_compiled_at_the_same_time_are_the_same_population(
+    built, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(devices, "compilers", lambda: 3)
+    assert_same_population(population.build(tmp_path, TINY, data, 0), built[1])
+    with pytest.raises(Stopped, match="3 of 6 experiments stored"):
+        population.build(tmp_path / "stopped", TINY, data, 0, should_stop=lambda: True)
+    assert not (tmp_path / "stopped" / "family_001.npz").exists()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_calls_are_made_in_advance_and_their_results_come_in_order(monkeypatch, threads):
+    monkeypatch.setattr(devices, "compilers", lambda: threads)
+    made, given = [], []
+
+    def call(number):
+        made.append(number)
+        return 10 * number
+
+    for result in devices.in_advance(functools.partial(call, number) for number in range(5)):
+        given.append(result)
+        assert threads > 1 or len(made) == min(len(given) + 1, 5)
+    assert given == [0, 10, 20, 30, 40] and sorted(made) == list(range(5))
+    assert list(devices.in_advance([])) == []
+
+    def fails():
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        list(devices.in_advance([functools.partial(call, 0), fails]))
+
+
+def test_the_host_of_a_gpu_compiles_with_all_its_cores(monkeypatch):
+    assert devices.compilers() == 1
+    monkeypatch.setattr(devices.jax, "default_backend", lambda: "gpu")
+    assert devices.compilers() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(devices.jax, "process_count", lambda: 2)
+    assert devices.compilers() == 1
 
 
 def test_a_lost_family_alone_is_trained_again(built, data, copied):

@@ -1,5 +1,6 @@
 """A population of target MLPs on disk: trained family by family, resumable, without pickle."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -20,7 +21,7 @@ from metanet.core import (
     write_json,
     write_npz,
 )  # fmt: skip
-from metanet.devices import to_host, wait_for_all
+from metanet.devices import in_advance, to_host, wait_for_all
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.sampling import Family, Members, PopulationConfig
@@ -146,7 +147,7 @@ def build(
     """Trains what is missing of the population in `folder`, and loads all of it.
 
     Families are trained one after another and stored when done (`family_NNN.npz`), so a killed run
-    loses one family at most. The next family's program is compiled while one trains.
+    loses one family at most. Programs of the next ones are compiled while one trains.
 
     Only experiments of `config.trained_splits` are trained; a family without any is left out. The
     wall seconds of training, over all runs that took part, are in `seconds.json`.
@@ -187,17 +188,13 @@ def build(
         if should_stop():
             raise Stopped(f"population: {stored + done} of {total} experiments stored")
 
-    pending: tuple[int, MLPParams, jax.Array] | None = None
-    for index in missing:
-        # Returns before it is computed: this family's program is compiled while the last one runs.
-        running = trainer.train_family(
-            catalogue[index], members[index], config.epochs, data, seed, index
-        )
-        if pending is not None:
-            store(*pending)
-        pending = (index, *running)
-    if pending is not None:
-        store(*pending)
+    def training_of(index: int) -> Callable[[], tuple[MLPParams, jax.Array]]:
+        family = catalogue[index], members[index]
+        return lambda: trainer.train_family(*family, config.epochs, data, seed, index)
+
+    with contextlib.closing(in_advance(map(training_of, missing))) as trainings:
+        for index, trained in zip(missing, trainings, strict=True):
+            store(index, *trained)
     wait_for_all("population")
     loaded = [_load_family(paths[i], i, catalogue[i], members[i]) for i in families]
     seconds = read_json(clock)["training"] if clock.exists() else None

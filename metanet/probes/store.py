@@ -1,5 +1,6 @@
 """Probe statistics of stacks and populations; a population's are stored on disk."""
 
+import contextlib
 import functools
 import pathlib
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from metanet.core import UserError, match_settings, read_npz, write_npz
-from metanet.devices import models_mesh, over_models, to_host, wait_for_all
+from metanet.devices import in_advance, models_mesh, over_models, to_host, wait_for_all
 from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Population, Stack
 from metanet.mlp.spec import MLPSpec
@@ -85,18 +86,15 @@ def probe_population(
     pairs = zip(paths, population.stacks, strict=True)
     missing = [(path, stack) for path, stack in pairs if not path.exists()]
     wait_for_all("missing probes")  # the same ones in every process
-    pending: tuple[pathlib.Path, Probe, int] | None = None
     mesh = models_mesh()
-    for path, stack in missing:
-        # Returns before it is computed: the next stack is compiled meanwhile.
-        running = probe_stack(filled_up(stack, mesh.size), points, once=True, mesh=mesh)
-        if pending is not None:
-            _save(*pending)
+
+    def probing_of(stack: Stack) -> Callable[[], Probe]:
+        return lambda: probe_stack(filled_up(stack, mesh.size), points, once=True, mesh=mesh)
+
+    with contextlib.closing(in_advance(probing_of(stack) for _, stack in missing)) as probes:
+        for (path, stack), probe in zip(missing, probes, strict=True):
+            _save(path, probe, len(stack.activation))
             between()
-        pending = path, running, len(stack.activation)
-    if pending is not None:
-        _save(*pending)
-        between()
     wait_for_all("probes")
     return [_load(path, stack) for path, stack in zip(paths, population.stacks, strict=True)]
 
