@@ -70,7 +70,7 @@ def get_config(dataset: str = "adult") -> ConfigDict:
         "GMN",
         "GMN + probe",
         "GMN + probe, 100 steps",
-        "Error parity",
+        "Error parity, outputs",
         "Group shift",
         "Per-model optimisation",
     )

@@ -196,6 +196,10 @@ def test_the_least_requirement_counts_without_constant_classifiers_and_down_to_t
     )
     assert verdict(judge, results([low, high], [lowest, high])) == FAILS
     assert verdict(judge, results([low], [high], more=[lowest])) == FAILS
+    # Settings that another cost chose count.
+    other = results([lowest, high], [high])
+    other["methods"]["FairCls"]["fronts"] = {"error": [{"requirement": 0.005, "jsd": 0.2}]}
+    assert verdict(judge, other) == FAILS
     # A majority of constant models does not count, on either side.
     assert verdict(judge, results([low], [(0.001, 0.5), high])) == HOLDS
     assert verdict(judge, results([(0.001, 0.9), high], [low])) == FAILS

@@ -454,6 +454,10 @@ def test_a_method_is_compared_with_the_slowest_editor_that_takes_no_longer():
     run["methods"]["slow"]["device"] = "1 x GPU"
     rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
     assert rows[3] == ["slower", "~2", "fast"]
+    run["methods"]["slow"].pop("device")
+    run["methods"]["slower"]["device"] = "1 x GPU"
+    rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
+    assert rows[3] == ["slower", "1 x GPU", "slow"]
 
 
 # Seeds and hypervolumes.

@@ -418,6 +418,12 @@ def test_a_model_that_a_method_cannot_edit_stays_as_it_is():
     np.testing.assert_array_equal(filled.jsd[1:], jsd[1:])  # the last has no result at all
     assert filled.selected().tolist() == [0, 1, 2]  # requirement .16, JSD .0255 of the first
     np.testing.assert_allclose(filled.points()[0], [0.16, 0.0255])
+    # A setting that edits too few of the models is none, unless all are such.
+    few = found.filled(unedited, 0.1)
+    assert np.isnan(few.jsd[[0, 3]]).all() and np.isnan(few.requirement[0]).all()
+    assert few.selected().tolist() == [1, 2] and found.filled(unedited, 0.15).jsd[0, 0] == 0
+    alone = found.take(np.array([0, 3]))
+    np.testing.assert_array_equal(alone.filled(unedited, 0.1).jsd, filled.jsd[[0, 3]])
     several = a_sweep(np.stack([requirement] * 2, -1), jsd)
     both = a_sweep(np.full((1, 20, 2), 0.5), np.zeros((1, 20)))
     assert several.filled(both).requirement[0, :4].tolist() == 3 * [[0.5, 0.5]] + [[0.1, 0.1]]

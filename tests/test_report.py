@@ -218,6 +218,22 @@ def test_a_lopsided_interval_shows_both_ends():
     assert "1.7 (0.2 to 3.8)" in report.table(results)
 
 
+def test_costs_that_a_mixture_of_the_ends_has_too_are_marked():
+    results = run_of()
+    levels, ends = results["report_levels"], results["ends"]
+    alone = np.interp(levels, [one["requirement"] for one in ends], [one["jsd"] for one in ends])
+    row = results["methods"]["one"]["at_levels"]["jsd"]
+    for place, (one, least) in enumerate(zip(row, alone, strict=True)):
+        one |= {"cost": float(least) * (0.99 if place else 1.0), "low": None, "coarse": False}
+    text = report.table(results)
+    (line,) = [line for line in text.splitlines() if line.startswith("one ")]
+    assert line.count("=") == 1 and f"={1e3 * alone[0]:.3g}" in line
+    assert "=: no less than a mixture of the two ends costs, without any method" in text
+    row[0]["cost"] *= 0.99
+    assert "=" not in report.table(results)
+    assert " of the two ends, without any method" in text.splitlines()[1]
+
+
 def test_calibration_errors_stand_beside_the_costs_of_fairness():
     run = run_of(costs=list(by_hand.COSTS))
     assert "calibration" not in report.table(run)  # an earlier run did not measure them

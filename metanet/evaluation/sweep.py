@@ -41,17 +41,22 @@ class Sweep:
         """The number of models that each setting has no result on: [S] int."""
         return np.isnan(self.jsd).sum(1)
 
-    def filled(self, unedited: "Sweep") -> "Sweep":
+    def filled(self, unedited: "Sweep", most: float = 1.0) -> "Sweep":
         """The sweep with the values of `unedited` [1, M] where there is no result.
 
         A model that a method cannot edit stays as it is, so that all means are over the same
-        models. A setting without any result stays NaN.
+        models. A setting without any result stays NaN. One without a result on more than a share
+        `most` of the models becomes NaN, unless all are such: unedited models would be what it is
+        judged by.
         """
-        missing = np.isnan(self.jsd) & (self.infeasible < self.jsd.shape[1])[:, None]
+        share = self.infeasible / self.jsd.shape[1]
+        missing = np.isnan(self.jsd) & (share < 1)[:, None]
+        dropped = (share > most) & (share <= most).any()
 
         def fill(values, whole):
-            at = missing.reshape(missing.shape + (1,) * (values.ndim - 2))
-            return np.where(at, whole, values)
+            axes = (1,) * (values.ndim - 2)
+            found = np.where(missing.reshape(missing.shape + axes), whole, values)
+            return np.where(dropped.reshape(-1, 1, *axes), np.nan, found)
 
         fields = dataclasses.asdict(self)
         whole = dataclasses.asdict(unedited)

@@ -15,6 +15,7 @@ from metanet.pipeline.names import predicate
 from metanet.pipeline.testbed import Testbed
 
 CONSTANT, UNEDITED = 0, 1  # the settings of methods.ends.ends
+INFEASIBLE = 0.25  # share of validation models, above which a setting is not chosen
 
 
 def evaluate(testbed: Testbed, methods: Sequence[Method], ends: Method) -> tuple[dict, Values]:
@@ -135,7 +136,7 @@ def _validation(
 ) -> tuple[dict[str, np.ndarray], float]:
     """The settings selected on validation models, by cost, and their hypervolume with the ends."""
     both = ends_on(testbed, ends, "validation")
-    validation = validation.filled(both.take(np.array([UNEDITED])))
+    validation = validation.filled(both.take(np.array([UNEDITED])), INFEASIBLE)
     costs = testbed.experiment.evaluation.costs
     chosen = {cost: _selected(validation, both, cost) for cost in costs}
     means = np.concatenate([validation.points()[chosen[costs[0]]], both.points()])

@@ -62,14 +62,15 @@ def notes(run: dict) -> list[str]:
                      f"{run.get('device')}: {', '.join(names)}.")  # fmt: skip
     if "one_hot_floor" in run and any("seeds" not in method for method in methods.values()):
         found.append(f"Methods that output labels pay {run['one_hot_floor']:.3f} nats before "
-                     "they change a decision.")  # fmt: skip
+                     "they change a decision; their calibration error is that of their labels, "
+                     "the share of wrong decisions.")  # fmt: skip
     if len(run["requirements"]) > 1 and _requires(run, "equalised_odds"):
         found.append("An equalised odds difference near 0 is of classifiers that decide for one "
                      "class.")  # fmt: skip
     if run.get("level_floor"):
         found.append(f"A fair classifier measures {run['level_floor']:.3f} on these test rows on "
                      "average: lower levels are noise (grey in the figures), and not "
-                     "compared.")  # fmt: skip
+                     "compared, but the box of hypervolumes begins at 0.")  # fmt: skip
     shares = [point.get("constant", 0.0) for one in methods.values() for point in one["front"]]
     if max(shares, default=0.0) >= CONSTANT:
         found.append("Hollow marks are settings at which most edited models decide for one class.")

@@ -133,12 +133,14 @@ def fades(editor: str, kept: float = 0.98, tolerance: float = 1e-3) -> Judge:
 def reaches_lower(editor: str, others: Sequence[str]) -> Judge:
     """The editor reaches a lower requirement than each of `others`, without constant classifiers.
 
-    The least of settings at which most edited models decide for both classes, or the floor, below
-    which values are noise. Refuted by a method that reaches as low.
+    The least of settings, chosen by any cost, at which most edited models decide for both classes,
+    or the floor, below which values are noise. Refuted by a method that reaches as low.
     """
 
     def least(results, name):
-        found = [p["requirement"] for p in entry(results, name)["front"]
+        method = entry(results, name)
+        fronts = method["front"], *method.get("fronts", {}).values()
+        found = [p["requirement"] for front in fronts for p in front
                  if p.get("constant", 0.0) < CONSTANT]  # fmt: skip
         return max(min(found, default=np.inf), results.get("level_floor", 0.0))
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from metanet.evaluation.pareto import mixed_hypervolume
 from metanet.report.bounds import LOWER, marked, volume_marks
-from metanet.report.comparison import volumes
+from metanet.report.comparison import points, volumes
 
+SAME = 1e-5  # relative, of costs that differ by rounding alone
 LOPSIDED = 1.5  # half of an interval over its shorter side, from which both ends are printed
 
 # What a cost is called, and the unit of tables.
@@ -60,7 +62,7 @@ def _head(results: dict) -> list[str]:
     return [
         f"{results['task']} on {results['dataset']}, test models; means over models and editor "
         f"seeds{intervals}",
-        f"HV: hypervolume of mixtures in the box {box}",
+        f"HV: hypervolume of mixtures in the box {box}{_volume_of_ends(results)}",
         *[LOWER] * (">" in marks),
     ]
 
@@ -72,6 +74,11 @@ def _rows(results: dict, cost: str, first: bool) -> list[str]:
     marks = volume_marks(methods)
     width = max(map(len, methods)) + 2
     cells = {name: [_cell(one, unit) for one in row] for name, row in found.items()}
+    alone = _of_ends(results, cost)
+    for name, row in found.items():
+        for place, (one, least) in enumerate(zip(row, alone, strict=True)):
+            if one is not None and one["cost"] >= least * (1 - SAME) > 0:
+                cells[name][place] = "=" + cells[name][place]
     head = [f"@{level:.3g}" for level in results["report_levels"]]
     room = 2 + max(map(len, [*head, *(cell for row in cells.values() for cell in row)]))
     bounded = any(one["coarse"] for row in found.values() for one in row if one)
@@ -79,6 +86,8 @@ def _rows(results: dict, cost: str, first: bool) -> list[str]:
         f"@x: {text}, at {results['requirement_labels'][0]} x of {results['levels_of']}; settings "
         "chosen by it",
         *["<: an upper bound, between settings far apart"] * bounded,
+        *["=: no less than a mixture of the two ends costs, without any method"]
+        * any(cell.startswith("=") for row in cells.values() for cell in row),
         f"{'method':<{width}}{'HV' * first:>13}{'points':>8}"
         f"{''.join(f'{one:>{room}}' for one in head)}{'s/model':>12}",
     ]
@@ -90,6 +99,23 @@ def _rows(results: dict, cost: str, first: bool) -> list[str]:
         volume = _volume(method, marks[name]) if first else ""
         lines.append(f"{name:<{width}}{volume:>13}{len(front):>8}{row}{last}")
     return lines
+
+
+def _volume_of_ends(results: dict) -> str:
+    """That of a mixture of the two ends, which every method has."""
+    if not results.get("ends"):
+        return ""
+    found = mixed_hypervolume(points(results["ends"]), tuple(results["reference_point"]))
+    return f"; {found:.3f} of the two ends, without any method"
+
+
+def _of_ends(results: dict, cost: str) -> np.ndarray:
+    """What a mixture of the two ends costs at every level, infinite where there are no ends."""
+    levels, ends = np.array(results["report_levels"]), results.get("ends")
+    if not ends:
+        return np.full(len(levels), np.inf)
+    costs = [1 - end["accuracy"] if cost == "error" else end[cost] for end in ends]
+    return np.interp(levels, [end["requirement"] for end in ends], costs)
 
 
 def _volume(method: dict, mark: str) -> str:

@@ -45,7 +45,8 @@ def against_budget(results: dict[str, dict]) -> list[str]:
 
     Of runs TASK_DATASET. Seconds are those of a model in a warm batch of the run timing_DATASET,
     where all methods were timed one after the other; "~" marks a run without one, whose methods
-    were timed in passing. Methods that are faster than all editors are in the table without one.
+    were timed in passing; of those that were on another device it is named, and the slowest editor
+    is compared. Methods that are faster than all editors are in the table without one.
     """
     if not any("comparison" in run for run in tables(results).values()):
         return ["No run has values of single models to compare methods by."]
@@ -56,10 +57,17 @@ def against_budget(results: dict[str, dict]) -> list[str]:
     for name, run in tables(results).items():
         seconds, mark = _seconds(name, run, results)
         for cost, editors in run.get("comparison", {}).items():
-            for method, editor in by_budget(run["methods"], seconds).items():
+            budgets = by_budget(run["methods"], seconds)
+            timed = [one for one in editors if one in seconds]
+            slowest = max(timed, key=seconds.__getitem__, default=None)
+            others = elsewhere(run) if mark else {}
+            for one in others:
+                if "seeds" not in run["methods"][one] and run["methods"][one]["front"]:
+                    budgets[one] = slowest
+            for method, editor in budgets.items():
                 if caveat(run, method):
                     continue
-                took = f"{mark}{seconds[method]:.2g}"
+                took = others.get(method) or f"{mark}{seconds[method]:.2g}"
                 cells = [name, cost, method, took, editor or "none as fast"]
                 if editor is None or method not in editors[editor]:
                     lines.append(f"| {' | '.join([*cells, '–', '–', '–', ''])} |")
