@@ -33,7 +33,14 @@ EDITED = {
     },
     "Adversarial tuning": {
         "recipe": "metanet.methods.fairness.adversarial.adversarial",
-        "tune": {},
+        # config_tabular.yml of the authors' code, github.com/abacusai/intraprocessing_debiasing.
+        "tune": {
+            "epochs": 32,
+            "critic_steps": 201,
+            "steps": 301,
+            "batch_size": 64,
+            "learning_rate": 1e-4,
+        },
     },
 }
 

@@ -83,7 +83,7 @@ def _tiny(config: ConfigDict) -> None:
         if "search" in recipe:
             recipe.search.update({"generations": 2, "children": 2})
         if "tune" in recipe:
-            recipe.tune.epochs = 1
+            recipe.tune.update({"epochs": 1, "critic_steps": 2, "steps": 2})
         few: dict[str, Any] = {"n_lambdas": 2, "counts": (1, 3)}
         recipe.update({key: value for key, value in few.items() if key in recipe})
     config.evaluation.n_lambdas = 2
@@ -115,8 +115,11 @@ def small(config: ConfigDict) -> None:
     for recipe in config.recipes.values():
         if "seeds" in recipe:
             recipe.seeds = 1
-        if recipe.get("descent", {}).get("starts", 1) > 1 or "tune" in recipe:
-            recipe.n_lambdas = 8  # seconds of every model at each
+        if recipe.get("descent", {}).get("starts", 1) > 1:
+            recipe.n_lambdas = 8  # 6,000 steps each
+    # 9,632 steps of every model at every lambda take a GPU.
+    tuned = [name for name, recipe in config.recipes.items() if "tune" in recipe]
+    config.methods = tuple(name for name in config.methods if name not in tuned)
     fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     config.evaluation.fractions = fine + coarse
 

@@ -1,12 +1,14 @@
 """Parts of the intra-processing methods (Savani, White and Govindarajulu, NeurIPS 2020).
 
 They change the weights of a trained network to treat groups alike, and then the threshold of its
-decisions. The paper's objective, bias and error weighted by rho and 1 - rho, is up to a factor
+decisions. A weighted sum of bias and error, by rho and 1 - rho, is up to a factor
 
     cost + lambda * requirement,   lambda = rho / (1 - rho)
 
 on hard decisions of the `edit` data, where the cost is the share of wrong decisions ("error"), or
-here also the divergence from the network as it is. A threshold is part of the output layer's bias.
+here also the divergence from the network as it is. The authors maximise balanced accuracy where
+the bias is below .05, which is one point of a front. A threshold is part of the output layer's
+bias.
 """
 
 from collections.abc import Callable, Sequence
