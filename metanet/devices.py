@@ -108,16 +108,16 @@ def compilers() -> int:
     """How many programs are to be compiled at a time.
 
     On CPU one, beside the program that runs. The cores of a GPU's host have nothing else to do;
-    several processes have to start their programs in the same order.
+    several devices have to start their programs in the same order.
     """
-    alone = jax.default_backend() == "cpu" or jax.process_count() > 1
-    return 1 if alone else len(os.sched_getaffinity(0))
+    one = jax.default_backend() == "cpu" or jax.device_count() > 1
+    return 1 if one else len(os.sched_getaffinity(0))
 
 
 def in_advance(calls: Iterable[Callable[[], _Result]]) -> Generator[_Result, None, None]:
     """The results of calls that compile a program each, and return before it has run, in order.
 
-    The next call is made before a result is given; `compilers()` of them are made at a time.
+    The next `compilers()` calls are made before a result is given, at the same time.
     """
     threads = compilers()
     if threads == 1:
@@ -128,11 +128,15 @@ def in_advance(calls: Iterable[Callable[[], _Result]]) -> Generator[_Result, Non
                 yield made.popleft()
         yield from made
         return
+    waiting = collections.deque[concurrent.futures.Future[_Result]]()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(call) for call in calls]
         try:
-            for one in waiting:
-                yield one.result()
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             for one in waiting:
                 one.cancel()

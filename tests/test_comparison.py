@@ -457,7 +457,23 @@ def test_a_method_is_compared_with_the_slowest_editor_that_takes_no_longer():
     run["methods"]["slow"].pop("device")
     run["methods"]["slower"]["device"] = "1 x GPU"
     rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
-    assert rows[3] == ["slower", "1 x GPU", "slow"]
+    assert rows[3] == ["slower", "~2 on 1 x GPU", "slow"]  # no editor was on that device
+    run["methods"]["fast"]["device"] = "1 x GPU"
+    rows = [line.split(" | ")[2:5] for line in summary.against_budget(all_runs)[2:]]
+    assert rows[3] == ["slower", "~2 on 1 x GPU", "fast"] and rows[0][2] == "none as fast"
+    # Hours are those of the run's own device, whose training is not told apart.
+    for seconds, method in zip((3600, 7200), run["methods"].values(), strict=False):
+        method["wall_seconds"] = seconds
+    for method in run["methods"].values():
+        method.setdefault("wall_seconds", 360)
+    hours = summary.core_hours({"dm_synthetic": run})
+    assert not any(row.startswith(("| train", "| **all**", "| evaluate fast ")) for row in hours)
+    assert "| evaluate slow | 2.000 |" in hours
+    for method in run["methods"].values():
+        method.pop("device", None)
+    hours = summary.core_hours({"dm_synthetic": run})
+    assert "| train GMN | 0.003 |" in hours and "| evaluate fast | 1.000 |" in hours
+    assert "| **all** | 3.603 |" in hours
 
 
 # Seeds and hypervolumes.

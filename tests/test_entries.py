@@ -187,6 +187,16 @@ def test_an_infeasible_model_stays_unedited_and_is_counted(testbed, full):
     assert values.fronts("jsd")[0].requirement[0, :2].tolist() == [1.0, 1.0]
 
 
+def test_a_setting_that_edits_few_models_is_not_chosen(testbed, full):
+    full.requirement[1] = 0.1
+    full.jsd[1] = 0.005  # by far the best, of the models that it can edit
+    for models, chosen in ((VALIDATION[1:3], False), (VALIDATION[1:2], True)):
+        full.jsd[1, VALIDATION] = 0.005
+        full.jsd[1, models] = np.nan
+        entry, _ = evaluate(testbed, [a_method(full)], ENDS)
+        assert (0.1 in [p["setting"]["fraction"] for p in entry["front"]]) == chosen
+
+
 def test_a_method_without_any_result_has_an_empty_front(testbed, full):
     for field in vars(full).values():
         field[:] = np.nan

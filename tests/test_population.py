@@ -1,6 +1,7 @@
 """Populations of target MLPs: sampling, training, storing and resuming."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import json
@@ -530,6 +531,14 @@ def test_calls_are_made_in_advance_and_their_results_come_in_order(monkeypatch, 
     assert given == [0, 10, 20, 30, 40] and sorted(made) == list(range(5))
     assert list(devices.in_advance([])) == []
 
+    # Whoever stops early has made no more calls than the next ones.
+    made.clear()
+    with contextlib.closing(
+        devices.in_advance(functools.partial(call, number) for number in range(100))
+    ) as results:
+        assert next(results) == 0
+    assert len(made) <= 1 + threads
+
     def fails():
         raise UserError("no")
 
@@ -538,11 +547,11 @@ def test_calls_are_made_in_advance_and_their_results_come_in_order(monkeypatch, 
 
 
 def test_the_host_of_a_gpu_compiles_with_all_its_cores(monkeypatch):
-    assert devices.compilers() == 1
-    monkeypatch.setattr(devices.jax, "default_backend", lambda: "gpu")
-    assert devices.compilers() == len(os.sched_getaffinity(0))
-    monkeypatch.setattr(devices.jax, "process_count", lambda: 2)
-    assert devices.compilers() == 1
+    cores = len(os.sched_getaffinity(0))
+    for backend, count, expected in (("cpu", 1, 1), ("gpu", 1, cores), ("gpu", 2, 1)):
+        monkeypatch.setattr(devices.jax, "default_backend", lambda backend=backend: backend)
+        monkeypatch.setattr(devices.jax, "device_count", lambda count=count: count)
+        assert devices.compilers() == expected
 
 
 def test_a_lost_family_alone_is_trained_again(built, data, copied):

@@ -191,6 +191,7 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     for name, method in results["methods"].items():
         assert 0 <= method["hypervolume"] <= method["mixture_hypervolume"] <= 1
         assert method["seconds_per_model"] > 0 and method["wall_seconds"] > 0
+        assert method["device"] == results["device"]
         assert method["points_evaluated"] == (3 if name == "GMN - Prune" else 2)
         for point in method["front"]:
             assert 0 <= point["requirement"] <= 1

@@ -146,8 +146,9 @@ def build(
 ) -> Population:
     """Trains what is missing of the population in `folder`, and loads all of it.
 
-    Families are trained one after another and stored when done (`family_NNN.npz`), so a killed run
-    loses one family at most. Programs of the next ones are compiled while one trains.
+    Families are trained one after another and stored when done (`family_NNN.npz`). The program of
+    the next one is compiled while one trains, those of several on a GPU (see `in_advance`): a
+    killed run loses no more than these.
 
     Only experiments of `config.trained_splits` are trained; a family without any is left out. The
     wall seconds of training, over all runs that took part, are in `seconds.json`.

@@ -12,7 +12,7 @@ from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.evaluation.values import ENDS, Values, load_values, save_values, values_path
 from metanet.pipeline.config import EDITED, ENDS_RECIPE, RecipeConfig
-from metanet.pipeline.entries import ends_entry, evaluate, levels_reached
+from metanet.pipeline.entries import INFEASIBLE, ends_entry, evaluate, levels_reached
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
@@ -140,6 +140,7 @@ def settings_of(testbed: Testbed, name: str) -> dict:
     settings = testbed.identity | flat(recipe, "recipe") | flat(experiment.evaluation, "evaluation")
     for key in ("report_levels", "main_methods"):  # of the report
         del settings[f"evaluation.{key}"]
+    settings["infeasible"] = INFEASIBLE
     del settings["recipe.study"]  # as of editors, where settings are from
     for index, editor in enumerate(recipe.editors):
         plan = experiment.editors[editor]

@@ -112,7 +112,8 @@ def _core_hours(results: dict[str, dict]) -> list[str]:
     rows = summary.core_hours(results)
     text = (
         "Wall hours times devices, on CPUs of a core each, compilation included; all seeds, "
-        "validation and test models. A population is in the column of every run that reads it."
+        "validation and test models. A population is in the column of every run that reads it. "
+        "Of a run that another device took part in there is only what its own evaluated."
     )
     return ["## Core-hours", "", text, "", *rows, ""] if rows else []
 

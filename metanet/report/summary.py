@@ -10,10 +10,10 @@ TASKS = ("dm", "fairness", "pruning")
 
 def _cells(run: dict, seconds: dict[str, float], mark: str) -> dict[str, str]:
     """By method the hypervolume of mixtures, half of its interval, points, seconds per model."""
-    marks = volume_marks(run["methods"])
+    marks, others = volume_marks(run["methods"]), elsewhere(run) if mark else {}
     cells = {}
     for name, method in run["methods"].items():
-        time = f", {mark}{seconds[name]:.2g} s" if name in seconds else ""
+        time = f", {mark}{seconds[name]:.2g} s" if name in seconds and name not in others else ""
         volume = marked(marks[name], volumes(method).mean())
         volume += spread(method.get("mixture_interval"), 1, ".3f")
         row = name.replace("GMN - Prune & Edit", "GMN")
@@ -45,8 +45,9 @@ def against_budget(results: dict[str, dict]) -> list[str]:
 
     Of runs TASK_DATASET. Seconds are those of a model in a warm batch of the run timing_DATASET,
     where all methods were timed one after the other; "~" marks a run without one, whose methods
-    were timed in passing; of those that were on another device it is named, and the slowest editor
-    is compared. Methods that are faster than all editors are in the table without one.
+    were timed in passing. Those that were on another device than the run's name it; they are
+    compared with editors on the same device or, where there are none, with the slowest of all.
+    Methods that are faster than all editors are in the table without one.
     """
     if not any("comparison" in run for run in tables(results).values()):
         return ["No run has values of single models to compare methods by."]
@@ -57,17 +58,10 @@ def against_budget(results: dict[str, dict]) -> list[str]:
     for name, run in tables(results).items():
         seconds, mark = _seconds(name, run, results)
         for cost, editors in run.get("comparison", {}).items():
-            budgets = by_budget(run["methods"], seconds)
-            timed = [one for one in editors if one in seconds]
-            slowest = max(timed, key=seconds.__getitem__, default=None)
-            others = elsewhere(run) if mark else {}
-            for one in others:
-                if "seeds" not in run["methods"][one] and run["methods"][one]["front"]:
-                    budgets[one] = slowest
-            for method, editor in budgets.items():
+            for method, (editor, device) in _budgets(run, seconds, mark).items():
                 if caveat(run, method):
                     continue
-                took = others.get(method) or f"{mark}{seconds[method]:.2g}"
+                took = f"{mark}{seconds[method]:.2g}{device}"
                 cells = [name, cost, method, took, editor or "none as fast"]
                 if editor is None or method not in editors[editor]:
                     lines.append(f"| {' | '.join([*cells, '–', '–', '–', ''])} |")
@@ -83,17 +77,26 @@ def against_budget(results: dict[str, dict]) -> list[str]:
     return lines
 
 
-def _seconds(name: str, run: dict, results: dict[str, dict]) -> tuple[dict[str, float], str]:
-    """By method of a run, the seconds of one edit; and "~" where they were measured in passing.
+def _budgets(run: dict, seconds: dict[str, float], mark: str) -> dict[str, tuple[str | None, str]]:
+    """By method the editor that it is compared with, and " on" its device if not the run's own."""
+    others, found = elsewhere(run) if mark else {}, {}
+    editors = [one for one in seconds if "seeds" in run["methods"][one]]
+    slowest = max(editors, key=seconds.__getitem__, default=None)
+    for device in dict.fromkeys(others.get(one) for one in seconds):
+        alike = {one: value for one, value in seconds.items() if others.get(one) == device}
+        some = any(one in alike for one in editors)
+        for method, editor in by_budget(run["methods"], alike).items():
+            found[method] = editor if some else slowest, f" on {device}" * bool(device)
+    return {one: found[one] for one in seconds if one in found}
 
-    In passing only those of the run's own device.
-    """
+
+def _seconds(name: str, run: dict, results: dict[str, dict]) -> tuple[dict[str, float], str]:
+    """By method of a run, the seconds of one edit; and "~" where they were measured in passing."""
     task, _, dataset = name.partition("_")
     timed = results.get(f"timing_{dataset}", {"methods": {}})["methods"]
     names = [method for method, entry in run["methods"].items() if entry["front"]]
     if names and all(f"{task}: {method}" in timed for method in names):
         return {one: timed[f"{task}: {one}"]["per_model_of_batch"] for one in names}, ""
-    names = [one for one in names if one not in elsewhere(run)]
     return {one: run["methods"][one]["seconds_per_model"] for one in names}, "~"
 
 
@@ -139,21 +142,23 @@ def _verdicts(name: str, first: dict, again: dict) -> str:
 def core_hours(results: dict[str, dict]) -> list[str]:
     """Hours of every phase and method on the run's devices: a column per run TASK_DATASET.
 
-    Of runs that have stored them, without methods that were measured on another device. A
-    population that several runs share is in the column of each.
+    Of runs that have stored them; of one that another device took part in, what its own evaluated.
+    A population that several runs share is in the column of each.
     """
     runs = {name: run for name, run in tables(results).items()
             if all("wall_seconds" in method for method in run["methods"].values())}  # fmt: skip
     columns: dict[str, dict[str, float]] = {}
     for name, run in runs.items():
-        phases = {k: v for k, v in run["wall_seconds"].items() if k != "evaluation" and v}
-        parts = {f"train {k}" if k != "population" else k: v for k, v in phases.items()}
         others = elsewhere(run)
+        # Of training it is not stored which device it was on.
+        phases = {k: v for k, v in run["wall_seconds"].items()
+                  if k != "evaluation" and v and not others}  # fmt: skip
+        parts = {f"train {k}" if k != "population" else k: v for k, v in phases.items()}
         parts |= {f"evaluate {k}": m["wall_seconds"] for k, m in run["methods"].items()
                   if k not in others}  # fmt: skip
         devices = int(run["device"].split()[0])
         hours = {part: value * devices / 3600 for part, value in parts.items()}
-        columns[name] = {"**all**": sum(hours.values())} | hours
+        columns[name] = ({} if others else {"**all**": sum(hours.values())}) | hours
     if not columns:
         return []
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
