@@ -114,6 +114,11 @@ def test_wins_ties_and_losses_that_docs_tell_are_those_of_the_tables():
         ("dm_bank", steps.format(300), "Greedy & Retrain", (4, 2, 2), "instead of 4/2/2 on Bank"),
         ("dm_bank", steps.format(300), "Greedy, impute & Retrain", (1, 0, 7),
          "ahead at seven of eight levels"),
+        ("fairness_adult", "GMN + probe", "Error parity, outputs", (2, 2, 4), "has 2/2/4 against"),
+        ("fairness_bank", "GMN + probe", "Error parity, outputs", (0, 1, 6), "and 0/1/6 on Bank"),
+        ("fairness_adult", steps.format(100), "Group shift", (7, 1, 0), "7/1/0 against Group"),
+        ("fairness_bank", steps.format(100), "Group shift", (2, 2, 3), "and 2/2/3 on Bank"),
+        ("fairness_adult", "GMN + probe", "Layer-wise search", (0, 5, 3), "Adult (0/5/3)"),
     ):  # fmt: skip
         assert tally(results(run)["comparison"]["jsd"][editor][method]) == counts, (run, method)
         assert phrase in text, phrase
