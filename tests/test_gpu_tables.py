@@ -53,6 +53,12 @@ def test_without_a_gpu_there_are_no_gpu_tables(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_unknown_parts_are_named(capsys):
+    assert script.main(["--parts=edits,epochs"]) == 2
+    expected = f"error: --parts: found epochs, expected some of {', '.join(PARTS)}\n"
+    assert capsys.readouterr().err == expected
+
+
 def fails(sizes, folder, left):
     yield Table("First", ("a", "b"), [(1, 2)])
     raise ValueError("no more")

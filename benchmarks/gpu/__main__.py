@@ -1,6 +1,7 @@
 """All GPU tables within 9 minutes, on a machine with one GPU.
 
-python -m benchmarks.gpu [--budget=SECONDS] [--tiny]; benchmarks/gpu/run installs what it needs.
+python -m benchmarks.gpu [--budget=SECONDS] [--parts=PART,...] [--tiny]; benchmarks/gpu/run installs
+what it needs.
 
 Writes gpu.json and gpu.md, after every table, to $OUT or else to results/benchmarks. A part whose
 time is over ends; one that fails says so, and the next one starts.
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> int:
     start = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds in all")
+    parser.add_argument("--parts", help="these alone, with commas between them; default: all")
     parser.add_argument("--tiny", action="store_true", help="a test of the script, on any device")
     arguments = parser.parse_args(argv)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory too
@@ -44,6 +46,11 @@ def _run(arguments, start: float, scratch: pathlib.Path) -> int:
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(scratch / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    chosen = arguments.parts.split(",") if arguments.parts else list(parts.PARTS)
+    if unknown := [name for name in chosen if name not in parts.PARTS]:
+        found, expected = ", ".join(unknown), ", ".join(parts.PARTS)
+        print(f"error: --parts: found {found}, expected some of {expected}", file=sys.stderr)
+        return 2
     results = Results(pathlib.Path(os.environ.get("OUT") or RESULTS))
     if jax.default_backend() == "cpu" and not arguments.tiny:
         print(f"error: found the devices {jax.devices()}, expected a GPU", file=sys.stderr)
@@ -54,10 +61,11 @@ def _run(arguments, start: float, scratch: pathlib.Path) -> int:
     watch = threading.Timer(max(start + arguments.budget - time.monotonic(), 0.1), results.give_up)
     watch.daemon = True
     watch.start()
-    sizes, share = TINY if arguments.tiny else FULL, sum(s for _, s in parts.PARTS.values())
+    some = {name: parts.PARTS[name] for name in chosen}
+    sizes, share = TINY if arguments.tiny else FULL, sum(s for _, s in some.values())
     due = time.monotonic()
     factor = max(end - due, 0.0) / share
-    for name, (part, seconds) in parts.PARTS.items():
+    for name, (part, seconds) in some.items():
         due += factor * seconds
         results.run(name, part, sizes, scratch, due)
     watch.cancel()
