@@ -88,7 +88,7 @@ def _cause(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def parsed(config: ConfigDict) -> Callable[..., dict]:
+def parsed(config: ConfigDict) -> functools.partial:
     """The run that a config asks for: (folder, *, about, store=None, should_stop) -> results.
 
     A config of several experiments asks for their methods' times.

@@ -1,7 +1,7 @@
 """Runs every experiment, and judges every claim of the paper.
 
 python -m experiments.reproduce --preset={smoke,small,full} [--runs=RUN,...] [--workdir=DIR]
-    [--results=DIR]
+    [--results=DIR] [--processes=1]
 
 Repeating a command continues where it stopped. Runs share populations and editors; processes with
 different --runs may work in one folder at a time, if they differ in dataset. Exit status as of
@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from configs.presets import PRESETS
-from experiments import launch
+from experiments import launch, processes
 from metanet.core import UserError, atomic_path
 from metanet.report import overview
 
@@ -62,7 +62,7 @@ def _main(argv: list[str]) -> None:
     if unknown:
         raise UserError(f"--runs: found {unknown[0]}, expected some of {', '.join(known)}")
     starts = {name: launch.parsed(config_of(name, _PRESET.value)) for name in runs}
-    launch.setup_jax()
+    devices = processes.setup_jax()
     should_stop = launch.on_sigterm()
     root = pathlib.Path(_WORKDIR.value or f"runs/reproduce_{_PRESET.value}")
     folder = launch.writable(pathlib.Path(_RESULTS.value or root / "results"))
@@ -70,7 +70,8 @@ def _main(argv: list[str]) -> None:
     for name, start in starts.items():
         logger.info("run: %s", name)
         work = launch.writable(root / name.replace(":", "_"))
-        start(work, about=about, store=root / "store", should_stop=should_stop)
+        with processes.helped(start, work, devices, root / "store"):
+            start(work, about=about, store=root / "store", should_stop=should_stop)
         publish(work, folder / work.name)
     overview.write(folder, about)
     if jax.process_index() == 0:

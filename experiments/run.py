@@ -1,4 +1,6 @@
-"""Runs an experiment: python -m experiments.run --config=configs/pruning.py [--workdir=DIR].
+"""Runs an experiment.
+
+python -m experiments.run --config=configs/pruning.py [--workdir=DIR] [--processes=1]
 
 Repeating a command continues where it stopped. Exit status: 0 done, or stopped by SIGTERM with
 everything saved; 2 the config, the data or a file is unusable; other: a fault of ours, or 1 with
@@ -12,7 +14,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import launch
+from experiments import launch, processes
 from metanet import report
 from metanet.core import UserError, require
 
@@ -51,10 +53,11 @@ def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
 def main(argv: list[str]) -> None:
     config, devices, workdir = parsed(argv)
     start = launch.parsed(config)
-    launch.setup_jax(devices)
+    devices = processes.setup_jax(devices)
     should_stop = launch.on_sigterm()
     launch.writable(workdir)
-    results = start(workdir, about=launch.about("experiments.run"), should_stop=should_stop)
+    with processes.helped(start, workdir, devices):
+        results = start(workdir, about=launch.about("experiments.run"), should_stop=should_stop)
     if jax.process_index():
         return
     print(report.table(results))

@@ -7,18 +7,14 @@ The study goes on to so many trials in all: repeating the command continues, als
 the same command may run several times at once. Exit status as of experiments.run.
 """
 
-import contextlib
 import importlib
-import multiprocessing
-import os
 import pathlib
 import sys
-from collections.abc import Iterator
 
 import jax
 from absl import flags
 
-from experiments import launch, run, settings
+from experiments import launch, processes, run, settings
 from metanet.core import UserError, raised
 from metanet.pipeline import search
 from metanet.pipeline.search import Search
@@ -27,7 +23,6 @@ from metanet.report import searches
 
 _METHOD = flags.DEFINE_string("method", None, "Name of an editor or recipe of the config.")
 _TRIALS = flags.DEFINE_integer("trials", search.TRIALS, "Of the study, in all.")
-_PROCESSES = flags.DEFINE_integer("processes", 1, "How many work on the study.")
 _SPACES = flags.DEFINE_string(
     "spaces", "configs.spaces.SPACES", "Dotted path of ranges by option name."
 )
@@ -45,39 +40,9 @@ def _spaces(path: str) -> dict[str, Range]:
     return check(value, f"--spaces={path}")
 
 
-def _work(asked: Search, workdir: pathlib.Path, trials: int, devices: int) -> None:
-    """The work of a process that another one started."""
-    parent = multiprocessing.parent_process()
-
-    def go(_):
-        launch.setup_jax(devices)
-        stopped = launch.on_sigterm()
-
-        def should_stop() -> bool:
-            return stopped() or parent is None or not parent.is_alive()
-
-        testbed = search.testbed_of(asked, workdir, should_stop)
-        search.work(asked, testbed, workdir, trials)
-
-    sys.exit(launch.status(go, []))
-
-
-@contextlib.contextmanager
-def _others(count: int, arguments: tuple) -> Iterator[None]:
-    """A block beside which so many processes work; an exception stops them."""
-    spawn = multiprocessing.get_context("spawn")  # jax does not survive a fork
-    processes = [spawn.Process(target=_work, args=arguments) for _ in range(count)]
-    for one in processes:
-        one.start()
-    try:
-        yield
-    except BaseException:
-        for one in processes:
-            one.terminate()  # SIGTERM, at which they store what they have
-        raise
-    finally:
-        for one in processes:
-            one.join()
+def _work(asked: Search, workdir: pathlib.Path, trials: int, should_stop) -> None:
+    """What every process does."""
+    search.work(asked, search.testbed_of(asked, workdir, should_stop), workdir, trials)
 
 
 def _count(name: str, value: int, most: int) -> int:
@@ -91,20 +56,19 @@ def _main(argv: list[str]) -> None:
     if "experiments" in config:
         raise UserError("--config: found a timing run, expected a config of one experiment")
     trials = _count("trials", _TRIALS.value, search.MOST)
-    processes = _count("processes", _PROCESSES.value, run.DEVICES)
+    processes.count()
     experiment = settings.parse(config)
     if _METHOD.value is None:
         names = ", ".join(experiment.method_names)
         raise UserError(f"--method: found nothing, expected one of {names}")
     asked = search.prepare(experiment, _METHOD.value, _spaces(_SPACES.value))
-    devices = devices or max(len(os.sched_getaffinity(0)) // processes, 1)
-    launch.setup_jax(devices)
+    devices = processes.setup_jax(devices)
     if jax.process_count() > 1:
         raise UserError("--distributed: found several processes, expected --processes")
     should_stop = launch.on_sigterm()
     launch.writable(workdir)
     testbed = search.testbed_of(asked, workdir, should_stop)
-    with _others(processes - 1, (asked, workdir, trials, devices)):
+    with processes.beside(_work, (asked, workdir, trials), devices):
         search.work(asked, testbed, workdir, trials)
     content = search.results(asked, testbed, workdir, launch.about("experiments.search"))
     print(searches.table(content))

@@ -11,7 +11,7 @@ from helpers import ROOT
 
 from experiments.children import Child
 from metanet.core import UserError, atomic_path, writing
-from metanet.pipeline.locks import alone, hold
+from metanet.pipeline.locks import alone, divided, hold, try_hold
 
 HOLDER = """
 import sys, time
@@ -60,6 +60,24 @@ def test_who_shares_a_folder_waits_for_the_other(tmp_path):
     process.stdout.readline()
     with hold(path, lambda: False):
         assert process.wait() == 0
+
+
+def test_tasks_of_others_come_last_and_one_that_fails_is_free_again(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", SHARER, str(tmp_path / "b")], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process.stdout.readline()
+    done = []
+    divided("abc", tmp_path.joinpath, done.append, lambda: False)
+    assert done == ["a", "c", "b"] and process.wait() == 0
+
+    def fails(task):
+        assert try_hold(tmp_path / task) is None
+        raise ValueError(task)
+
+    with pytest.raises(ValueError, match="a") as caught:
+        divided("abc", tmp_path.joinpath, fails, lambda: False)
+    with try_hold(tmp_path / "a") as held:
+        assert held is not None and caught.type is ValueError  # which is still there
 
 
 def test_what_the_system_refuses_to_write_is_named(tmp_path):

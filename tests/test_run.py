@@ -234,6 +234,34 @@ def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
     ]
 
 
+def helper_of(process):
+    """The number of the process that a command with --processes=2 has started."""
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for child in children.read_text().split():
+        if "spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_text():
+            return int(child)
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True])
+def test_processes_divide_a_run_and_one_that_is_killed_leaves_its_work_to_the_others(
+    killed, done, space, start
+):
+    workdir = f"shared-{killed}"
+    process = start("--processes=2", workdir=workdir)
+    if killed:
+        metrics = space / workdir / "checkpoints" / "gmn-prune" / "seed-0" / "metrics.csv"
+        wait_for(process, metrics.exists)
+        os.kill(helper_of(process), signal.SIGKILL)
+    _, err = finish(process)
+    assert numbers(space / workdir) == numbers(space / "work")
+    for method in ("GMN - Prune", "Random"):
+        assert killed or err.count(f"evaluation: {method}\n") == 1
+    seconds = read_json(space / workdir / "results.json")["wall_seconds"]
+    assert seconds.keys() == {"population", "GMN - Prune", "evaluation"}
+
+
 LOAD = """\
 import sys, jax
 from metanet.training.checkpoint import load_checkpoint
@@ -261,6 +289,7 @@ UNUSABLE = {
     "no seeds": (["--config.editor.seeds=0"], {"workdir": "fresh"}, {}, "editor.seeds"),
     "large seed": (["--config.seed=99999999999"], {}, {}, "seed"),
     "one of several": (["--num_processes=2"], {}, {}, "--coordinator: found some of"),
+    "no processes": (["--processes=0"], {}, {}, "--processes: found 0, expected 1 to"),
     "no config": ([], {"config": None}, {}, "--config"),
     "absent config": ([], {"config": "configs/absent.py"}, {}, "configs/absent.py"),
     "a name with a dot": ([], {"config": "dotted"}, {}, "GMN.Prune"),

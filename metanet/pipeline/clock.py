@@ -6,9 +6,10 @@ import pathlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from metanet.core import read_json, write_json
+from metanet.pipeline.locks import hold
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,8 @@ def clocked(folder: pathlib.Path, phase: str) -> Iterator[None]:
         yield
         logger.info("%s: done, peak memory %.2f GiB", phase, peak_memory())
     finally:
-        seconds = wall_seconds(folder)
-        seconds[phase] = round(seconds.get(phase, 0.0) + time.monotonic() - start, 2)
-        write_json(folder / _FILE, seconds)
+        took = time.monotonic() - start
+        _set(folder, phase, lambda before: before + took)
 
 
 @contextlib.contextmanager
@@ -54,7 +54,15 @@ def trained_seconds(folder: pathlib.Path) -> float:
 
 def record(folder: pathlib.Path, phase: str, seconds: float) -> None:
     """Sets a phase's seconds in wall_seconds.json."""
-    write_json(folder / _FILE, wall_seconds(folder) | {phase: round(seconds, 2)})
+    _set(folder, phase, lambda _: seconds)
+
+
+def _set(folder: pathlib.Path, phase: str, of: Callable[[float], float]) -> None:
+    """Sets a phase's seconds, `of` those so far, beside processes that set others'."""
+    with hold(folder / f".{_FILE}.lock", lambda: False):
+        seconds = wall_seconds(folder)
+        seconds[phase] = round(of(seconds.get(phase, 0.0)), 2)
+        write_json(folder / _FILE, seconds)
 
 
 def wall_seconds(folder: pathlib.Path) -> dict[str, float]:

@@ -12,7 +12,7 @@ from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
 from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan
-from metanet.pipeline.locks import hold
+from metanet.pipeline.locks import divided, hold
 from metanet.pipeline.testbed import Testbed, never
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 
@@ -28,13 +28,15 @@ def train_editors(
 ) -> dict[str, list[TrainedEditor]]:
     """The editors that the experiment's methods use, by name, one for every seed.
 
-    Their checkpoints are in `folder`/checkpoints, or in `store`, by their settings.
+    Their checkpoints are in `folder`/checkpoints, or in `store`, by their settings. Processes that
+    do this for the same folder divide the editors among them.
 
     Raises:
       UserError, Stopped, Diverged: see training.loop.
     """
     folder, editors = pathlib.Path(folder), {}
-    for name in testbed.experiment.used_editors:
+
+    def train(name: str) -> None:
         plan = testbed.experiment.editors[name]
         first = testbed.experiment.seed
         seeds = range(first, first + plan.seeds)
@@ -45,7 +47,10 @@ def train_editors(
         ]
         record(folder, name, sum(trained_seconds(home) for home in homes))
         forget_programs()
-    return editors
+
+    used = testbed.experiment.used_editors
+    divided(used, lambda name: folder / "editors" / slug(name) / ".lock", train, should_stop)
+    return {name: editors[name] for name in used}
 
 
 def _sources(testbed: Testbed, plan: EditorPlan) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from metanet.evaluation.method import Method
 from metanet.evaluation.values import ENDS, Values, load_values, save_values, values_path
 from metanet.pipeline.config import EDITED, ENDS_RECIPE, RecipeConfig
 from metanet.pipeline.entries import INFEASIBLE, ends_entry, evaluate, levels_reached
+from metanet.pipeline.locks import divided
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
@@ -105,6 +106,8 @@ def stored(
 ) -> dict[str, dict]:
     """measure(name) for each of the methods, from its file below `folder` if that exists.
 
+    Processes that do this for the same folder divide the methods among them.
+
     Args:
       more: settings besides those of the experiment that entries depend on.
       whole: whether all that `measure` writes besides is there; else it is measured again.
@@ -113,19 +116,27 @@ def stored(
       UserError: a method's folder holds results of other settings.
       Stopped: `should_stop()` became true.
     """
-    entries: dict[str, dict] = {}
+
+    def missing(name: str) -> bool:
+        return not (entry_path(folder, name).exists() and whole(name))
+
     for name in names:
         match_settings(folder / slug(name), settings_of(testbed, name) | (more or {}))
-        path = entry_path(folder, name)
-        if not (path.exists() and whole(name)):
-            if should_stop():
-                raise Stopped(f"{folder.name}: {len(entries)} of {len(names)} methods stored")
-            logger.info("%s: %s", folder.name, name)
-            write_json(path, measure(name))
-            wait_for_all(f"{folder.name}: {name}")
-            forget_programs()
-        entries[name] = read_json(path)
-    return entries
+
+    def work(name: str) -> None:
+        if not missing(name):
+            return
+        if should_stop():
+            done = len(names) - sum(map(missing, names))
+            raise Stopped(f"{folder.name}: {done} of {len(names)} methods stored")
+        logger.info("%s: %s", folder.name, name)
+        write_json(entry_path(folder, name), measure(name))
+        wait_for_all(f"{folder.name}: {name}")
+        forget_programs()
+
+    todo = [name for name in names if missing(name)]
+    divided(todo, lambda name: folder / slug(name) / ".lock", work, should_stop)
+    return {name: read_json(entry_path(folder, name)) for name in names}
 
 
 def entry_path(folder: pathlib.Path, name: str) -> pathlib.Path:

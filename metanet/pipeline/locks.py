@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, ParamSpec, TypeVar
 
 import jax
@@ -47,6 +47,32 @@ def hold(path: pathlib.Path, should_stop: Callable[[], bool]) -> Iterator[None]:
         time.sleep(PAUSE)
     with lock or contextlib.nullcontext():
         yield
+
+
+def divided(
+    tasks: Iterable[T],
+    path: Callable[[T], pathlib.Path],
+    work: Callable[[T], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """work(task) for every task, holding the lock path(task); those that others are at come last.
+
+    By then they are done or their process has ended, so that `work` is to look what is done.
+
+    Raises:
+      Stopped: `should_stop()` became true while another process was at a task.
+    """
+    left = []
+    for task in tasks:
+        lock = try_hold(path(task)) if jax.process_index() == 0 else None
+        if not any_process(lock is not None):
+            left.append(task)
+            continue
+        with lock or contextlib.nullcontext():
+            work(task)
+    for task in left:
+        with hold(path(task), should_stop):
+            work(task)
 
 
 def alone(run: Callable[P, T]) -> Callable[P, T]:

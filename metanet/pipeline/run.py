@@ -70,6 +70,19 @@ def run(
     return content
 
 
+def take_part(
+    experiment: ExperimentConfig,
+    folder: str | pathlib.Path,
+    *,
+    store: pathlib.Path | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> None:
+    """Trains editors and evaluates methods of a run that another process does in `folder`."""
+    testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
+    editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
+    evaluate_methods(testbed, editors, folder, should_stop=should_stop)
+
+
 def all_stored(folder: pathlib.Path, names: Iterable[str]) -> bool:
     """Whether `folder` has the entry of every method."""
     return all(entry_path(folder, name).exists() for name in names)

@@ -177,8 +177,9 @@ class Testbed:
         settings |= self.identity | {"seed": self.experiment.seed}
 
         def compute() -> list[Probe]:
-            points = self.points(probe)
-            return probe_population(folder, self.population, points, settings, self.go_on)
+            given = self.population, self.points(probe), settings, self.go_on
+            with hold(folder / ".lock", self.should_stop):  # processes may share it
+                return probe_population(folder, *given)
 
         return self.cached(probe, compute)
 
@@ -202,8 +203,7 @@ class Testbed:
         def compute() -> np.ndarray:
             flags = np.zeros(len(self.models.spec), bool)
             if self.experiment.evaluation.exclude_constant:
-                splits = ("validation", "test")
-                ids = np.concatenate([self.population.ids(split) for split in splits])
+                ids = np.concatenate([self.population.ids(s) for s in ("validation", "test")])
                 flags[ids] = one_class(self.models, ids, self.data.edit)
             return flags
 
