@@ -22,6 +22,7 @@ from metanet.core import Stopped
 from metanet.pipeline import ExperimentConfig, build_testbed
 
 Left = Callable[[], float]
+UNWINDING = 30  # seconds until programs that are compiling are compiled, and nothing is left over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +87,21 @@ def experiments(sizes: Sizes, folder: pathlib.Path, left: Left) -> Iterator[Tabl
 
 
 def _population(experiment: ExperimentConfig, folder: pathlib.Path, left: Left) -> Table:
-    config, start = experiment.population, time.perf_counter()
+    config, start, ends = experiment.population, time.perf_counter(), []
+
+    def should_stop() -> bool:
+        if left() > UNWINDING:
+            return False
+        ends.append(time.perf_counter())
+        return True
+
     try:
-        build_testbed(experiment, folder, should_stop=lambda: left() <= 0)
+        build_testbed(experiment, folder, should_stop=should_stop)
         stored = config.experiments
     except Stopped:
         families = (folder / "population").glob("family_*.npz")
         stored = sum(len(np.load(path)["member_experiment"]) for path in families)
-    seconds = time.perf_counter() - start
+    seconds = min([*ends, time.perf_counter()]) - start
     columns = ("experiments", "of", "epochs", "seconds", "experiments per second")
     row = (stored, config.experiments, config.epochs, round(seconds, 1),
            _rounded(stored / seconds))  # fmt: skip
