@@ -46,7 +46,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--kills: found {_KILLS.value}, expected at least 1")
     # Those of the commands that are broken are flags here too, and nobody would read them.
     theirs = flags.FLAGS.flags_by_module_dict()
-    for module in ("experiments.run", "experiments.search", "experiments.launch"):
+    for module in ("experiments.run", "experiments.search", "experiments.launch",
+                   "experiments.processes"):  # fmt: skip
         for flag in theirs.get(module, ()):
             if flag.present and flag.name != "workdir":
                 raise UserError(f"--{flag.name}: found it, expected --cases, --kills and --workdir")

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import logging
 import multiprocessing
+import multiprocessing.context
 import os
 import pathlib
 import sys
@@ -12,12 +14,14 @@ import jax
 from absl import flags
 
 from experiments import launch
-from metanet.core import UserError
+from metanet.core import UserError, raised
 from metanet.pipeline.run import run, take_part
 
 MOST = 1024
+PATIENCE = 120  # seconds until one that is to store what it has is ended
+logger = logging.getLogger(__name__)
 _PROCESSES = flags.DEFINE_integer(
-    "processes", 1, "How many share the work, on CPU with equally many of the cores each."
+    "processes", 1, "How many share the work; on CPU the cores are divided among them."
 )
 
 
@@ -40,7 +44,7 @@ def setup_jax(devices: int = 0) -> int:
     """
     number = count()
     devices = devices or max(len(os.sched_getaffinity(0)) // number, 1)
-    if number > 1:  # each takes as much of a GPU's memory as it needs
+    if number > 1:  # each takes as much of a GPU's memory as it needs, when it does
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     launch.setup_jax(devices)
     if number > 1 and jax.process_count() > 1:
@@ -52,42 +56,51 @@ def setup_jax(devices: int = 0) -> int:
 def beside(work: Callable[..., None], arguments: tuple, devices: int) -> Iterator[None]:
     """A block beside which the other processes do work(*arguments, should_stop=...).
 
-    An exception of the block stops them. One of theirs is theirs alone: what it has not done, the
-    block does.
+    An exception of the block stops them. One of theirs is a line of the log: what they have not
+    done, the block does.
+
+    Raises:
+      UserError: the system starts no more processes.
     """
     spawn = multiprocessing.get_context("spawn")  # jax does not survive a fork
-    given = work, arguments, devices
-    others = [spawn.Process(target=_work, args=given) for _ in range(count() - 1)]
-    for one in others:
-        one.start()
+    others: list[multiprocessing.context.SpawnProcess] = []
     try:
+        for number in range(2, count() + 1):
+            one = spawn.Process(target=_work, args=(work, arguments, devices, number))
+            try:
+                one.start()
+            except OSError as error:
+                raise UserError(f"--processes: found {raised(error)} at number {number}, expected "
+                                "as many as the system starts") from error  # fmt: skip
+            others.append(one)
         yield
     except BaseException:
         for one in others:
             one.terminate()  # SIGTERM, at which they store what they have
+        for one in others:
+            one.join(PATIENCE)
+            one.kill()
         raise
     finally:
         for one in others:
             one.join()
 
 
-def helped(start: functools.partial, folder: pathlib.Path, devices: int, store=None):
-    """A block beside which the other processes take part in the run in `folder`.
+def helped(start: functools.partial, folder: pathlib.Path, devices: int, store=None) -> dict:
+    """What else a run in `folder` is given, so that the other processes take part in it.
+
+    A timing run has the machine for itself.
 
     Args:
       start: of `launch.parsed`;  devices: see `setup_jax`;  store: see `build_testbed`.
-
-    Raises:
-      UserError: the run is a timing run.
     """
-    if start.func is not run and count() > 1:
-        raise UserError(f"--processes: found {count()}, expected 1 for a timing run, which is to "
-                        "have the machine for itself")  # fmt: skip
+    if start.func is not run or count() == 1:
+        return {}
     part = functools.partial(take_part, store=store)
-    return beside(part, (*start.args, folder), devices)
+    return {"beside": functools.partial(beside, part, (*start.args, folder), devices)}
 
 
-def _work(work: Callable[..., None], arguments: tuple, devices: int) -> None:
+def _work(work: Callable[..., None], arguments: tuple, devices: int, number: int) -> None:
     """What one of the others does."""
     parent = multiprocessing.parent_process()
 
@@ -98,6 +111,9 @@ def _work(work: Callable[..., None], arguments: tuple, devices: int) -> None:
         def should_stop() -> bool:
             return stopped() or parent is None or not parent.is_alive()
 
-        work(*arguments, should_stop=should_stop)
+        try:
+            work(*arguments, should_stop=should_stop)
+        except Exception as error:  # the command meets it too, if it is not this process's alone
+            logger.warning("ended: %s", raised(error))
 
-    sys.exit(launch.status(go, []))
+    sys.exit(launch.status(go, [], name=f"[{number}] "))

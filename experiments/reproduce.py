@@ -70,8 +70,8 @@ def _main(argv: list[str]) -> None:
     for name, start in starts.items():
         logger.info("run: %s", name)
         work = launch.writable(root / name.replace(":", "_"))
-        with processes.helped(start, work, devices, root / "store"):
-            start(work, about=about, store=root / "store", should_stop=should_stop)
+        more = processes.helped(start, work, devices, root / "store")
+        start(work, about=about, store=root / "store", should_stop=should_stop, **more)
         publish(work, folder / work.name)
     overview.write(folder, about)
     if jax.process_index() == 0:

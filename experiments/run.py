@@ -53,11 +53,13 @@ def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
 def main(argv: list[str]) -> None:
     config, devices, workdir = parsed(argv)
     start = launch.parsed(config)
+    if "experiments" in config and processes.count() > 1:
+        raise UserError(f"--processes: found {processes.count()}, expected 1 for a timing run")
     devices = processes.setup_jax(devices)
     should_stop = launch.on_sigterm()
     launch.writable(workdir)
-    with processes.helped(start, workdir, devices):
-        results = start(workdir, about=launch.about("experiments.run"), should_stop=should_stop)
+    about, more = launch.about("experiments.run"), processes.helped(start, workdir, devices)
+    results = start(workdir, about=about, should_stop=should_stop, **more)
     if jax.process_index():
         return
     print(report.table(results))

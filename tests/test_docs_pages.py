@@ -16,6 +16,7 @@ def test_every_block_is_python_commands_or_the_layout():
             known = language in ("python", "toml") or first in (
                 "make",
                 "python",
+                ".",
                 "pip",
                 "#",
                 "metanet/data,",
@@ -72,3 +73,11 @@ def test_every_page_is_in_the_navigation():
     listed = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
     assert {path.relative_to(ROOT / "docs").as_posix() for path in DOCS} <= listed
     assert all((ROOT / "docs" / path).exists() or (ROOT / path).exists() for path in listed)
+
+
+def test_nobody_is_told_to_install_the_package_index_s_metanet():
+    folders = [ROOT / name for name in ("metanet", "experiments", "configs", "examples")]
+    sources = [path for folder in folders for path in folder.rglob("*.*") if path.is_file()]
+    texts = [path for path in sources if path.suffix in (".py", ".md", ".ipynb")]
+    for path in (*PAGES, *texts):
+        assert not re.search(r"pip install '?metanet", path.read_text()), path

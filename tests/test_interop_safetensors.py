@@ -237,5 +237,5 @@ def test_unknown_extensions_and_missing_packages(tmp_path, monkeypatch):
     for extension, name in [(".onnx", "onnx"), (".pt", "torch"), (".safetensors", "safetensors")]:
         path = tmp_path / f"x{extension}"
         path.write_bytes(b"x" * 20)
-        with pytest.raises(UserError, match=rf"^{name} is not installed: pip install 'metanet"):
+        with pytest.raises(UserError, match=rf"^{name} is not installed: pip install -e '\.\[inte"):
             read(path, "relu")

@@ -166,7 +166,7 @@ def test_two_processes_train_models_beside_the_editor_as_one_does(space):
 BEGUN = {
     "probing": "probes/*/settings.json",
     "editor": "checkpoints/gmn/seed-0/metrics.csv",
-    "evaluation": "evaluation/gmn/settings.json",
+    "evaluation": "evaluation/ends/entry.json",
 }
 
 

@@ -234,32 +234,53 @@ def test_a_repeated_command_gives_the_same_numbers_at_once(done, space, start):
     ]
 
 
-def helper_of(process):
+def other_of(process):
     """The number of the process that a command with --processes=2 has started."""
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    for child in children.read_text().split():
-        if "spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_text():
-            return int(child)
-    return None
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (other,) = [
+        int(one)
+        for one in children
+        if b"spawn_main" in pathlib.Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    return other
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [False, True])
-def test_processes_divide_a_run_and_one_that_is_killed_leaves_its_work_to_the_others(
-    killed, done, space, start
-):
-    workdir = f"shared-{killed}"
-    process = start("--processes=2", workdir=workdir)
-    if killed:
-        metrics = space / workdir / "checkpoints" / "gmn-prune" / "seed-0" / "metrics.csv"
-        wait_for(process, metrics.exists)
-        os.kill(helper_of(process), signal.SIGKILL)
-    _, err = finish(process)
-    assert numbers(space / workdir) == numbers(space / "work")
-    for method in ("GMN - Prune", "Random"):
-        assert killed or err.count(f"evaluation: {method}\n") == 1
-    seconds = read_json(space / workdir / "results.json")["wall_seconds"]
+def test_processes_divide_a_run(done, space, start):
+    _, err = finish(start("--processes=2", workdir="shared"))
+    assert numbers(space / "shared") == numbers(space / "work")
+    lines = [line for line in err.splitlines() if "evaluation: " in line and "memory" not in line]
+    measured = [line.partition("evaluation: ")[2] for line in lines]
+    assert sorted(measured) == ["GMN - Prune", "Random", "ends"]
+    assert 0 < sum("[2] evaluation" in line for line in lines) < 3
+    seconds = read_json(space / "shared" / "results.json")["wall_seconds"]
     assert seconds.keys() == {"population", "GMN - Prune", "evaluation"}
+    # What is stored needs nobody.
+    assert "[2]" not in finish(start("--processes=2", workdir="shared"))[1]
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_was_at_another_one_does(done, space, start):
+    process, heard = start("--processes=2", workdir="left"), []
+    while "[2] evaluation: " not in (heard or [""])[-1]:
+        heard.append(process.stderr.readline())
+        assert heard[-1], heard
+    os.kill(other_of(process), signal.SIGKILL)
+    method = heard[-1].partition("[2] evaluation: ")[2]
+    _, err = finish(process)
+    assert f" evaluation: {method}" in err
+    assert numbers(space / "left") == numbers(space / "work")
+
+
+@pytest.mark.slow
+def test_a_command_that_is_stopped_stops_the_others(space, start):
+    process = start("--processes=2", workdir="stopped")
+    wait_for(process, (space / "stopped" / "population" / "family_000.npz").exists)
+    other = other_of(process)
+    process.terminate()
+    _, err = finish(process)
+    assert err.count("the same command continues") == 1
+    assert not pathlib.Path(f"/proc/{other}").exists()
 
 
 LOAD = """\

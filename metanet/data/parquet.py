@@ -46,7 +46,7 @@ def _opened(path: pathlib.Path, call: Callable[[Any, IO[bytes]], T]) -> T:
         import pyarrow.parquet
     except ImportError as error:
         raise UserError(f"{path}: found a Parquet file and no package pyarrow, expected one; "
-                        "pip install 'metanet[parquet]'") from error  # fmt: skip
+                        "pip install -e '.[parquet]'") from error  # fmt: skip
     try:
         with open(path, "rb") as file:
             return call(pyarrow, file)

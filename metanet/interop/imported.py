@@ -44,7 +44,7 @@ def framework(name: str) -> ModuleType:
     except ImportError as error:
         package = name.split(".")[0]
         raise UserError(
-            f"{package} is not installed: pip install 'metanet[interop]' ({error})"
+            f"{package} is not installed: pip install -e '.[interop]' ({error})"
         ) from error
 
 

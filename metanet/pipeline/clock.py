@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import jax
+
 from metanet.core import read_json, write_json
-from metanet.pipeline.locks import hold
+from metanet.pipeline.locks import PAUSE, try_hold
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,12 @@ def record(folder: pathlib.Path, phase: str, seconds: float) -> None:
 
 def _set(folder: pathlib.Path, phase: str, of: Callable[[float], float]) -> None:
     """Sets a phase's seconds, `of` those so far, beside processes that set others'."""
-    with hold(folder / f".{_FILE}.lock", lambda: False):
+    if jax.process_index():
+        return
+    # Nothing that other hosts have to take part in: an error may be on its way.
+    while (lock := try_hold(folder / ".locks" / _FILE)) is None:
+        time.sleep(PAUSE)
+    with lock:
         seconds = wall_seconds(folder)
         seconds[phase] = round(of(seconds.get(phase, 0.0)), 2)
         write_json(folder / _FILE, seconds)

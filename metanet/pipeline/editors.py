@@ -14,6 +14,7 @@ from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan
 from metanet.pipeline.locks import divided, hold
 from metanet.pipeline.testbed import Testbed, never
+from metanet.settings import flat
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,13 @@ def train_editors(
         record(folder, name, sum(trained_seconds(home) for home in homes))
         forget_programs()
 
+    def lock(name: str) -> pathlib.Path:
+        # By its settings: trials of a search train editors of one name in one folder.
+        settings = flat(testbed.experiment.editors[name], "editor")
+        return folder / ".locks" / f"{slug(name)}-{digest(settings)}"
+
     used = testbed.experiment.used_editors
-    divided(used, lambda name: folder / "editors" / slug(name) / ".lock", train, should_stop)
+    divided(used, lock, train, should_stop)
     return {name: editors[name] for name in used}
 
 

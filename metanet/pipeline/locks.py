@@ -55,24 +55,28 @@ def divided(
     work: Callable[[T], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """work(task) for every task, holding the lock path(task); those that others are at come last.
+    """work(task) for every task while holding the lock path(task); one that another is at, later.
 
-    By then they are done or their process has ended, so that `work` is to look what is done.
+    By then it is done or the other process has ended, so that `work` is to look what is done.
 
     Raises:
-      Stopped: `should_stop()` became true while another process was at a task.
+      Stopped: `should_stop()` became true while other processes were at all that is left.
     """
-    left = []
-    for task in tasks:
-        lock = try_hold(path(task)) if jax.process_index() == 0 else None
-        if not any_process(lock is not None):
-            left.append(task)
-            continue
-        with lock or contextlib.nullcontext():
-            work(task)
-    for task in left:
-        with hold(path(task), should_stop):
-            work(task)
+    left, first = list(tasks), jax.process_index() == 0
+    while left:
+        held = []  # by others
+        for task in left:
+            lock = try_hold(path(task)) if first else None
+            if any_process(lock is not None):
+                with lock or contextlib.nullcontext():
+                    work(task)
+            else:
+                held.append(task)
+        if held == left:
+            if should_stop():
+                raise Stopped("other processes are at work")
+            time.sleep(PAUSE)
+        left = held
 
 
 def alone(run: Callable[P, T]) -> Callable[P, T]:

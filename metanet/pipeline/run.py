@@ -1,5 +1,6 @@
 """Runs an experiment: population, editors, evaluation, report. Each phase resumes or is skipped."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -38,12 +39,14 @@ def run(
     about: dict | None = None,
     store: pathlib.Path | None = None,
     should_stop: Callable[[], bool] = never,
+    beside: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
 ) -> dict:
     """Runs all phases in `folder` and returns results.json's content.
 
     Args:
       about: the command and the machine, see `provenance.about_this_process`.
       store: see `build_testbed`.
+      beside: a context for what is not stored yet, in which other processes `take_part`.
 
     Raises:
       UserError, Stopped, Diverged: see the phases.
@@ -52,12 +55,13 @@ def run(
     about = about_this_process() if about is None else about
     done = all_stored(folder / "evaluation", experiment.method_names) and finished(folder, settings)
     seconds = wall_seconds(folder)
-    testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
-    editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
-    write_releases(testbed, editors, folder, about)
-    with clocked(folder, "evaluation"):
-        entries, values = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
-        content = results(testbed, entries, values)
+    with contextlib.nullcontext() if done else beside():
+        testbed = build_testbed(experiment, folder, store=store, should_stop=should_stop)
+        editors = train_editors(testbed, folder, store=store, should_stop=should_stop)
+        write_releases(testbed, editors, folder, about)
+        with clocked(folder, "evaluation"):
+            entries, values = evaluate_methods(testbed, editors, folder, should_stop=should_stop)
+            content = results(testbed, entries, values)
     wait_for_all("results")
     if done:  # nothing was computed but the report
         about = done

@@ -173,7 +173,7 @@ def _study():
     try:
         from metanet.pipeline import study
     except ModuleNotFoundError as error:
-        raise UserError(f"search: {error.name} not found; pip install 'metanet[search]'") from error
+        raise UserError(f"search: {error.name} not found; pip install -e '.[search]'") from error
     return study
 
 

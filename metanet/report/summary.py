@@ -16,9 +16,8 @@ def _cells(run: dict, seconds: dict[str, float], mark: str) -> dict[str, str]:
         time = f", {mark}{seconds[name]:.2g} s" if name in seconds and name not in others else ""
         volume = marked(marks[name], volumes(method).mean())
         volume += spread(method.get("mixture_interval"), 1, ".3f")
-        row = name.replace("GMN - Prune & Edit", "GMN")
         count = len(method["front"])
-        cells[row] = f"{volume}, {count} point{'s' * (count != 1)}{time}"
+        cells[name] = f"{volume}, {count} point{'s' * (count != 1)}{time}"
     return cells
 
 

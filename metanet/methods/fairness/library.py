@@ -25,7 +25,7 @@ def optional_library():
             yield
     except ImportError as error:
         missing = f"fairness baselines: {error.name} not found"
-        raise UserError(f"{missing}; install with pip install 'metanet[baselines]'") from error
+        raise UserError(f"{missing}; install with pip install -e '.[baselines]'") from error
     finally:
         logging.disable(level)
         root.removeHandler(handler)

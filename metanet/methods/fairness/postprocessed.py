@@ -39,7 +39,7 @@ def _check(experiment, plans, key: str, options: dict) -> None:
     library = getattr(method, "library", None)
     if library is not None and importlib.util.find_spec(library) is None:
         raise UserError(f"config key {key}: it needs {library}, which is not installed; "
-                        "pip install 'metanet[baselines]'")  # fmt: skip
+                        "pip install -e '.[baselines]'")  # fmt: skip
 
 
 @checked(no_editors, _check)
