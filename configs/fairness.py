@@ -3,8 +3,7 @@
 python -m experiments.run --config=configs/fairness.py[:adult|:bank|:synthetic]
 
 1,000 experiments, six editors of 6,000 steps, eight shorter ones and 20 methods on 450 test models:
-some days on four cores, without Adversarial tuning, which wants a GPU. Needs
-pip install -e '.[baselines]'.
+some days on four cores. Needs pip install -e '.[baselines]'.
 """
 
 from ml_collections import ConfigDict

@@ -117,9 +117,8 @@ def small(config: ConfigDict) -> None:
             recipe.seeds = 1
         if recipe.get("descent", {}).get("starts", 1) > 1:
             recipe.n_lambdas = 8  # 6,000 steps each
-    # 9,632 steps of every model at every lambda take a GPU.
-    tuned = [name for name, recipe in config.recipes.items() if "tune" in recipe]
-    config.methods = tuple(name for name in config.methods if name not in tuned)
+        if "tune" in recipe:
+            recipe.n_lambdas = 8  # 9,632 steps each
     fine, coarse = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     config.evaluation.fractions = fine + coarse
 
