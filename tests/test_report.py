@@ -559,6 +559,21 @@ def test_the_overview_judges_every_claim_and_shows_every_run(runs, tmp_path):
     assert "Earlier runs" not in text
 
 
+def test_the_overview_takes_seconds_from_the_run_that_times_all_methods(runs, tmp_path):
+    run = runs["dm_adult"]
+    write_json(tmp_path / "dm_adult" / "results.json", run)
+    overview.write(tmp_path, ALL)
+    text = (tmp_path / "README.md").read_text()
+    assert "| dm_adult | jsd | FS | ~" in text
+    times = {"first_call": 9.0, "one_model": 0.5, "per_model_of_batch": 0.25, "batch": 8}
+    timing = run | {"kind": "timing", "task": "timing",
+                    "methods": {f"dm: {name}": times for name in run["methods"]}}  # fmt: skip
+    write_json(tmp_path / "timing_adult" / "results.json", timing)
+    overview.write(tmp_path, ALL)
+    text = (tmp_path / "README.md").read_text()
+    assert "| dm_adult | jsd | FS | 0.25 | " in text and "| ~" not in text
+
+
 def test_the_overview_says_which_runs_have_no_intervals_and_judges_none_of_their_costs(
     runs, tmp_path
 ):

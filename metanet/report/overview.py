@@ -41,8 +41,7 @@ def write(folder: pathlib.Path, about: dict) -> None:
       UserError: see `stored.read`.
     """
     results = read_all(folder)
-    fronts = {name: run for name, run in results.items() if run["kind"] == "fronts"}
-    parts = (_head(about, results), _summary(fronts), _claims(results), _runs(folder, results))
+    parts = (_head(about, results), _summary(results), _claims(results), _runs(folder, results))
     text = "\n".join(line for part in parts for line in part)
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text(text.rstrip() + "\n")

@@ -23,8 +23,9 @@ def _cells(run: dict, seconds: dict[str, float], mark: str) -> dict[str, str]:
 
 def tables(results: dict[str, dict]) -> dict[str, dict]:
     """The runs that make the paper's tables and figures, TASK_DATASET, without studies."""
-    names = {f"{task}_{run['dataset']}" for run in results.values() for task in TASKS}
-    return {name: run for name, run in results.items() if name in names}
+    fronts = {name: run for name, run in results.items() if run["kind"] == "fronts"}
+    names = {f"{task}_{run['dataset']}" for run in fronts.values() for task in TASKS}
+    return {name: run for name, run in fronts.items() if name in names}
 
 
 def hypervolumes(results: dict[str, dict]) -> list[str]:
