@@ -149,7 +149,7 @@ SMALLEST = (
     "data_points:synthetic",
     "joint:synthetic",
     "whole_front:synthetic-dm",
-    "shift:synthetic-fairness",
+    "shift:synthetic-dm",
     "points:synthetic-pruning",
     "online:synthetic-online",
 )
