@@ -80,6 +80,8 @@ def _tiny(config: ConfigDict) -> None:
             recipe.editors = recipe.editors[:2]
         if recipe.recipe.endswith("obs.obs"):  # its time is that of matrices of as many rows
             recipe.update({"rows": 64, "rounds": 2})
+        if recipe.recipe.endswith("perturbed"):
+            recipe.draws = 2
         if "search" in recipe:
             recipe.search.update({"generations": 2, "children": 2})
         if "tune" in recipe:

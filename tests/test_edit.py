@@ -245,6 +245,7 @@ def test_a_model_is_not_refused_because_wrong_units_guess_the_most_frequent_clas
     check_units(release, Network(SPEC, often, "relu"), "standardised", rare)
 
 
+@pytest.mark.slow
 def test_gauss_newton_steps_lower_the_divergence_and_read_no_other_feature(release, network, data):
     plain = edit(release, network, lam=0.1, data=data.edit)
     stepped = edit(release, network, lam=0.1, data=data.edit, newton=2)
@@ -254,6 +255,7 @@ def test_gauss_newton_steps_lower_the_divergence_and_read_no_other_feature(relea
     assert further.features == plain.features
 
 
+@pytest.mark.slow
 def test_several_requirements_are_edited_and_refined_together(network, data, stack):
     paths = (PATH, "metanet.objectives.pruning.weights_kept")
     models = pack([stack])

@@ -162,6 +162,7 @@ def test_edits_of_many_are_those_of_each(release, networks, rows):
     assert len({one.lam for one in found}) > len(found) // 2  # each at its own lambda
 
 
+@pytest.mark.slow
 def test_also_with_steps_after_the_edit(release, networks, rows):
     few = networks[:2] + networks[-1:]
     compare(release, few, rows, ["features<=6"], newton=1, refine=2)
@@ -175,6 +176,7 @@ def test_also_of_networks_that_read_the_tables_numbers(release, networks, rows):
     compare(release, own, unlabelled, ["features<=6"], "numbers")
 
 
+@pytest.mark.slow
 def test_also_of_an_editor_with_probes_and_two_requirements(data, networks, rows):
     paths = (KEPT, "metanet.objectives.pruning.weights_kept")
     both = release_of(data, paths, ProbeConfig(points=16))

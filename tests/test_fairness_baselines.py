@@ -164,7 +164,7 @@ def test_methods_of_two_groups_refuse_three(pair):
 def test_a_missing_library_is_one_line_for_the_user(name, module, pair, monkeypatch):
     method, settings = METHODS[name], METHODS[name].settings
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=r"pip install 'metanet\[baselines\]'") as error:
+    with pytest.raises(UserError, match=r"pip install -e '.\[baselines\]'") as error:
         method(*pair, settings[0])
     assert "\n" not in str(error.value)
 

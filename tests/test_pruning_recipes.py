@@ -101,6 +101,7 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(testbed):
     np.testing.assert_allclose(found.jsd, swept(testbed, common).jsd, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_obs_is_no_worse_than_exact_obs_where_its_own_path_went_astray(testbed, monkeypatch):
     def astray(template, *_):
         def prune(table, graph, keys):

@@ -359,7 +359,7 @@ def test_parquet_is_read_like_text(write, tmp_path):
 
 def test_parquet_without_its_package_is_refused(write, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    refused(lambda: load(write(b"PAR1", name="x.parquet")), r"pip install .metanet\[parquet\]")
+    refused(lambda: load(write(b"PAR1", name="x.parquet")), r"pip install -e '.\[parquet\]'")
 
 
 def test_whole_numbers_that_count_the_rows_are_left_out_unless_they_are_named(write):
