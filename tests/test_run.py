@@ -245,14 +245,32 @@ def other_of(process):
     return other
 
 
+def until_the_other_measures(process):
+    """The lines of the log up to the other process's first method; the first one waits for that."""
+    heard = []
+
+    def hear(text):
+        while text not in (heard or [""])[-1]:
+            heard.append(process.stderr.readline())
+            assert heard[-1], heard
+
+    hear("evaluation: ")
+    os.kill(process.pid, signal.SIGSTOP)  # with a method of its own, if the other has none
+    hear("[2] evaluation: ")
+    return heard
+
+
 @pytest.mark.slow
 def test_processes_divide_a_run(done, space, start):
-    _, err = finish(start("--processes=2", workdir="shared"))
+    process = start("--processes=2", workdir="shared")
+    heard = until_the_other_measures(process)
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = finish(process)
     assert numbers(space / "shared") == numbers(space / "work")
-    lines = [line for line in err.splitlines() if "evaluation: " in line and "memory" not in line]
-    measured = [line.partition("evaluation: ")[2] for line in lines]
-    assert sorted(measured) == ["GMN - Prune", "Random", "ends"]
-    assert 0 < sum("[2] evaluation" in line for line in lines) < 3
+    lines = "".join([*heard, err]).splitlines()
+    measured = [line.partition("evaluation: ")[2] for line in lines if "evaluation: " in line]
+    methods = [one for one in measured if "memory" not in one]  # which ends the phase
+    assert sorted(methods) == ["GMN - Prune", "Random", "ends"]
     seconds = read_json(space / "shared" / "results.json")["wall_seconds"]
     assert seconds.keys() == {"population", "GMN - Prune", "evaluation"}
     # What is stored needs nobody.
@@ -261,12 +279,10 @@ def test_processes_divide_a_run(done, space, start):
 
 @pytest.mark.slow
 def test_what_a_killed_process_was_at_another_one_does(done, space, start):
-    process, heard = start("--processes=2", workdir="left"), []
-    while "[2] evaluation: " not in (heard or [""])[-1]:
-        heard.append(process.stderr.readline())
-        assert heard[-1], heard
+    process = start("--processes=2", workdir="left")
+    method = until_the_other_measures(process)[-1].partition("[2] evaluation: ")[2]
     os.kill(other_of(process), signal.SIGKILL)
-    method = heard[-1].partition("[2] evaluation: ")[2]
+    os.kill(process.pid, signal.SIGCONT)
     _, err = finish(process)
     assert f" evaluation: {method}" in err
     assert numbers(space / "left") == numbers(space / "work")
