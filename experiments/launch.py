@@ -211,14 +211,14 @@ def _hear_libraries() -> None:
     sys.unraisablehook = lambda args: hear("while a library cleaned up", args.exc_value)
 
 
-def status(command: Callable[[list[str]], None], argv: list[str], name: str = "") -> int:
+def status(command: Callable[[list[str]], None], argv: list[str], prefix: str = "") -> int:
     """Runs `command`, with the log on stderr, and turns errors into one line and an exit status.
 
     Args:
-      name: before every line of the log, after the time.
+      prefix: of every line of the log, after the time.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {name}%(message)s", "%H:%M:%S"))
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)

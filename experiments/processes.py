@@ -8,7 +8,7 @@ import multiprocessing.context
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 from absl import flags
@@ -86,6 +86,12 @@ def beside(work: Callable[..., None], arguments: tuple, devices: int) -> Iterato
             one.join()
 
 
+def refuse_if_timing(starts: Iterable[functools.partial]) -> None:
+    """Raises UserError if several processes are asked for and all runs time methods."""
+    if count() > 1 and all(start.func is not run for start in starts):
+        raise UserError(f"--processes: found {count()}, expected 1 for a timing run")
+
+
 def helped(start: functools.partial, folder: pathlib.Path, devices: int, store=None) -> dict:
     """What else a run in `folder` is given, so that the other processes take part in it.
 
@@ -116,4 +122,4 @@ def _work(work: Callable[..., None], arguments: tuple, devices: int, number: int
         except Exception as error:  # the command meets it too, if it is not this process's alone
             logger.warning("ended: %s", raised(error))
 
-    sys.exit(launch.status(go, [], name=f"[{number}] "))
+    sys.exit(launch.status(go, [], prefix=f"[{number}] "))

@@ -62,6 +62,7 @@ def _main(argv: list[str]) -> None:
     if unknown:
         raise UserError(f"--runs: found {unknown[0]}, expected some of {', '.join(known)}")
     starts = {name: launch.parsed(config_of(name, _PRESET.value)) for name in runs}
+    processes.refuse_if_timing(starts.values())
     devices = processes.setup_jax()
     should_stop = launch.on_sigterm()
     root = pathlib.Path(_WORKDIR.value or f"runs/reproduce_{_PRESET.value}")

@@ -53,8 +53,7 @@ def parsed(argv: list[str]) -> tuple[ConfigDict, int, pathlib.Path]:
 def main(argv: list[str]) -> None:
     config, devices, workdir = parsed(argv)
     start = launch.parsed(config)
-    if "experiments" in config and processes.count() > 1:
-        raise UserError(f"--processes: found {processes.count()}, expected 1 for a timing run")
+    processes.refuse_if_timing([start])
     devices = processes.setup_jax(devices)
     should_stop = launch.on_sigterm()
     launch.writable(workdir)

@@ -57,6 +57,7 @@ def test_unknown_parts_are_named(capsys):
     assert script.main(["--parts=edits,epochs"]) == 2
     expected = f"error: --parts: found epochs, expected some of {', '.join(PARTS)}\n"
     assert capsys.readouterr().err == expected
+    assert script.main(["--parts="]) == 2 and "--parts: found , exp" in capsys.readouterr().err
 
 
 def fails(sizes, folder, left):

@@ -144,7 +144,8 @@ def test_eight_devices_give_the_results_of_one(alone, space):
 
 @pytest.mark.slow
 def test_processes_together_give_the_results_of_one(alone, space):
-    first, *others = finish(start(space, "together", 2))
+    """Four: two are at work in the tests below."""
+    first, *others = finish(start(space, "together", 4))
     assert "results: " in first[0]
     for out, err in others:
         assert all(line.startswith("[Gloo]") for line in out.splitlines())

@@ -31,6 +31,10 @@ UNUSABLE = [
     ([], "--preset: found nothing, expected one of smoke, small, full"),
     (["--preset=smoke", "--runs=dm:synthetic,dm:iris"], "--runs: found dm:iris, expected some"),
     (["--preset=large"], "command line: "),
+    (
+        ["--preset=smoke", "--runs=timing:synthetic", "--processes=2"],
+        "--processes: found 2, expected 1",
+    ),
     (["--preset=smoke", "more"], "command line: found 'more', expected only flags"),
 ]
 

@@ -46,7 +46,7 @@ def _run(arguments, start: float, scratch: pathlib.Path) -> int:
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(scratch / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    chosen = arguments.parts.split(",") if arguments.parts else list(parts.PARTS)
+    chosen = list(parts.PARTS) if arguments.parts is None else arguments.parts.split(",")
     if unknown := [name for name in chosen if name not in parts.PARTS]:
         found, expected = ", ".join(unknown), ", ".join(parts.PARTS)
         print(f"error: --parts: found {found}, expected some of {expected}", file=sys.stderr)
