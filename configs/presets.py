@@ -142,6 +142,28 @@ def full(config: ConfigDict) -> None:
         config.evaluation.test_models = 1800
 
 
+def load(config: ConfigDict) -> None:
+    """As many models as in `full`, and all methods, with a few steps of each: does memory do?
+
+    Batches, widths and rows are those of the task's config, for a CPU. Its numbers mean nothing.
+    """
+    _population(config, experiments=4000, epochs=3)
+    config.editor.steps, config.editor.seeds = 20, 1
+    for settings in config.editors.values():
+        settings.update({key: config.editor[key] for key in ("steps", "seeds") if key in settings})
+    for recipe in config.recipes.values():
+        for key in ("descent", "distil", "retrain"):
+            if key in recipe:
+                recipe[key].steps = 2
+        if recipe.recipe.endswith(("obs.obs", "lottery_ticket")):
+            recipe.rounds = 1
+        if "seeds" in recipe:
+            recipe.seeds = 1
+    config.evaluation.test_models = 1800
+    config.evaluation.n_lambdas = 2
+    config.evaluation.fractions = (0.1, 0.5)
+
+
 SMALLEST = (
     *(f"{run.partition(':')[0]}:synthetic" for run in TABLES[:4]),
     "compose:synthetic",
@@ -156,4 +178,4 @@ SMALLEST = (
     "online:synthetic-online",
 )
 PRESETS = {"smoke": (SMALLEST, smoke), "small": (TABLES + STUDIES, small),
-           "full": (TABLES + STUDIES, full)}  # fmt: skip
+           "full": (TABLES + STUDIES, full), "load": (("pruning:adult",), load)}  # fmt: skip

@@ -1,6 +1,6 @@
 """Runs every experiment, and judges every claim of the paper.
 
-python -m experiments.reproduce --preset={smoke,small,full} [--runs=RUN,...] [--workdir=DIR]
+python -m experiments.reproduce --preset={smoke,small,full,load} [--runs=RUN,...] [--workdir=DIR]
     [--results=DIR] [--processes=1]
 
 Repeating a command continues where it stopped. Runs share populations and editors; processes with

@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Modules, and the tests that are to notice a fault in them.
 PARTS = {
     "objectives": ("objectives/*.py scalarise.py", "objectives requirements scalarise "
-                   "numerical_safety"),
+                   "numerical_safety properties_results"),
     "graphs": ("graphs/*.py", "graphs editor newton probes"),
     "edits": ("editor/edits.py editor/relax.py editor/apply.py",
               "editor probes objectives edit fairness_edits"),

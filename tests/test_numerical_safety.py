@@ -148,6 +148,12 @@ def test_data_on_which_fairness_cannot_be_estimated_are_refused(data, name, cell
         check_cells(path, cells_of(data, cells))
 
 
+def test_data_of_one_group_have_no_protected_attribute(data):
+    one = dataclasses.replace(data, train=data.train.replace(n_groups=1))
+    with pytest.raises(SettingError, match="expected a protected attribute of"):
+        check_cells("metanet.objectives.fairness.demographic_parity", one)
+
+
 def test_a_group_that_takes_no_part_is_logged(data, caplog):
     both = [(0, 0), (0, 1), (1, 0), (1, 1)]
     whole = cells_of(data, both)

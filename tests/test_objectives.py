@@ -20,7 +20,13 @@ from metanet.mlp.network import js_divergence
 from metanet.mlp.population import Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
-from metanet.objectives.base import EditView, known_objectives, resolve, view_of
+from metanet.objectives.base import (
+    EditView,
+    known_objectives,
+    resolve,
+    view_of,
+    view_of_logits,
+)
 from metanet.objectives.preservation import mean_jsd
 
 SPECS = (MLPSpec((5, 6, 8, 2), skips=((0, 2),), norm="layer"), MLPSpec((5, 8, 8, 2)))
@@ -293,6 +299,17 @@ def test_a_wrong_permutation_changes_the_model(index, edits, order):
     )
     np.testing.assert_allclose(right, original, atol=1e-5)
     assert np.abs(wrong - original).max() > 0.1
+
+
+def test_a_view_of_known_outputs_keeps_all_of_one_model(edits):
+    view = view_number(edits, 0)
+    seen = view_of_logits(
+        view.before, view.after, view.logits_before, view.logits_after, view.decisions, view.batch
+    )
+    np.testing.assert_array_equal(seen.keep, view.before.edge)
+    assert seen.keep.dtype == jnp.float32
+    np.testing.assert_array_equal(seen.input_keep, np.ones(5))
+    assert mean_jsd(seen) == mean_jsd(view)
 
 
 def test_a_divergence_of_weighted_rows_is_their_weighted_mean(edits):

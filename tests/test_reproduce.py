@@ -28,7 +28,7 @@ def reproduce(*arguments, folder, timeout=3600):
 
 
 UNUSABLE = [
-    ([], "--preset: found nothing, expected one of smoke, small, full"),
+    ([], "--preset: found nothing, expected one of smoke, small, full, load"),
     (["--preset=smoke", "--runs=dm:synthetic,dm:iris"], "--runs: found dm:iris, expected some"),
     (["--preset=large"], "command line: "),
     (
