@@ -378,8 +378,25 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("cells", CELLS)
+def test_the_floor_of_equalised_odds_is_that_of_decisions_drawn_for_every_row():
+    """Of two groups of unequal size, and a third without rows of the second class."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 0, 0, 1, 1], [200, 40, 25, 30, 12])
+    group = np.repeat([0, 1, 2, 0, 1], [200, 40, 25, 30, 12])
+    table = Table(None, y, group, None, 3)
+    rate = np.where(y == 1, 0.6, 0.2)
+    decisions = rng.random((400, len(y))) < rate
+    gaps = []
+    for _ in range(4000):
+        drawn = rng.random(len(y)) < rate
+        means = [[drawn[(y == label) & (group == one)].mean() for one in groups]
+                 for label, groups in ((0, (0, 1, 2)), (1, (0, 1)))]  # fmt: skip
+        gaps.append(max(max(one) - min(one) for one in means))
+    assert fairness.odds_floor(table, decisions) == pytest.approx(np.mean(gaps), rel=0.03)
+
+
 @pytest.mark.parametrize("n_groups", [2, 4])
+@pytest.mark.parametrize("cells", CELLS)
 def test_cells_without_rows_take_no_part_and_leave_gradients_finite(cells, n_groups):
     rows, *expected = CELLS[cells]
     y, group, decision = np.array(rows, np.int32).reshape(-1, 3).T

@@ -182,17 +182,16 @@ def once_at(stage, processes, space, workdir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", BEGUN)
-def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(stage, alone, space):
-    workdir = f"sigterm-{stage}"
-    processes = start(space, workdir, 2)
-    once_at(stage, processes, space, workdir)
-    processes[1].send_signal(signal.SIGTERM)
-    for _, err in finish(processes):
-        assert "the same command continues" in err
-    assert not (space / workdir / "results.json").exists()
-    finish(start(space, workdir, 1))
-    assert_alike(results(space, workdir), alone)
+def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(alone, space):
+    for stage in BEGUN:
+        processes = start(space, "sigterm", 2)
+        once_at(stage, processes, space, "sigterm")
+        processes[1].send_signal(signal.SIGTERM)
+        for _, err in finish(processes):
+            assert "the same command continues" in err
+        assert not (space / "sigterm" / "results.json").exists()
+    finish(start(space, "sigterm", 1))
+    assert_alike(results(space, "sigterm"), alone)
 
 
 @pytest.mark.slow

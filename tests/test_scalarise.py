@@ -105,6 +105,29 @@ def test_the_closed_form_is_the_solvers_optimum(monkeypatch):
     assert 60 < descents < 140
 
 
+def test_parts_even_out_along_the_gradient_of_their_divergence_from_uniform(monkeypatch):
+    rng, programs = np.random.default_rng(8), []
+
+    def keep(value, rows, bounds):
+        programs.append(rows)
+        return jnp.full(2, 0.5)
+
+    monkeypatch.setattr(scalarise, "_best_of_two", keep)
+    for _ in range(20):
+        gradients = rng.normal(size=(2, 3)).astype(np.float32)
+        losses, preference = rng.uniform(0.1, 1, (2, 2)).astype(np.float32)
+
+        def divergence(losses, preference=preference):
+            part = preference * losses / (preference * losses).sum()
+            return (part * jnp.log(2 * part)).sum()
+
+        gram = gradients @ gradients.T
+        epo_weights(jnp.asarray(losses), jnp.asarray(gram), jnp.asarray(preference))
+        found, expected = np.asarray(programs[-1][-1]), gram @ jax.grad(divergence)(losses)
+        cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+        assert cosine == pytest.approx(1, abs=1e-4)
+
+
 def test_a_loss_of_zero_leaves_the_step_to_the_other():
     """A fresh editor's divergence and its gradient are 0: the requirement falls."""
     gram = jnp.array([[0.0, 0.0], [0.0, 1.0]])
