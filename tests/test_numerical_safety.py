@@ -21,7 +21,7 @@ from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
 from metanet.mlp import network
 from metanet.mlp.spec import MLPSpec
-from metanet.objectives.check import check_cells
+from metanet.objectives.check import check_cells, group_counts
 
 SPEC = MLPSpec((5, 8, 9, 2), ((0, 2),), "layer")
 LARGE = 1e4  # logits
@@ -152,6 +152,16 @@ def test_data_of_one_group_have_no_protected_attribute(data):
     one = dataclasses.replace(data, train=data.train.replace(n_groups=1))
     with pytest.raises(SettingError, match="expected a protected attribute of"):
         check_cells("metanet.objectives.fairness.demographic_parity", one)
+
+
+def test_a_requirement_of_ones_own_compares_no_groups_unless_it_says_so(
+    data, tmp_path, monkeypatch
+):
+    (tmp_path / "of_ones_own.py").write_text(
+        "def norm(view):\n    return abs(view.after.bias).max()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert group_counts("of_ones_own.norm", data.test, data.classes) == {}
 
 
 def test_a_group_that_takes_no_part_is_logged(data, caplog):

@@ -128,6 +128,28 @@ def test_parts_even_out_along_the_gradient_of_their_divergence_from_uniform(monk
         assert cosine == pytest.approx(1, abs=1e-4)
 
 
+def test_of_the_steps_that_do_not_raise_the_largest_loss_the_one_that_evens_out_most_is_taken():
+    rng = np.random.default_rng(9)
+    for _ in range(50):
+        gradients = rng.normal(size=(2, 3)).astype(np.float32)
+        losses, preference = rng.uniform(0.1, 1, (2, 2)).astype(np.float32)
+        part = preference * losses / (preference * losses).sum()
+        uneven = (part * np.log(2 * part)).sum()
+        gram = gradients @ gradients.T
+        toward = gram @ (preference * (np.log(2 * part) - uneven))
+        largest, tiny = part.argmax(), 1e-4 * np.abs(gram).max()
+        falls = np.linspace(0, 1, 1001)[:, None] * (gram[:, 0] - gram[:, 1]) + gram[:, 1]
+        weights = np.linspace(0, 1, 1001)
+        # What does not even out rises no faster than along the anchor.
+        bound = np.where(toward > 0, -np.inf, toward) if (toward > 0).any() else np.zeros(2)
+        bound[largest] = 0.0
+        allowed = (falls >= bound - tiny).all(1)
+        found = np.asarray(epo_weights(*map(jnp.asarray, (losses, gram, preference))))
+        assert (gram @ found >= bound - tiny).all()
+        best = np.stack([weights, 1 - weights], 1)[allowed] @ toward
+        assert toward @ found >= best.max() - 2e-3 * np.abs(toward).max()
+
+
 def test_a_loss_of_zero_leaves_the_step_to_the_other():
     """A fresh editor's divergence and its gradient are 0: the requirement falls."""
     gram = jnp.array([[0.0, 0.0], [0.0, 1.0]])
