@@ -1,6 +1,6 @@
 """How many small faults in the code the tests notice: a mutation score.
 
-python tests/mutants.py [--parts=pareto,newton] [--most=60] [--out=FILE.json]
+python tests/mutants.py [--parts=pareto,newton] [--most=60] [--out=FILE.json] [--again=FILE.json]
 
 Operators and their places are those of cosmic-ray (`pip install cosmic-ray`). Each mutant runs the
 fast tests of its part in a fork of one process, which has imported what is not metanet and computed
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--most", type=int, default=60)
     parser.add_argument("--out", default="mutants.json")
+    parser.add_argument("--again", help="an earlier --out, of which the survivors alone are tried")
     asked = parser.parse_args()
     os.chdir(ROOT)
     import flax.linen  # noqa: F401 # what every test imports, once
@@ -148,6 +149,7 @@ def main() -> None:
     import pytest  # noqa: F401
     import scipy.stats  # noqa: F401
 
+    before = json.loads(pathlib.Path(asked.again).read_text()) if asked.again else {}
     results = {}
     for part in asked.parts.split(","):
         patterns, names = PARTS[part]
@@ -158,22 +160,31 @@ def main() -> None:
         limit = FIRST + TIMES * (time.monotonic() - start)
         every = [(path, *one) for path in files_of(patterns) for one in mutants_of(path)]
         order = np.random.default_rng(0).permutation(len(every))[: asked.most]
-        survivors, timed_out = [], 0
-        for place in sorted(order):
-            path, name, line, source = every[place]
+        drawn = [every[place] for place in sorted(order)]
+        if part in before:
+            left = before[part]["survivors"]
+            drawn = [one for one in drawn if described(*one) in left]
+            assert len(drawn) == len(left), f"{part}: other code than in {asked.again}"
+        survivors, timed_out = [], before.get(part, {}).get("timed_out", 0)
+        for path, name, line, source in drawn:
             ended = tested(tests, limit, Mutated(path, source))
             timed_out += ended == "timed out"
             if ended == "passed":
-                was = path.read_text().splitlines()[line - 1].strip()
-                now = source.splitlines()[line - 1].strip()
-                where = f"{path.relative_to(ROOT)}:{line}"
-                survivors.append({"where": where, "operator": name, "was": was, "now": now})
-                print(f"survived: {where} {name}: {was}  ->  {now}", flush=True)
+                survivors.append(described(path, name, line, source))
+                print("survived: {where} {operator}: {was}  ->  {now}".format(**survivors[-1]),
+                      flush=True)  # fmt: skip
         count = len(order)
         results[part] = {"mutants": len(every), "tried": count, "killed": count - len(survivors),
                          "timed_out": timed_out, "survivors": survivors}  # fmt: skip
         print(f"{part}: {count - len(survivors)} of {count} killed, of {len(every)}", flush=True)
         pathlib.Path(asked.out).write_text(json.dumps(results, indent=1) + "\n")
+
+
+def described(path: pathlib.Path, operator: str, line: int, source: str) -> dict[str, str]:
+    """A mutant as it is written down."""
+    was, now = (text.splitlines()[line - 1].strip() for text in (path.read_text(), source))
+    where = f"{path.relative_to(ROOT)}:{line}"
+    return {"where": where, "operator": operator, "was": was, "now": now}
 
 
 if __name__ == "__main__":
