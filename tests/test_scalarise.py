@@ -150,6 +150,14 @@ def test_of_the_steps_that_do_not_raise_the_largest_loss_the_one_that_evens_out_
         assert toward @ found >= best.max() - 2e-3 * np.abs(toward).max()
 
 
+def test_weights_of_a_program_without_a_solution_are_still_weights():
+    value, rows = np.array([1.0, 0.0]), np.array([[-1.0, 0.0]])
+    two = scalarise._best_of_two(jnp.asarray(value), jnp.asarray(rows), jnp.array([0.5]))
+    np.testing.assert_array_equal(two, [0, 1])  # the end of the interval that is nearest
+    many = scalarise._best_of_many(np.ones(4), np.ones((1, 4)), np.array([2.0]))
+    np.testing.assert_allclose(many, 0.25)
+
+
 def test_a_loss_of_zero_leaves_the_step_to_the_other():
     """A fresh editor's divergence and its gradient are 0: the requirement falls."""
     gram = jnp.array([[0.0, 0.0], [0.0, 1.0]])
