@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PARTS = {
     "objectives": ("objectives/*.py scalarise.py", "objectives requirements scalarise "
                    "numerical_safety properties_results"),
-    "graphs": ("graphs/*.py", "graphs editor newton probes"),
+    "graphs": ("graphs/*.py", "graphs editor newton probes feature_selection"),
     "edits": ("editor/edits.py editor/relax.py editor/apply.py",
               "editor probes objectives edit fairness_edits"),
     "newton": ("editor/newton.py methods/newton.py", "newton"),

@@ -12,7 +12,7 @@ from helpers import apply, exact_budget, random_stack
 from metanet.graphs.batch import gather, graph_of, to_template
 from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import pack, unpack
-from metanet.graphs.padded import apply_padded
+from metanet.graphs.padded import apply_padded, params_of
 from metanet.graphs.strata import draw, stratify
 from metanet.graphs.topology import TILE, Template, template_of, tiles
 from metanet.mlp import network
@@ -376,6 +376,16 @@ def test_template_entries_are_the_dense_blocks(family):
             expected[rows, columns], exists[rows, columns] = block, True
         np.testing.assert_array_equal(models.weight[number], expected)
         np.testing.assert_array_equal(models.edge[number], exists)
+
+
+def test_parameters_return_from_the_template_bit_for_bit(family):
+    models = jax.tree.map(np.asarray, padded(family.template, family.graph))
+    for number, stack, params in family.members():
+        one = jax.tree.map(lambda leaf, number=number: leaf[number], models)
+        found = params_of(family.template, one, stack.spec)
+        if stack.spec.norm != "layer":  # which alone has scales and shifts in a template
+            params = params.replace(scales=(), shifts=())
+        jax.tree.map(np.testing.assert_array_equal, found, params)
 
 
 # Batches

@@ -278,6 +278,15 @@ def _editor_of(stacks, points, config):
     return TrainedEditor(params, scales, config, models.template)
 
 
+def test_a_batch_has_the_statistics_of_every_node_and_edge(stacks, points):
+    probes = [probe_stack(stack, points) for stack in stacks]
+    models = pack(stacks).replace(probe=pack_probes(probes))
+    graph = gathered(models, np.arange(2), np.zeros((2, 1), np.float32), (12, 24))
+    assert graph.edges["probe"].shape == (len(graph.senders), models.probe.edge.shape[-1])
+    assert graph.nodes["probe"].shape == (len(graph.nodes["bias"]), models.probe.node.shape[-1])
+    assert graph.globals["probe"].shape == (3, models.probe.graph.shape[-1])  # and padding
+
+
 def test_edits_with_probes_are_equivariant_to_permutations_of_hidden_neurons(
     editor_of, stacks, points
 ):
