@@ -155,8 +155,10 @@ def load(config: ConfigDict) -> None:
         for key in ("descent", "distil", "retrain"):
             if key in recipe:
                 recipe[key].steps = 2
-        if recipe.recipe.endswith(("obs.obs", "lottery_ticket")):
+        if recipe.recipe.endswith("lottery_ticket"):
             recipe.rounds = 1
+        if recipe.recipe.endswith("obs.obs"):  # matrices of as many rows, one model at a time
+            recipe.update({"rows": 128, "rounds": 1})
         if "seeds" in recipe:
             recipe.seeds = 1
     config.evaluation.test_models = 1800
