@@ -12,7 +12,7 @@ from helpers import apply, exact_budget, random_stack
 from metanet.graphs.batch import gather, graph_of, to_template
 from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.packing import pack, unpack
-from metanet.graphs.padded import apply_padded, params_of
+from metanet.graphs.padded import BLOCK, apply_padded, apply_rows, params_of
 from metanet.graphs.strata import draw, stratify
 from metanet.graphs.topology import TILE, Template, template_of, tiles
 from metanet.mlp import network
@@ -360,6 +360,26 @@ def test_padded_forward_pass_equals_the_networks(family):
         error = np.abs(found[start : start + count] - expected).max()
         assert error < 1e-5 * np.abs(expected).max(), (stack.spec, error)
         start += count
+
+
+def test_a_layer_norm_of_one_neuron_is_the_networks():
+    stack = stack_of(MLPSpec((5, 1, 9, 2), ((0, 2),), "layer"), 3)
+    models = pack([stack])
+    graph = gathered(models, np.arange(1), exact_budget(models, [0]))
+    model = jax.tree.map(lambda leaf: leaf[0], padded(models.template, graph))
+    x = np.random.default_rng(8).normal(size=(6, 5)).astype(np.float32)
+    params = jax.tree.map(lambda leaf: leaf[0], stack.params)
+    expected = network.apply(stack.spec, params, stack.activation[0], x)
+    np.testing.assert_allclose(apply_padded(models.template, model, x), expected, atol=1e-5)
+
+
+def test_many_rows_in_blocks_have_the_outputs_of_all_at_once(family):
+    one = jax.tree.map(lambda leaf: leaf[0], padded(family.template, family.graph))
+    rows = 2 * BLOCK + 7
+    x = np.random.default_rng(9).normal(size=(rows, family.template.n_in)).astype(np.float32)
+    found = apply_rows(family.template, one, jnp.asarray(x))
+    expected = apply_padded(family.template, one, jnp.asarray(x))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_template_entries_are_the_dense_blocks(family):
