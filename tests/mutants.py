@@ -160,24 +160,25 @@ def main() -> None:
         limit = FIRST + TIMES * (time.monotonic() - start)
         every = [(path, *one) for path in files_of(patterns) for one in mutants_of(path)]
         order = np.random.default_rng(0).permutation(len(every))[: asked.most]
-        drawn = [every[place] for place in sorted(order)]
+        drawn = [every[place] for place in order]
+        done, survivors, timed_out = 0, [], 0
         if part in before:
             left = before[part]["survivors"]
+            done, timed_out = before[part]["killed"], before[part]["timed_out"]
             drawn = [one for one in drawn if described(*one) in left]
             assert len(drawn) == len(left), f"{part}: other code than in {asked.again}"
-        survivors, timed_out = [], before.get(part, {}).get("timed_out", 0)
         for path, name, line, source in drawn:
             ended = tested(tests, limit, Mutated(path, source))
-            timed_out += ended == "timed out"
+            done, timed_out = done + 1, timed_out + (ended == "timed out")
             if ended == "passed":
                 survivors.append(described(path, name, line, source))
                 print("survived: {where} {operator}: {was}  ->  {now}".format(**survivors[-1]),
                       flush=True)  # fmt: skip
-        count = len(order)
-        results[part] = {"mutants": len(every), "tried": count, "killed": count - len(survivors),
-                         "timed_out": timed_out, "survivors": survivors}  # fmt: skip
-        print(f"{part}: {count - len(survivors)} of {count} killed, of {len(every)}", flush=True)
-        pathlib.Path(asked.out).write_text(json.dumps(results, indent=1) + "\n")
+            # After each: those tried until a run is stopped are drawn from all of them too.
+            results[part] = {"mutants": len(every), "tried": done, "killed": done - len(survivors),
+                             "timed_out": timed_out, "survivors": survivors}  # fmt: skip
+            pathlib.Path(asked.out).write_text(json.dumps(results, indent=1) + "\n")
+        print(f"{part}: {done - len(survivors)} of {done} killed, of {len(every)}", flush=True)
 
 
 def described(path: pathlib.Path, operator: str, line: int, source: str) -> dict[str, str]:
