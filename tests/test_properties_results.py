@@ -162,6 +162,26 @@ def data():
     return load("synthetic", None, 0)
 
 
+def test_a_requirement_is_tried_on_an_edit_of_half_of_a_network_with_one_hidden_layer(data):
+    views = []
+
+    def requirement(view):
+        views.append(view)
+        return 0.5
+
+    check_requirement(requirement, "a.b", data)
+    view = views[0]  # before it is compiled
+    n, classes = data.n_features, data.n_classes
+    hidden = int(view.before.node.sum()) - classes
+    assert int(view.before.edge.sum()) == n * hidden + hidden * classes
+    assert int((view.before.weight != 0).sum()) == int(view.before.edge.sum())
+    kept = view.keep[view.before.edge].mean()
+    assert 0.1 < kept < 0.4 and view.input_keep.sum() == n // 2  # of half of the inputs
+    np.testing.assert_array_equal(view.after.weight, view.before.weight * view.keep)
+    for logits in (view.logits_before, view.logits_before - view.logits_after):
+        assert logits.std(0).min() > 0.1
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_a_number_of_any_real_type_is_a_requirement(name, data):
     check_requirement(GOOD[name], "a.b", data)
