@@ -150,6 +150,17 @@ def test_of_the_steps_that_do_not_raise_the_largest_loss_the_one_that_evens_out_
         assert toward @ found >= best.max() - 2e-3 * np.abs(toward).max()
 
 
+def test_the_largest_of_three_losses_does_not_rise_while_they_even_out():
+    rng = np.random.default_rng(10)
+    for _ in range(60):
+        gradients = rng.normal(size=(3, 3)).astype(np.float32)
+        gram = gradients @ gradients.T
+        losses, preference = rng.uniform(0.1, 1, (2, 3)).astype(np.float32)
+        weights = np.asarray(epo_weights(*map(jnp.asarray, (losses, gram, preference))))
+        largest = (preference * losses).argmax()
+        assert (gram @ weights)[largest] > -1e-4 * np.abs(gram).max()
+
+
 def test_weights_of_a_program_without_a_solution_are_still_weights():
     value, rows = np.array([1.0, 0.0]), np.array([[-1.0, 0.0]])
     two = scalarise._best_of_two(jnp.asarray(value), jnp.asarray(rows), jnp.array([0.5]))
