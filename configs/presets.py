@@ -53,18 +53,23 @@ def _population(config: ConfigDict, **sizes) -> None:
         config.population[key] = value
 
 
+def _brief(config: ConfigDict, steps: int, students: int) -> None:
+    """One editor of each kind, of `steps` steps; two steps of descent, `students` of training."""
+    for settings in (config.editor, *config.editors.values()):
+        settings.update({k: v for k, v in {"steps": steps, "seeds": 1}.items() if k in settings})
+    for recipe in config.recipes.values():
+        for key, number in {"descent": 2, "distil": students, "retrain": students}.items():
+            if key in recipe:
+                recipe[key].steps = number
+
+
 def _tiny(config: ConfigDict) -> None:
-    config.editor.steps = 50
-    config.editor.seeds = 1
+    _brief(config, steps=50, students=4)
     config.editor.batch_size = 2
     config.editor.points = 32
     config.editor.layers = 1
     config.editor.node_width = 8
     config.editor.edge_width = config.editor.message_width = 4
-    for settings in config.editors.values():
-        for key, value in {"steps": 50, "seeds": 1}.items():
-            if key in settings:
-                settings[key] = value
     # One method of each kind is enough.
     kinds: dict[Any, str] = {}
     for name in config.methods:
@@ -73,9 +78,6 @@ def _tiny(config: ConfigDict) -> None:
     main = config.evaluation.main_methods
     config.evaluation.main_methods = tuple(name for name in main if name in config.methods)
     for recipe in config.recipes.values():
-        for key in ("descent", "distil", "retrain"):
-            if key in recipe:
-                recipe[key].steps = 2 if key == "descent" else 4
         if recipe.recipe.endswith("front_union"):
             recipe.editors = recipe.editors[:2]
         if recipe.recipe.endswith("obs.obs"):  # its time is that of matrices of as many rows
@@ -148,19 +150,12 @@ def load(config: ConfigDict) -> None:
     Batches, widths and rows are those of the task's config, for a CPU. Its numbers mean nothing.
     """
     _population(config, experiments=4000, epochs=3)
-    config.editor.steps, config.editor.seeds = 20, 1
-    for settings in config.editors.values():
-        settings.update({key: config.editor[key] for key in ("steps", "seeds") if key in settings})
+    _brief(config, steps=20, students=2)
     for recipe in config.recipes.values():
-        for key in ("descent", "distil", "retrain"):
-            if key in recipe:
-                recipe[key].steps = 2
         if recipe.recipe.endswith("lottery_ticket"):
             recipe.rounds = 1
         if recipe.recipe.endswith("obs.obs"):  # matrices of as many rows, one model at a time
             recipe.update({"rows": 128, "rounds": 1})
-        if "seeds" in recipe:
-            recipe.seeds = 1
     config.evaluation.test_models = 1800
     config.evaluation.n_lambdas = 2
     config.evaluation.fractions = (0.1, 0.5)
