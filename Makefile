@@ -3,7 +3,7 @@ PYTEST_WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test docs benchmark lint bandit audit format clean lock test-oldest test-newest
+.PHONY: help quickstart test test-long docs benchmark lint bandit audit format clean lock test-oldest test-newest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ quickstart: .venv/.installed ## run the synthetic example: minutes on two cores,
 
 test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-long: .venv/.installed-tests ## run the tests that `make test` and .ci/run leave out: half an hour
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m long
 
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
 	for name in population editor edit startup baselines forward compact; do $(BIN)/python -m benchmarks.$$name || exit; done

@@ -73,6 +73,7 @@ def has_main(path):
 WITH_MAIN = [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py")) if has_main(path)]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_MAIN)
 def test_every_benchmark_runs_and_writes_its_table(name, tmp_path, monkeypatch):

@@ -259,6 +259,7 @@ def run(folder: pathlib.Path, *flags: str) -> dict:
     return json.loads((folder / "work" / "results.json").read_text())["methods"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objective(
     folder, monkeypatch
@@ -282,6 +283,7 @@ def test_an_editor_with_a_layer_and_data_of_ones_own_is_trained_for_the_objectiv
     assert set(editor.params["layers"]) == {"edge", "node"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_baselines_of_ones_own_are_evaluated_beside_the_others(folder, tmp_path):
     methods = run(tmp_path, f"--config={folder / 'my_study.py'}")

@@ -446,6 +446,7 @@ def test_the_command_never_writes_over_its_input(place):
     assert (place / "model.npz").read_bytes() == before and not (place / "edit.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_imports_what_it_is_told_to_and_nothing_for_an_editor(
     place, release, tmp_path, monkeypatch

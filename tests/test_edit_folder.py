@@ -460,6 +460,7 @@ summary.write = wait
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_the_command_goes_on_after_a_kill_and_says_so_when_all_is_done(command_place, sent):
@@ -493,6 +494,7 @@ def test_the_command_goes_on_after_a_kill_and_says_so_when_all_is_done(command_p
     assert again.returncode == 0 and text.startswith("nothing to do: all files of")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_says_how_many_files_it_has_edited(command_place):
     place = command_place

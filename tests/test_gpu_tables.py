@@ -17,6 +17,7 @@ from benchmarks.harness import installed
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_command_fills_every_table_at_tiny_size(tmp_path):
     cache = jax.config.jax_compilation_cache_dir

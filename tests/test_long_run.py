@@ -39,6 +39,7 @@ def resident():
     return int(STATM.read_text().split()[1])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from /proc")
 def test_thousands_of_steps_keep_memory_flat_and_numbers_finite():

@@ -129,6 +129,7 @@ def train(table, monkeypatch):
     return train
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_with_the_same_models(train, tmp_path):
     calls = iter([False, False, False, True])
@@ -156,6 +157,7 @@ def test_a_stopped_burn_in_starts_again(train, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_number_of_devices_does_not_matter(train, tmp_path, monkeypatch):
     many = train(tmp_path / "many")

@@ -136,12 +136,14 @@ def alone(space):
     return results(space, "alone")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_eight_devices_give_the_results_of_one(alone, space):
     finish(start(space, "devices-8", 1, "--config.num_cpu_devices=8"))
     assert_alike(results(space, "devices-8"), alone)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_together_give_the_results_of_one(alone, space):
     """Four: two are at work in the tests below."""
@@ -155,6 +157,7 @@ def test_processes_together_give_the_results_of_one(alone, space):
     assert not left
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_train_models_beside_the_editor_as_one_does(space):
     for count in (1, 2):
@@ -181,6 +184,7 @@ def once_at(stage, processes, space, workdir):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sigterm_to_any_process_stops_all_and_another_number_goes_on(alone, space):
     for stage in BEGUN:

@@ -260,6 +260,7 @@ def until_the_other_measures(process):
     return heard
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_divide_a_run(done, space, start):
     process = start("--processes=2", workdir="shared")
@@ -277,6 +278,7 @@ def test_processes_divide_a_run(done, space, start):
     assert "[2]" not in finish(start("--processes=2", workdir="shared"))[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_a_killed_process_was_at_another_one_does(done, space, start):
     process = start("--processes=2", workdir="left")
@@ -288,6 +290,7 @@ def test_what_a_killed_process_was_at_another_one_does(done, space, start):
     assert numbers(space / "left") == numbers(space / "work")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_command_that_is_stopped_stops_the_others(space, start):
     process = start("--processes=2", workdir="stopped")
@@ -383,6 +386,7 @@ INTERRUPTED = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_that_is_stopped_and_killed_goes_on_to_the_same_numbers(done, space, start):
     folder = space / "interrupted"

@@ -27,6 +27,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_rates_and_bytes_are_written_for_the_devices_that_there_are(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)

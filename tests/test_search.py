@@ -205,6 +205,7 @@ def test_a_killed_process_s_trial_is_replaced_by_one_that_waits_for_it(undisturb
     assert not list((tmp_path / "running").iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_share_a_study(tmp_path):
     processes = [worker(tmp_path, 30, 0.05) for _ in range(3)]
@@ -618,6 +619,7 @@ def outcome(home, workdir):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_or_stopped_search_goes_on_to_the_same_trials(home):
     out, _ = finish(command(home, trials=4, workdir="whole"))
