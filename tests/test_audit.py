@@ -485,6 +485,7 @@ HOSTILE = [  # key, value, what is said
 ]
 
 
+@pytest.mark.slow
 def test_reports_that_ask_for_the_impossible_are_refused_in_one_line(place, tmp_path):
     commands = []
     for number, (key, value, _) in enumerate(HOSTILE):

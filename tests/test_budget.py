@@ -110,6 +110,7 @@ def a_testbed(editor, models, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_recipe_sweeps_budgets_of_the_editor_s_kind(editor, models, tmp_path):
     testbed = a_testbed(editor, models, tmp_path)
     method = budget.to_budget(testbed, [editor])

@@ -133,6 +133,7 @@ def notebook(folder):
     return execute(ROOT / "README.md", folder)
 
 
+@pytest.mark.slow
 def test_commands_are_accepted(folder):
     """Targets and extras exist; flags, configs and overrides pass all checks before training."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

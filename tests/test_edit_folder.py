@@ -168,6 +168,7 @@ def test_also_with_steps_after_the_edit(release, networks, rows):
     compare(release, few, rows, ["features<=6"], newton=1, refine=2)
 
 
+@pytest.mark.slow
 def test_also_of_networks_that_read_the_tables_numbers(release, networks, rows):
     mean = np.array([one.mean for one in release.encoding.features])
     std = np.array([one.std for one in release.encoding.features])
@@ -194,6 +195,7 @@ def frame_of(release, rows):
     return pd.DataFrame(columns)
 
 
+@pytest.mark.slow
 def test_networks_in_the_wrong_units_are_refused_alone(release, networks, data):
     """One is right on standardised features, the other a constant on all."""
     table = data.select
@@ -334,6 +336,7 @@ def stopping(job, calls):
     return dataclasses.replace(job, should_stop=lambda: next(asked) >= calls)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(place, task, networks, small_chunks):
     whole = job_of(place, task, out=place.parent / "whole")
     assert edit_folder(whole, {}).tried == len(networks)
@@ -369,6 +372,7 @@ def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networ
     assert (job.out / "n6.npz").exists()
 
 
+@pytest.mark.slow
 def test_all_chunks_share_their_programs(place, task, small_chunks, monkeypatch):
     """Though one architecture is in one of the four alone."""
     files.write(network_of(random_stack(MLPSpec((10, 16, 16, 2)))), place / "other.npz")

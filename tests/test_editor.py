@@ -846,6 +846,7 @@ def rows_of_inputs(spec, mask):
     return np.concatenate(leaving, axis=2)
 
 
+@pytest.mark.slow
 def test_the_mask_of_an_input_drops_all_edges_that_leave_it_and_nothing_else():
     specs = MANY_INPUTS
     editor, models = loud(specs, BOTH)

@@ -371,6 +371,7 @@ def test_what_labels_tell_about_groups_is_computed_by_hand():
     assert balanced == pytest.approx(np.log(3), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["error", "outputs"])
 def test_the_network_learns_against_its_critic(target, models, before):
     """At a large lambda groups' mean outputs are closer than after the same training without."""
@@ -397,6 +398,7 @@ def test_the_network_learns_against_its_critic(target, models, before):
     assert gaps[:, 1].mean() < 0.85 * gaps[:, 0].mean(), gaps
 
 
+@pytest.mark.slow
 def test_a_network_that_training_makes_worse_is_kept(models, before, run):
     template, table = models.template, a_table()
     config = AdversarialConfig(

@@ -279,6 +279,7 @@ def test_batch_normalisation_in_the_template_is_that_of_the_trainer(models, befo
     np.testing.assert_array_equal(same.weight, student.weight)
 
 
+@pytest.mark.slow
 def test_a_fresh_student_is_trained_with_the_normalisation_of_its_model(models, before, table):
     config = RetrainConfig(steps=60, batch_size=32, learning_rate=0.02)
     for index in (0, 2):

@@ -78,6 +78,7 @@ def compute(function, *arguments):
     jax.block_until_ready(jax.jit(function)(*arguments))
 
 
+@pytest.mark.slow
 def test_a_key_of_a_training_step_is_used_once(models, uses):
     editor = EditorConfig(4, 4, 4, layers=1, mask="both")
     config = TrainingConfig(batch_size=2, points=8, mask_path=0.5, dropout=0.3)

@@ -53,6 +53,7 @@ def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(holde
     assert run(None, folder=folder) == "done" and run(None, folder) == "done"
 
 
+@pytest.mark.slow
 def test_who_shares_a_folder_waits_for_the_other(tmp_path):
     path = tmp_path / ".lock"
     process = subprocess.Popen([sys.executable, "-c", SHARER, str(path)], cwd=ROOT,
@@ -62,6 +63,7 @@ def test_who_shares_a_folder_waits_for_the_other(tmp_path):
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 def test_tasks_of_others_come_last_and_one_that_fails_is_free_again(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", SHARER, str(tmp_path / "b")], cwd=ROOT,
                                stdout=subprocess.PIPE, text=True)  # fmt: skip

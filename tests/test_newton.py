@@ -70,6 +70,7 @@ def test_a_model_that_nothing_was_removed_from_stays(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found.after, whole.after)
 
 
+@pytest.mark.slow
 def test_many_conjugate_gradients_find_what_a_direct_solver_does(case):
     template, edit, batch = case
     edit = jax.tree.map(lambda leaf: leaf[0], edit)
@@ -103,6 +104,7 @@ def test_a_step_that_does_not_help_is_shortened_not_taken(case):
     assert (divergences(template, found, batch) <= before).all()
 
 
+@pytest.mark.slow
 def test_a_requirement_is_met_at_less_divergence_than_along_its_gradient(case):
     """Both from the unedited model, which has no divergence: J + 3 * (gap of mean logits)."""
     template, edit, batch = case

@@ -181,6 +181,7 @@ def test_a_group_that_takes_no_part_is_logged(data, caplog):
 BFLOAT16 = 0.05
 
 
+@pytest.mark.slow
 def test_an_editor_in_bfloat16_edits_as_one_in_float32():
     """Within 5%, root mean square, of the changes, and of the mask logits where they differ."""
     models = pack([random_stack(SPEC, 4)])

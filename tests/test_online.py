@@ -60,6 +60,7 @@ def test_the_first_members_leave_one_after_another(first):
     assert len({float(v) for members in first for v in members.drawn["learning_rate"]}) == 8
 
 
+@pytest.mark.slow
 def test_after_the_burn_in_members_are_of_every_age(first, table):
     train = jax.tree.map(jnp.asarray, table)
     for number, (family, ages) in enumerate(
@@ -73,6 +74,7 @@ def test_after_the_burn_in_members_are_of_every_age(first, table):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(members))
 
 
+@pytest.mark.slow
 def test_members_take_the_steps_of_the_trainer(first, advance, table):
     after, snapshots = advance(first, 5)
     key = jax.random.fold_in(stream(0, "resident rows", 5), 1)

@@ -432,6 +432,7 @@ def retrained_by_loop(spec, params, activation, keep, x, target, loss, config, k
     return params
 
 
+@pytest.mark.slow
 def test_distilled_pruning_is_a_loop_over_models_and_steps(models, stacks, before, table, run):
     one_shot = pruning.one_shot_fn(pruning.magnitude, models.template)
     method = pruning.trained_fn(one_shot, models.template, CONFIG)

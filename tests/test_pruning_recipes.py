@@ -79,6 +79,7 @@ def test_recipes_keep_exactly_the_fractions(recipe, testbed):
     assert (sweep.jsd > 0).all() and sweep.jsd.shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_gauss_newton_steps_lower_the_divergence_of_the_same_masks(testbed):
     plain, stepped = (
         swept(testbed, one_shot(testbed, (), score=lamp, newton=newton))

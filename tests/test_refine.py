@@ -163,6 +163,7 @@ def test_masks_are_found_from_scratch(requirement, mask, models, graph, sample):
     assert cost[1].mean() > cost[0].mean()
 
 
+@pytest.mark.slow
 def test_descent_levels_groups_where_lambda_asks_for_it(models, graph, sample):
     template = models.template
     config = dataclasses.replace(CONFIG, steps=150, points=200)
@@ -217,6 +218,7 @@ def test_on_a_path_a_feature_comes_back_that_gradients_at_0_keep_away(path, kept
     assert program(dropped).input_keep[0] == kept
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_is_kept(models, graph, sample):
     template, start = models.template, unedited_fn(models.template)
     config = dataclasses.replace(FREE, mask="inputs", steps=40, mask_learning_rate=0.3)

@@ -470,6 +470,7 @@ def test_a_study_of_other_settings_or_spaces_is_refused(found, folder):
         search.run(parsed(), folder, SLOW, wider, trials=3)
 
 
+@pytest.mark.slow
 def test_a_value_that_cannot_be_used_is_a_trial_without_a_result(found, folder, monkeypatch):
     asked = search.prepare(parsed(), SLOW, ONE)
     testbed = search.testbed_of(asked, folder, never)
