@@ -24,6 +24,10 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
         without |= {"noise": {"mask_noise": 0.0}, "bounds": {"mask_limit": None}}
     if editor.mask_path:
         without["path"] = {"mask_path": 0.0}
+    if editor.imitation:
+        without["imitation"] = {"imitation": 0.0}
+    if editor.imputation:
+        without["imputation"] = {"imputation": False}
     if editor.balanced:
         without["balanced sampling"] = {"balanced": False}
     editors = {"GMN": {}} | {f"GMN without {name}": change for name, change in without.items()}

@@ -21,6 +21,8 @@ PAPER = {
     "mask_bias": 0.1,
     "mask_limit": None,
     "mask_path": 0.0,
+    "imitation": 0.0,
+    "imputation": False,
     "ramp": 0.0,
     "lambda_power": 0.0,
     "balanced": False,

@@ -23,6 +23,8 @@ def get_config(dataset: str = "adult") -> ConfigDict:
             "lambda_range": features.lambda_range,
             "mask": features.editor.mask,
             "mask_path": features.editor.mask_path,
+            "imitation": features.editor.imitation,
+            "imputation": features.editor.imputation,
             "steps": features.editor.steps,
         },
         "GMN - Weights": {

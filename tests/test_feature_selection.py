@@ -10,13 +10,12 @@ import pytest
 from helpers import apply, exact_budget, gathered, random_stack
 
 from metanet.core import SettingError
+from metanet.data.moments import completion, moments_of
 from metanet.data.tabular import Table
 from metanet.graphs.batch import to_template
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded, fold_batch_norm
 from metanet.methods import data_minimisation as dm
-from metanet.methods import imputation
-from metanet.methods.imputation import moments_of
 from metanet.methods.rankings import greedy_importance, permutation_importance
 from metanet.methods.retrain import RetrainConfig, batch_normed, fresh, jsd_loss, retrain
 from metanet.mlp import network
@@ -32,7 +31,7 @@ COUNT = 2 * len(SPECS)
 KEYS = jax.random.split(jax.random.key(0), COUNT)
 
 # Compiled as a whole: operation by operation each is dozens of programs.
-completion = jax.jit(imputation.completion, static_argnums=2)
+completed = jax.jit(completion, static_argnums=2)
 divergences = jax.jit(js_divergence)
 outputs, folded_of = (jax.jit(f, static_argnums=0) for f in (apply_padded, fold_batch_norm))
 
@@ -91,7 +90,7 @@ def run(method, context, graph, *settings):
 @pytest.mark.parametrize("kept", list(itertools.product((0, 1), repeat=4)))
 def test_completion_is_least_squares_on_the_kept_columns(kept, table):
     keep = np.array(kept, float)
-    matrix, offset = completion(moments_of(table, 4), jnp.float32(keep), 0.0)
+    matrix, offset = completed(moments_of(table, 4), jnp.float32(keep), 0.0)
     x = np.asarray(table.x, np.float64)
     found = x @ np.asarray(matrix, np.float64) + np.asarray(offset)
     there = keep > 0
@@ -108,13 +107,13 @@ def test_completion_without_full_rank_is_finite_and_sensible():
     data = Table(columns, np.zeros(50, int), np.zeros(50, int), np.ones(50), 1)
     moments = moments_of(data, 6)  # two features that the table lacks
     for kept in itertools.product((0, 1), repeat=6):
-        matrix, offset = completion(moments, jnp.float32(kept), 0.01)
+        matrix, offset = completed(moments, jnp.float32(kept), 0.01)
         assert np.isfinite(matrix).all() and np.isfinite(offset).all()
         assert np.abs(matrix).max() < 1.1
-    matrix, offset = completion(moments, jnp.float32([0, 1, 1, 1, 0, 0]), 1e-4)
+    matrix, offset = completed(moments, jnp.float32([0, 1, 1, 1, 0, 0]), 1e-4)
     filled = np.pad(columns, ((0, 0), (0, 2))) @ np.asarray(matrix) + np.asarray(offset)
     np.testing.assert_allclose(filled[:, 0], columns[:, 0], atol=2e-3)
-    matrix, offset = completion(moments, jnp.float32([1, 0, 0, 1, 0, 0]), 1e-4)
+    matrix, offset = completed(moments, jnp.float32([1, 0, 0, 1, 0, 0]), 1e-4)
     filled = np.pad(columns, ((0, 0), (0, 2))) @ np.asarray(matrix) + np.asarray(offset)
     np.testing.assert_allclose(filled[:, 2], 2.0, atol=1e-3)
 
@@ -129,7 +128,7 @@ def test_completion_without_damping_is_the_pseudoinverse_where_rank_is_missing(m
     moments = moments_of(Table(x, zeros, zeros, np.ones(len(x)), 1), x.shape[1])
     for kept in itertools.product((0, 1), repeat=x.shape[1]):
         there = np.array(kept) > 0
-        matrix, offset = completion(moments, jnp.float32(kept), 0.0)
+        matrix, offset = completed(moments, jnp.float32(kept), 0.0)
         expected, mean = x.copy(), x.mean(0)
         block = np.cov(x.T, ddof=0)[there]  # [kept, features]
         gain = np.linalg.pinv(block[:, there], rcond=1e-6) @ block[:, ~there]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from helpers import fresh_stack, gathered, random_table
 
+from metanet.data.moments import Moments
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig
 from metanet.graphs.packing import pack
 from metanet.graphs.strata import stratify
 from metanet.methods.composition import selected_pruned_fn
 from metanet.methods.data_minimisation import Knowledge, selection_fn, selection_retrained_fn
-from metanet.methods.imputation import Moments
 from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.per_model import RefineConfig, sample_of
 from metanet.methods.refine import refined_fn, unedited_fn

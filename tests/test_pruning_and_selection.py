@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import apply, gathered
 
+from metanet.data.moments import moments_of
 from metanet.data.tabular import Table
 from metanet.evaluation.program import map_models
 from metanet.graphs.batch import to_template
@@ -19,7 +20,6 @@ from metanet.methods import pruning, rankings
 from metanet.methods import retrain as distil
 from metanet.methods.brain_damage import brain_damage_fn
 from metanet.methods.composition import selected_pruned_fn
-from metanet.methods.imputation import moments_of
 from metanet.methods.lottery import lottery_ticket_fn
 from metanet.methods.retrain import (
     RetrainConfig,

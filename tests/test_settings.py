@@ -423,7 +423,7 @@ def test_the_ablation_has_every_addition_of_its_task():
                       if name.startswith("GMN without ")}
                for task in ("adult-dm", "adult-fairness", "adult-pruning")}  # fmt: skip
     always = {"ramp", "power", "conditioning"}
-    assert without["adult-dm"] == always | {"noise", "bounds", "path"}
+    assert without["adult-dm"] == always | {"noise", "bounds", "path", "imitation", "imputation"}
     assert without["adult-fairness"] == always | {"balanced sampling"}
     assert without["adult-pruning"] == always | {"noise", "bounds"}
     pruned = ablation.get_config("adult-pruning")

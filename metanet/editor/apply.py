@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet.editor.edits import Edit, MaskPath, Masks
+from metanet.editor.imputation import guesses
 from metanet.editor.layers import at_sources, sum_at_targets, tiles_of
 from metanet.editor.model import Editor, Proposal, TrainedEditor
 from metanet.editor.noise import Dropout
@@ -59,30 +60,58 @@ def edit_graph(
       The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
       its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
-    proposal = propose(editor, graph, dropout)
+    return apply_proposal(editor, graph, propose(editor, graph, dropout), noise, temperature, path)
+
+
+def apply_proposal(
+    editor: TrainedEditor,
+    graph: GraphsTuple,
+    proposal: Proposal,
+    noise: Masks | None = None,
+    temperature: float = 1.0,
+    path: MaskPath | None = None,
+) -> tuple[GraphsTuple, Masks]:
+    """`edit_graph`, of changes and logits that are known."""
     edges = jnp.ones_like(graph.edges["weight"])  # [E]
     inputs = jnp.ones_like(graph.nodes["bias"])  # [V]
 
-    def masked(logits, sizes):
+    def mask_of(logits, sizes):
         if path is None:
             return keep_mask(logits, temperature)
         graph_index = graph_of(sizes, len(logits))
         return keep_mask(logits, temperature, path.alpha[graph_index], path.learns[graph_index])
 
     if proposal.keep is not None:
-        edges = masked(proposal.keep + (0.0 if noise is None else noise.edges), graph.n_edge)
+        edges = mask_of(proposal.keep + (0.0 if noise is None else noise.edges), graph.n_edge)
     if proposal.input_keep is not None:
         logits = proposal.input_keep + (0.0 if noise is None else noise.inputs)
-        inputs = masked(logits, graph.n_node)
+        inputs = mask_of(logits, graph.n_node)
         leaving = at_sources(tiles_of(graph), inputs[:, None])[..., 0]  # [T, TILE, 1]
         edges = (edges.reshape(-1, TILE, TILE) * leaving).reshape(-1)
     # Before masking: the mean effect is of the edited weights that the mask removes.
     if editor.config.mean_replacement:
         removed = (graph.edges["weight"] + proposal.weight) * (1.0 - edges)
         proposal = proposal.replace(bias=proposal.bias + _mean_effect(graph, removed))
-    changed = unmasked(graph, proposal)
-    weight = changed.edges["weight"] * edges
-    return changed._replace(edges=changed.edges | {"weight": weight}), Masks(edges, inputs)
+    changed, masks = unmasked(graph, proposal), Masks(edges, inputs)
+    return masked(editor, graph, changed, masks), masks
+
+
+def masked(
+    editor: TrainedEditor, graph: GraphsTuple, changed: GraphsTuple, masks: Masks
+) -> GraphsTuple:
+    """The changed batch with its masks, and with what dropped features are replaced by.
+
+    Args:
+      graph: the batch before its edit, whose weights make the guesses: a guess is of the model
+        that is to be preserved, and changes come on top.
+    """
+    weight, bias = changed.edges["weight"] * masks.edges, changed.nodes["bias"]
+    if editor.config.imputation:
+        weights, biases = guesses(editor, graph, masks.inputs)
+        weight, bias = weight + weights, bias + biases
+    return changed._replace(
+        nodes=changed.nodes | {"bias": bias}, edges=changed.edges | {"weight": weight}
+    )
 
 
 def unmasked(graph: GraphsTuple, proposal: Proposal) -> GraphsTuple:

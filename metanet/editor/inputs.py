@@ -36,12 +36,15 @@ _SMALL = 1e-2  # in log(x + small): below it, a weight of typical size 1 counts 
 class Scales(struct.PyTreeNode):
     """A population's units of inputs and edits: root mean squares of its parameters. float32.
 
+    And, of an editor that imputes, the moments of the table that it was trained with.
+
     Attributes:
       weight: [N_KINDS];  bias: [2], of hidden and output neurons.
       scale: [], of a layer norm's scale minus 1;  shift: [].
       probe_node: [roles, 2, features], mean and standard deviation of the probe statistics of
         inputs, hidden and output neurons;  probe_edge, probe_graph: [2, features]. None without
         probes.
+      input_mean, input_covariance: [features], [features, features]. None without imputation.
     """
 
     weight: jax.Array
@@ -51,6 +54,8 @@ class Scales(struct.PyTreeNode):
     probe_node: jax.Array | None = None
     probe_edge: jax.Array | None = None
     probe_graph: jax.Array | None = None
+    input_mean: jax.Array | None = None
+    input_covariance: jax.Array | None = None
 
 
 def roles(template: Template, graph: GraphsTuple) -> tuple[jax.Array, jax.Array, jax.Array]:

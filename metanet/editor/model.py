@@ -39,6 +39,8 @@ class EditorConfig:
         limit.
       mean_replacement: whether the mean effect of a removed weight goes into the bias at its
         target; needs `probe`.
+      imputation: whether features that the mask drops are replaced by their linear conditional
+        means given those kept, from the moments of the table of training; needs `mask` "inputs".
       probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
       dtype: compute dtype; parameters are float32.
     """
@@ -54,6 +56,7 @@ class EditorConfig:
     mask_bias: float = 3.0
     mask_limit: float | None = 5.0
     mean_replacement: bool = False
+    imputation: bool = False
     probe: ProbeConfig | None = None
     dtype: str = "float32"
 
@@ -71,6 +74,8 @@ class EditorConfig:
         require(ok, "editor.mask_limit", largest, above)
         ready = not self.mean_replacement or self.probe is not None
         require(ready, "editor.mean_replacement", True, "editor.probe, whose means it uses")
+        ready = not self.imputation or self.mask == "inputs"
+        require(ready, "editor.imputation", True, 'editor.mask = "inputs", which drops features')
         require(self.dtype in DTYPES, "editor.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
         layer_of(self)
 

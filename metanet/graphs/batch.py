@@ -124,33 +124,57 @@ def edge_matrix(template: Template, graph: GraphsTuple, values: jax.Array) -> ja
     """Edge values [E] as adjacency matrices [G, sources, targets] of the G real graphs."""
     n_graphs = len(graph.n_node) - 1
     grid = values.reshape(-1, TILE, TILE)  # [edge tiles, source, target]
-    graph_index = graph_of(graph.n_edge // TILE**2, len(grid))  # [edge tiles]
-    first = graph.senders.reshape(-1, TILE**2)[:, 0]  # a node of the source tile
-    last = graph.receivers.reshape(-1, TILE**2)[:, 0]
-    source = graph.nodes["slot"][first] // TILE
-    target = graph.nodes["slot"][last] // TILE - tiles(template.n_in)  # inputs are no targets
     shape = (n_graphs, template.n_sources, template.n_targets, TILE, TILE)
     # Padding belongs to graph n_graphs, which is out of range and dropped.
-    matrix = jnp.zeros(shape, values.dtype).at[graph_index, source, target].set(grid, mode="drop")
+    where = _places_of_edges(template, graph)
+    matrix = jnp.zeros(shape, values.dtype).at[where].set(grid, mode="drop")
     # Tiles are the unit of the scatter, so that their axes come last; in a matrix they interleave.
     matrix = matrix.transpose(0, 1, 3, 2, 4)  # [G, sources, TILE, targets, TILE]
     return matrix.reshape(n_graphs, template.n_sources * TILE, template.n_targets * TILE)
+
+
+def edge_values(template: Template, graph: GraphsTuple, matrix: jax.Array) -> jax.Array:
+    """The inverse of `edge_matrix`: values [E], 0 for padding."""
+    shape = (len(matrix), template.n_sources, TILE, template.n_targets, TILE)
+    blocks = matrix.reshape(shape).transpose(0, 1, 3, 2, 4)  # as in `edge_matrix`
+    return blocks.at[_places_of_edges(template, graph)].get(mode="fill", fill_value=0).reshape(-1)
+
+
+def _places_of_edges(template: Template, graph: GraphsTuple) -> tuple[jax.Array, ...]:
+    """The graph, source tile and target tile of every edge tile: [edge tiles] each."""
+    first = graph.senders.reshape(-1, TILE**2)[:, 0]  # a node of the source tile
+    last = graph.receivers.reshape(-1, TILE**2)[:, 0]
+    graph_index = graph_of(graph.n_edge // TILE**2, len(first))
+    source = graph.nodes["slot"][first] // TILE
+    target = graph.nodes["slot"][last] // TILE - tiles(template.n_in)  # inputs are no targets
+    return graph_index, source, target
 
 
 def _by_slot(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] by template node: [G, slots * TILE]."""
     n_graphs = len(graph.n_node) - 1
     grid = values.reshape(-1, TILE)  # [node tiles, TILE]
-    graph_index = graph_of(graph.n_node // TILE, len(grid))  # [node tiles]
-    slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
     shape = (n_graphs, template.n_slots, TILE)
-    vector = jnp.zeros(shape, values.dtype).at[graph_index, slot].set(grid, mode="drop")
+    vector = jnp.zeros(shape, values.dtype).at[_places_of_nodes(graph)].set(grid, mode="drop")
     return vector.reshape(n_graphs, -1)
+
+
+def _places_of_nodes(graph: GraphsTuple) -> tuple[jax.Array, jax.Array]:
+    """The graph and slot of every node tile: [node tiles] each."""
+    slot = graph.nodes["slot"].reshape(-1, TILE)[:, 0] // TILE
+    return graph_of(graph.n_node // TILE, len(slot)), slot
 
 
 def node_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:
     """Node values [V] as vectors [G, targets] of the G real graphs; inputs are left out."""
     return _by_slot(template, graph, values)[:, tiles(template.n_in) * TILE :]
+
+
+def node_values(template: Template, graph: GraphsTuple, vector: jax.Array) -> jax.Array:
+    """The inverse of `node_vector`: values [V], 0 for inputs and padding."""
+    vector = jnp.pad(vector, ((0, 0), (tiles(template.n_in) * TILE, 0)))  # [G, slots * TILE]
+    grid = vector.reshape(len(vector), template.n_slots, TILE)
+    return grid.at[_places_of_nodes(graph)].get(mode="fill", fill_value=0).reshape(-1)
 
 
 def input_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:

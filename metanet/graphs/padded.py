@@ -121,6 +121,12 @@ def apply_rows(template: Template, mlp: PaddedMLP, x: jax.Array) -> jax.Array:
     return logits.reshape(-1, logits.shape[-1])[:rows]
 
 
+def input_edges(template: Template, model: PaddedMLP, input_keep: jax.Array) -> jax.Array:
+    """The edge mask [sources, targets] float32 of a feature mask [features]."""
+    rows = jnp.ones(model.weight.shape[0]).at[: template.n_in].set(input_keep)
+    return model.edge * rows[:, None]
+
+
 def fold_batch_norm(
     template: Template, mlp: PaddedMLP, x: jax.Array, batch_norm: jax.Array
 ) -> PaddedMLP:

@@ -11,14 +11,15 @@ from metanet.core import require
 from metanet.editor.apply import as_edit, edit_graph, propose, unmasked
 from metanet.editor.edit_fns import with_lambda
 from metanet.editor.edits import Edit
+from metanet.editor.imputation import guesses_in_template
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
 from metanet.graphs.batch import edge_matrix, input_vector, to_template
 from metanet.graphs.graphs_tuple import GraphsTuple
+from metanet.graphs.padded import input_edges
 from metanet.methods.compiled import all_models, compiled, with_probing
 from metanet.methods.data_minimisation import counts_of
 from metanet.methods.pruning import highest
-from metanet.methods.retrain import input_edges
 from metanet.pipeline.recipes import checked, one_editor
 from metanet.pipeline.testbed import Testbed
 
@@ -73,11 +74,14 @@ def _with_best(
     template, proposal = editor.template, propose(editor, graph)
     before = to_template(template, graph)
     after = to_template(template, unmasked(graph, proposal))
+    guess: tuple[jax.Array | float, jax.Array | float] = 0.0, 0.0
     if of_inputs:
         logits = input_vector(template, graph, cast(jax.Array, proposal.input_keep))
         share = setting / template.n_in
         inputs = jax.vmap(lambda row: highest(row, jnp.ones(len(row), bool), share))(logits)
         keep = jax.vmap(lambda model, row: input_edges(template, model, row))(before, inputs)
+        if editor.config.imputation:
+            guess = guesses_in_template(editor, before.weight, inputs)
     else:
         inputs = jnp.ones((len(before.activation), template.n_in))
         logits = edge_matrix(template, graph, cast(jax.Array, proposal.keep))
@@ -86,7 +90,8 @@ def _with_best(
             return highest(row.reshape(-1), edge.reshape(-1), setting).reshape(row.shape)
 
         keep = jax.vmap(best)(logits, before.edge)
-    return Edit(before, after.replace(weight=after.weight * keep), keep, inputs)
+    weight, bias = after.weight * keep + guess[0], after.bias + guess[1]
+    return Edit(before, after.replace(weight=weight, bias=bias), keep, inputs)
 
 
 @checked(one_editor, _one_kind)

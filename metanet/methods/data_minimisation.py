@@ -10,18 +10,19 @@ import numpy as np
 from flax import struct
 
 from metanet.core import require
+from metanet.data.moments import Moments, moments_of
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit, EditFn
+from metanet.editor.imputation import imputed
 from metanet.editor.model import TrainedEditor
 from metanet.editor.newton import NewtonConfig
 from metanet.evaluation.method import Method
 from metanet.evaluation.program import map_models
 from metanet.graphs.batch import to_template
-from metanet.graphs.padded import PaddedMLP, apply_rows
+from metanet.graphs.padded import PaddedMLP, apply_rows, input_edges
 from metanet.graphs.topology import Template
 from metanet.methods.compiled import compiled
-from metanet.methods.imputation import Moments, imputed, moments_of
 from metanet.methods.rankings import (
     Measure,
     greedy_importance,
@@ -33,7 +34,6 @@ from metanet.methods.retrain import (
     RetrainConfig,
     batch_normed,
     fresh,
-    input_edges,
     jsd_loss,
     retrain,
     retraining,
@@ -76,7 +76,7 @@ def selection_fn(
         permutation importance; "greedy": backward elimination for each model, see
         `greedy_importance`.
       measure: of "model", see `permutation_importance`.
-      impute: dropped features are replaced by their conditional means, see `imputation`.
+      impute: dropped features are replaced by their conditional means, see `imputed`.
       damping: of these.
     """
 

@@ -12,9 +12,8 @@ from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.editor.edits import Edit
 from metanet.editor.relax import bounded, hard_decisions, keep_mask, soft_decisions
-from metanet.graphs.padded import PARAMETERS, apply_rows
+from metanet.graphs.padded import PARAMETERS, apply_rows, input_edges
 from metanet.graphs.topology import Template
-from metanet.methods.retrain import input_edges
 from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.training.descent import descend

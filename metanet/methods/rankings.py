@@ -6,13 +6,14 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from metanet.data.moments import Moments
 from metanet.data.tabular import Table
 from metanet.devices import each_model
 from metanet.graphs.batch import to_template
+from metanet.graphs.elimination import eliminated
 from metanet.graphs.graphs_tuple import GraphsTuple
 from metanet.graphs.padded import PaddedMLP, apply_rows
 from metanet.graphs.topology import Template
-from metanet.methods.imputation import Moments, completion
 from metanet.mlp.network import js_divergence
 
 Measure = Literal["accuracy", "divergence"]
@@ -71,30 +72,10 @@ def greedy_importance(
     divergence goes first. On the first `rows` rows of the table: features^2 forward passes.
 
     Args:
-      moments, damping: removed features are replaced by their conditional means, see `imputation`;
+      moments, damping: removed features are replaced by their conditional means, see `completion`;
         without them by 0.
     """
-    x = jnp.asarray(table.x[:rows])  # [rows, features]
-    x = jnp.pad(x, ((0, 0), (0, template.n_in - x.shape[1])))
-    logits = apply_rows(template, model, x)  # [rows, classes]
-
-    def cost(kept):  # [features] -> [], nats
-        if moments is None:
-            seen = x * kept[None]
-        else:
-            matrix, offset = completion(moments, kept, damping)
-            seen = x @ matrix + offset[None]
-        return js_divergence(logits, apply_rows(template, model, seen)).mean()
-
-    def remove(kept, _):  # kept [features], 1 for those not removed yet
-        here = jnp.arange(template.n_in)
-        costs = jax.lax.map(lambda one: cost(jnp.where(here == one, 0.0, kept)), here)
-        # Those removed before cost nothing more: they are not to be removed again.
-        worst = jnp.where(kept > 0, costs, jnp.inf).argmin()
-        return kept.at[worst].set(0.0), worst
-
-    _, order = jax.lax.scan(remove, jnp.ones(template.n_in), None, length=template.n_in)
-    return jnp.zeros(template.n_in).at[order].set(jnp.arange(template.n_in, dtype=jnp.float32))
+    return eliminated(template, model, jnp.asarray(table.x[:rows]), moments, damping).turn
 
 
 def ranked_mask(importance: jax.Array, count: jax.Array) -> jax.Array:

@@ -142,9 +142,3 @@ def fresh(model: PaddedMLP, key: jax.Array) -> PaddedMLP:
         scale=jnp.ones_like(model.scale),
         shift=jnp.zeros_like(model.shift),
     )
-
-
-def input_edges(template: Template, model: PaddedMLP, input_keep: jax.Array) -> jax.Array:
-    """The edge mask [sources, targets] float32 of a feature mask [features]."""
-    rows = jnp.ones(model.weight.shape[0]).at[: template.n_in].set(input_keep)
-    return model.edge * rows[:, None]

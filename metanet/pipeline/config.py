@@ -15,6 +15,7 @@ from metanet.objectives.base import labels_of, paths_of
 from metanet.pipeline.names import LONGEST, check_names, predicate
 from metanet.settings import verify
 from metanet.training.config import LambdaRange, TrainingConfig, lambda_pairs
+from metanet.training.imitation import check_imitation
 
 EDITED = "metanet.methods.editor.edited"  # the recipe of an editor that has none of its own name
 ENDS_RECIPE = "metanet.methods.ends.ends"  # evaluated in every experiment
@@ -275,6 +276,7 @@ class ExperimentConfig:
     def _check_plan(self, name: str, plan: EditorPlan) -> None:
         requirement, key = self.requirement_of(plan), f"editors.{name}"
         labels_of(requirement)
+        check_imitation(requirement, plan.editor, plan.training, key)
         alone = len(paths_of(requirement)) == 1
         require(alone or not self.levels, "levels", self.levels, f"one requirement of {name}")
         _check_range(requirement, plan.training.lambda_range, f"{key}.lambda_range")
@@ -286,8 +288,8 @@ class ExperimentConfig:
         require(round(plan.share * trained) >= 1, f"{key}.share", plan.share, expected)
         if self.population.mode == "online":
             plain = not plan.datasets and plan.editor.probe is None and plan.unseen is None
-            expected = "editors without probe, datasets, share and unseen"
-            ready = plain and plan.share == 1
+            expected = "editors without probe, datasets, share, unseen and imitation"
+            ready = plain and plan.share == 1 and not plan.training.imitation
             require(ready, "population.mode", f"online for {name}", expected)
 
 

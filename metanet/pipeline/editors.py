@@ -4,17 +4,22 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-from metanet.core import digest, slug
+import numpy as np
+
+from metanet.core import digest, match_settings, read_npz, slug, write_npz
 from metanet.data.files import label_of
+from metanet.data.table import Table
 from metanet.devices import forget_programs
 from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
+from metanet.objectives.base import resolve
 from metanet.pipeline.clock import clocked_once, record, trained_seconds
 from metanet.pipeline.config import EditorPlan
 from metanet.pipeline.locks import divided, hold
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
+from metanet.training.imitation import Removal, removal_of
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 
 logger = logging.getLogger(__name__)
@@ -70,6 +75,25 @@ def _identity(testbed: Testbed, plan: EditorPlan) -> dict:
     return testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}
 
 
+def _removal(testbed: Testbed, plan: EditorPlan, ids: np.ndarray, table: Table):
+    """What the editor's masks imitate, stored beside the population; None where they do not."""
+    if not plan.training.imitation:
+        return None
+    requirement = testbed.experiment.requirement_of(plan)
+    settings = _identity(testbed, plan) | {"requirement": requirement}
+    settings |= {"seed": testbed.experiment.seed}
+    folder = testbed.folder / "removals" / digest(settings)
+    path = folder / "removal.npz"
+    with hold(folder / ".lock", testbed.should_stop):
+        match_settings(folder, settings)
+        if not path.exists():
+            logger.info("editor: features of %d models are eliminated", len(ids))
+            objective = resolve(requirement)
+            write_npz(path, vars(removal_of(testbed.models, ids, table, objective)))
+        expected = "features in the order of their removal; remove it"
+        return Removal(**read_npz(path, expected))
+
+
 def _home(testbed: Testbed, name: str, plan: EditorPlan, seed: int, folder, store) -> pathlib.Path:
     """The folder of one seed's checkpoints."""
     if store is None:
@@ -98,6 +122,7 @@ def _train(testbed: Testbed, name: str, plan: EditorPlan, seed: int, home, shoul
             seed=seed,
             identity=_identity(testbed, plan),
             others=others,
+            removal=_removal(testbed, plan, ids, table),
             online=_online(testbed) if testbed.online else None,
             checkpoint_every=plan.checkpoint_every,
             should_stop=should_stop,

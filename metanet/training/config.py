@@ -30,6 +30,8 @@ class TrainingConfig:
       mask_temperature, decision_temperature: of the relaxations.
       mask_path: the chance of a model that its masks learn in a step, from gradients at a random
         point between 0 and 1 (see relax.keep_mask); 0 for gradients at 0 and 1, of all models.
+      imitation: how much the cross-entropy of masks and those of backward elimination counts (see
+        imitation.imitation_loss), beside a loss in nats; for masks of inputs.
       lambda_range: (low, high) of lambda, drawn log-uniformly per model; low = high is one point.
         With several requirements, one such pair for each.
       scalarisation: "linear": JSD + lambda * requirement; "epo": lambda is drawn per step, and the
@@ -53,6 +55,7 @@ class TrainingConfig:
     mask_temperature: float = 1.0
     decision_temperature: float = 0.2
     mask_path: float = 0.0
+    imitation: float = 0.0
     lambda_range: LambdaRange = (0.001, 0.5)
     lambda_power: float = 0.3
     scalarisation: str = "linear"
@@ -65,7 +68,8 @@ class TrainingConfig:
             value = getattr(self, key)
             ok = value is None or value > 0
             require(ok, f"editor.{key}", value, "a positive number")
-        for key in ("learning_rate", "warmup", "weight_decay", "mask_noise", "lambda_power"):
+        for key in ("learning_rate", "warmup", "weight_decay", "mask_noise", "lambda_power",
+                    "imitation"):  # fmt: skip
             value = getattr(self, key)
             require(value >= 0, f"editor.{key}", value, "0 or more")
         for key in ("ramp", "final_learning_rate"):

@@ -13,6 +13,7 @@ from metanet.editor.inputs import Scales
 from metanet.graphs.packing import Models
 from metanet.graphs.strata import Strata
 from metanet.training.config import TrainingConfig, lambda_pairs
+from metanet.training.imitation import Removal
 
 
 class TrainState(struct.PyTreeNode):
@@ -37,6 +38,7 @@ class Numbers(struct.PyTreeNode):
     dropout: jax.Array
     mask_noise: jax.Array
     mask_path: jax.Array
+    imitation: jax.Array
     lambda_power: jax.Array
 
 
@@ -54,6 +56,7 @@ class Problem(struct.PyTreeNode):
       log_lambda_range: [requirements, 2], natural logarithms of the ranges of lambda.
       numbers: settings in which editors of one program differ.
       seed: [] int32, of all random draws.
+      removal: of all models, what masks imitate; None without imitation.
       train: the data that online members train on; None where models are stored.
     """
 
@@ -67,6 +70,7 @@ class Problem(struct.PyTreeNode):
     log_lambda_range: jax.Array
     numbers: Numbers
     seed: jax.Array
+    removal: Removal | None = None
     train: Table | None = None
 
 

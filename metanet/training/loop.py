@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from metanet.core import Diverged, Stopped, match_settings, require
+from metanet.data.moments import moments_of
 from metanet.data.tabular import Table
 from metanet.devices import models_mesh, over_models, replicate, to_host
 from metanet.editor.inputs import scales_of
@@ -27,6 +28,7 @@ from metanet.mlp.population import Stack
 from metanet.objectives.base import paths_of, resolve
 from metanet.training.checkpoint import Checkpoints
 from metanet.training.config import TrainingConfig, lambda_pairs
+from metanet.training.imitation import Removal, check_imitation, removal_of
 from metanet.training.inputs import problem_of, schedules
 from metanet.training.step import init_state, make_chunk
 from metanet.training.writer import Writer
@@ -56,6 +58,7 @@ def train_editor(
     identity: dict,
     others: Sequence[tuple[np.ndarray, Table]] = (),
     online: OnlineTraining | None = None,
+    removal: Removal | None = None,
     checkpoint_every: int = 500,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedEditor:
@@ -67,6 +70,7 @@ def train_editor(
       others: models of other datasets, each with their data: chunks of steps take turns.
       online: models that train meanwhile and that the editor is trained on instead of `ids`, which
         then only give the units of parameters.
+      removal: what `removal_of` returns for `ids`, if masks are to imitate it and it is known.
       checkpoint_every: steps, rounded up to whole chunks.
 
     Raises:
@@ -86,8 +90,13 @@ def train_editor(
     require(config.batch_size <= fewest, "editor.batch_size", config.batch_size, enough)
     objective = resolve(requirement)
     check_lambda_range(requirement, config)
+    check_imitation(requirement, editor, config, "editor")
     match_settings(folder, settings_of(editor, config, requirement, seed, identity))
-    scales = replicate(scales_of(models, np.concatenate([ids for ids, _ in parts])), mesh)
+    scales = scales_of(models, np.concatenate([ids for ids, _ in parts]))
+    if editor.imputation:
+        moments = moments_of(table, models.template.n_in)
+        scales = scales.replace(input_mean=moments.mean, input_covariance=moments.covariance)
+    scales = replicate(scales, mesh)
     population, train = None, None
     members: tuple[OnlineMembers, ...] = ()
     if online is not None:
@@ -96,8 +105,10 @@ def train_editor(
         parts = [(np.arange(len(models.spec)), table)]
     strata = [stratify(models, ids, config.batch_size, mesh.size) for ids, _ in parts]
     budget = tuple(max(sizes) for sizes in zip(*(one.budget for one in strata), strict=True))
+    if config.imitation and removal is None:
+        removal = removal_of(models, ids, table, objective)
     problems = [
-        problem_of(config, models, scales, drawn, table, seed).replace(train=train)
+        problem_of(config, models, scales, drawn, table, seed).replace(train=train, removal=removal)
         for drawn, (_, table) in zip(strata, parts, strict=True)
     ]
     state = replicate(init_state(editor, config, models, scales, seed), mesh)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ from jax.sharding import PartitionSpec as P
 
 from metanet.core import stream
 from metanet.devices import each_model, over_models
-from metanet.editor.apply import as_edit, edit_graph
+from metanet.editor.apply import apply_proposal, as_edit, propose
 from metanet.editor.edits import MaskPath
 from metanet.editor.inputs import Scales
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.noise import Dropout, logistic_noise
 from metanet.editor.relax import soft_decisions
-from metanet.graphs.batch import gather
+from metanet.graphs.batch import gather, input_vector
 from metanet.graphs.packing import Models, parameter_tiles
 from metanet.graphs.strata import draw
 from metanet.mlp.online import OnlinePopulation, advance
@@ -27,6 +27,7 @@ from metanet.objectives.base import Objective, view_of
 from metanet.objectives.preservation import mean_jsd
 from metanet.scalarise import epo_weights, linear
 from metanet.training.config import TrainingConfig, lambda_pairs
+from metanet.training.imitation import imitation_loss
 from metanet.training.inputs import NUMBERS, Problem, TrainState
 
 T = TypeVar("T")
@@ -107,7 +108,8 @@ def _shard_losses(
     dropout = None
     if config.dropout:
         dropout = Dropout(edge_keys=drop_keys[0], node_keys=drop_keys[1], rate=numbers.dropout)
-    edited, masks = edit_graph(editor, graph, noise, config.mask_temperature, path, dropout)
+    proposal = propose(editor, graph, dropout)
+    edited, masks = apply_proposal(editor, graph, proposal, noise, config.mask_temperature, path)
     edit = as_edit(editor, graph, edited, masks)
 
     # The same points for all models and devices: a batch is gathered once.
@@ -130,7 +132,14 @@ def _shard_losses(
         return each.sum(0), (parts, weight)
     # A loss is of the order of lambda: without a power the largest lambdas are learned best.
     relative = jnp.exp(log_weight).sum(-1) / jnp.exp(high).sum()  # [G], at most 1
-    return (losses * relative**-numbers.lambda_power).sum()[None], (parts, weight)
+    total = (losses * relative**-numbers.lambda_power).sum()
+    if config.imitation:
+        logits = input_vector(editor.template, graph, cast(jax.Array, proposal.input_keep))
+        removal = jax.tree.map(lambda leaf: leaf[ids], problem.removal)
+        # Of the whole lambda, also while it rises: nothing has to be unlearned.
+        imitated = imitation_loss(logits, removal, jnp.exp(log_weight[:, 0]))
+        total = total + numbers.imitation * imitated.sum()
+    return total[None], (parts, weight)
 
 
 def _draw_mask_path(chance: jax.Array, keys: jax.Array) -> MaskPath:
@@ -184,9 +193,10 @@ def make_chunk(
       are donated.
     """
     # Schedules, ranges and numbers arrive as arrays: runs that differ in them share the compiled
-    # program. Of a mask path and of dropout it only knows whether there is any.
+    # program. Of a mask path, dropout and imitation it only knows whether there is any.
     numbers: dict[str, Any] = dict.fromkeys(NUMBERS, 0.0)
-    numbers |= {name: 0.5 * (getattr(config, name) > 0) for name in ("mask_path", "dropout")}
+    switches = "mask_path", "dropout", "imitation"
+    numbers |= {name: 0.5 * (getattr(config, name) > 0) for name in switches}
     constant = dataclasses.replace(
         config, steps=1, learning_rate=0.0, final_learning_rate=0.0, warmup=0, ramp=0.0, **numbers,
         lambda_range=((1.0, 1.0),) * len(lambda_pairs(config.lambda_range)),
