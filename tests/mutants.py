@@ -3,7 +3,7 @@
 python tests/mutants.py [--parts=pareto,newton] [--most=60] [--out=FILE.json] [--again=FILE.json]
 
 Operators and their places are those of cosmic-ray (`pip install cosmic-ray`). Each mutant runs the
-fast tests of its part in a fork of one process, which has imported what is not metanet and computed
+tests of its part, but for long ones, in a fork of one process, which has imported what is not metanet and computed
 nothing. Of a part with more than `--most` mutants, as many are drawn with seed 0. A mutant that the
 tests pass survives; it is printed with its line, and either wants a test or changes nothing that
 can be seen (docs/faults.md).
@@ -111,7 +111,7 @@ def tested(tests: list[str], seconds: float, mutant: Mutated | None = None) -> s
             sys.meta_path.insert(0, mutant)
         import pytest
 
-        options = ["-x", "-q", "-m", "not slow"]
+        options = ["-x", "-q", "-m", "not long"]
         os._exit(int(pytest.main([*options, *tests])))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
