@@ -3,10 +3,10 @@
 python tests/mutants.py [--parts=pareto,newton] [--most=60] [--out=FILE.json] [--again=FILE.json]
 
 Operators and their places are those of cosmic-ray (`pip install cosmic-ray`). Each mutant runs the
-tests of its part, but for long ones, in a fork of one process, which has imported what is not metanet and computed
-nothing. Of a part with more than `--most` mutants, as many are drawn with seed 0. A mutant that the
-tests pass survives; it is printed with its line, and either wants a test or changes nothing that
-can be seen (docs/faults.md).
+tests of its part, but for long ones, in a fork of one process, which has imported what is not
+metanet and computed nothing. Of a part with more than `--most` mutants, as many are drawn with seed
+0. A mutant that the tests pass survives; it is printed with its line, and either wants a test or
+changes nothing that can be seen (docs/faults.md).
 """
 
 import argparse
