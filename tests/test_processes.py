@@ -38,6 +38,12 @@ ONLINE = """\
     config.population.mode = "online"
     return config
 """
+FEATURES = """\
+    config.requirement = "metanet.objectives.data_minimisation.inputs_kept"
+    config.editor.mask, config.editor.imputation, config.editor.imitation = "inputs", True, 0.03
+    config.editors, config.methods = {"GMN": {}}, ("GMN",)
+    return config
+"""
 
 
 @pytest.mark.parametrize(("batch", "size"), [(None, 4), (16, 4), (6, 3), (7, 1), (2, 2)])
@@ -68,7 +74,8 @@ def test_one_process_needs_no_other():
 def space(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     (folder / "tiny.py").write_text(CONFIG)
-    (folder / "online.py").write_text(CONFIG.replace("    return config\n", ONLINE))
+    for name, rest in {"online.py": ONLINE, "features.py": FEATURES}.items():
+        (folder / name).write_text(CONFIG.replace("    return config\n", rest))
     return folder
 
 
@@ -159,10 +166,12 @@ def test_processes_together_give_the_results_of_one(alone, space):
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_two_processes_train_models_beside_the_editor_as_one_does(space):
+@pytest.mark.parametrize("name", ["online", "features"])
+def test_two_processes_train_as_one_does(name, space):
+    """With models that train beside the editor; with masks that imitate elimination."""
     for count in (1, 2):
-        finish(start(space, f"online-{count}", count, config="online.py"))
-    assert_alike(results(space, "online-2"), results(space, "online-1"))
+        finish(start(space, f"{name}-{count}", count, config=f"{name}.py"))
+    assert_alike(results(space, f"{name}-2"), results(space, f"{name}-1"))
 
 
 # What is there first when a stage is at work.

@@ -9,7 +9,7 @@ import numpy as np
 from metanet.core import digest, match_settings, read_npz, slug, write_npz
 from metanet.data.files import label_of
 from metanet.data.table import Table
-from metanet.devices import forget_programs
+from metanet.devices import forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.mlp.online import OnlinePopulation
 from metanet.mlp.sampling import sample_catalogue
@@ -86,10 +86,13 @@ def _removal(testbed: Testbed, plan: EditorPlan, ids: np.ndarray, table: Table):
     path = folder / "removal.npz"
     with hold(folder / ".lock", testbed.should_stop):
         match_settings(folder, settings)
-        if not path.exists():
+        missing = not path.exists()
+        wait_for_all("missing removal")  # the same in every process
+        if missing:
             logger.info("editor: features of %d models are eliminated", len(ids))
             objective = resolve(requirement)
             write_npz(path, vars(removal_of(testbed.models, ids, table, objective)))
+        wait_for_all("removal")
         expected = "features in the order of their removal; remove it"
         return Removal(**read_npz(path, expected))
 
