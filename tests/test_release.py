@@ -58,6 +58,20 @@ def test_a_release_is_read_as_it_was_written(release, tmp_path):
     assert found.names == ("inputs_kept",) and len(found.features) == 10
 
 
+@pytest.mark.parametrize("covariance", [None, np.eye(4)])
+def test_an_editor_that_imputes_has_moments_of_its_inputs(release, tmp_path, covariance):
+    config = dataclasses.replace(release.editor.config, imputation=True)
+    moments = {"input_mean": np.zeros(5, np.float32), "input_covariance": np.eye(5)}
+    good = release.editor.replace(config=config, scales=release.editor.scales.replace(**moments))
+    write_release(tmp_path, dataclasses.replace(release, editor=good))
+    found = load_editor(tmp_path).editor
+    np.testing.assert_array_equal(found.scales.input_covariance, np.eye(5))
+    bad = good.replace(scales=good.scales.replace(input_covariance=covariance))
+    write_release(tmp_path, dataclasses.replace(release, editor=bad))
+    with pytest.raises(UserError, match=r"editor.json: found no scales/input_covariance of shape"):
+        load_editor(tmp_path)
+
+
 def test_writing_again_leaves_nothing_of_the_first(release, tmp_path):
     write_release(tmp_path, release)
     params = {"b": np.ones(2, np.float32)}

@@ -168,13 +168,23 @@ def editor_of(stored: dict, params: dict, scales: dict, source: str) -> TrainedE
     check_known(config.get("layer", EditorConfig.layer), f"{source}: config.layer")
     if config.get("probe") is not None:
         config["probe"] = ProbeConfig(**config["probe"])
+    found, template = EditorConfig(**config), _template(stored["template"])
+    for name, shape in _moments(found, template).items():
+        if getattr(scales.get(name), "shape", None) != shape:
+            raise ValueError(f"no scales/{name} of shape {shape}, which an editor that imputes has")
     return TrainedEditor(
         params=params,
         scales=Scales(**scales),
-        config=EditorConfig(**config),
-        template=_template(stored["template"]),
+        config=found,
+        template=template,
         lambda_range=tuple((float(low), float(high)) for low, high in stored["lambda_range"]),
     )
+
+
+def _moments(config: EditorConfig, template: Template) -> dict[str, tuple[int, ...]]:
+    """The shapes of the scales that imputation needs."""
+    n_in = template.n_in
+    return {"input_mean": (n_in,), "input_covariance": (n_in, n_in)} if config.imputation else {}
 
 
 def shipped() -> tuple[str, ...]:
