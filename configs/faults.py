@@ -12,6 +12,13 @@ def get_config() -> ConfigDict:
     config = quickstart.get_config()
     config.methods = ("GMN + probe", "SNIP & Distil")
     config.evaluation.main_methods = ()
+    # With every file that training may leave.
+    config.editors["GMN + probe"].update(
+        requirement="metanet.objectives.data_minimisation.inputs_kept",
+        mask="inputs",
+        imitation=0.03,
+        imputation=True,
+    )
     presets.smoke(config)
     config.num_cpu_devices = 1
     config.editor.steps = 300
