@@ -128,6 +128,7 @@ def test_a_network_of_the_tables_numbers_is_edited_as_the_one_of_standardised_fe
     assert other.after["jsd"] == pytest.approx(one.after["jsd"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_refinement_lowers_the_objective_and_reads_no_other_feature(release, network, data):
     plain = edit(release, network, lam=0.1, data=data.edit)
     refined = edit(release, network, lam=0.1, data=data.edit, refine=100)

@@ -94,6 +94,7 @@ def release(data):
     return release_of(data)
 
 
+@pytest.mark.slow
 def test_the_editor_of_these_tests_decides_by_the_network(release, networks, rows):
     found = [edit(release, one, lam=0.1, data=rows).features for one in networks[:4]]
     assert len(set(found)) > 1
@@ -276,6 +277,7 @@ def test_a_folder_is_edited_file_by_file_in_its_own_formats(place, task, network
     np.testing.assert_allclose(edited.params.weights[0], one.network.params.weights[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_state_dict_stays_one(tmp_path, networks, task):
     relu = next(one for one in networks if one.activation == "relu")
     state = state_of(relu)
@@ -356,6 +358,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(place, task, networks, 
     assert (job.out / "edits.jsonl").read_bytes() == (whole.out / "edits.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networks):
     job = job_of(place, task)
     edit_folder(job, {})

@@ -353,6 +353,7 @@ def test_a_sweep_does_not_depend_on_the_batch_size_or_on_padding(batch_size, swe
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_models_random_draws_depend_on_its_number_and_the_seed_alone(models, table):
     def method(context, graph, keys):
         before = to_template(models.template, graph)

@@ -56,6 +56,7 @@ def test_divergence_and_residual_of_large_logits_are_finite_and_agree(classes):
         np.testing.assert_allclose(found, slopes[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gauss_newton_steps_with_large_logits_stay_finite_and_lower_the_divergence():
     packed = pack([random_stack(SPEC, activation="tanh")])
     before = in_template(packed)

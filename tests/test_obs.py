@@ -141,6 +141,7 @@ def test_changes_and_saliencies_are_those_of_dense_matrices(near):
         np.testing.assert_allclose(scores[weight], solved(more)[1] - least, rtol=5e-3, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_round_removes_the_weights_of_least_saliency(packed, models, edits):
     """Above the end of the first round all weights go at once, from the original model."""
     fraction = 0.8

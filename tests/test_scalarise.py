@@ -81,6 +81,7 @@ def test_three_objectives_are_evened_out_by_the_solver():
     np.testing.assert_allclose(products, products.mean(), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_the_closed_form_is_the_solvers_optimum(monkeypatch):
     rng = np.random.default_rng(3)
     closed, programs, descents = scalarise._best_of_two, [], 0

@@ -590,6 +590,7 @@ def failures(home):
     return dict(zip(UNUSABLE, run_commands("experiments.search", "_main", commands), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
     status, _, err = failures[name]

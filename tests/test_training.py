@@ -182,6 +182,7 @@ def test_a_loaded_editor_edits_as_the_trained_one(train, tmp_path, stacks):
     )
 
 
+@pytest.mark.slow
 def test_a_trained_editor_can_be_evaluated_on_fewer_devices(train, tmp_path, models, table):
     editor = train(tmp_path)
     found = evaluate(
