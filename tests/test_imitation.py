@@ -257,3 +257,11 @@ def test_only_masks_of_inputs_imitate(requirement, editor, training):
     with pytest.raises(UserError, match=r"editors.GMN.imitation: found 0.1, expected 0, or mask"):
         check_imitation(requirement, editor, config, "editors.GMN")
     check_imitation(requirement, editor, dataclasses.replace(config, imitation=0.0), "editors.GMN")
+
+
+def test_models_of_other_datasets_are_not_imitated(models, table, tmp_path):
+    ids, config = np.arange(2 * COUNT), dataclasses.replace(QUICK, imitation=0.1)
+    with pytest.raises(UserError, match=r"editor.imitation: found 0.1, expected 0 with models of"):
+        loop.train_editor(
+            tmp_path, CONFIG, config, KEPT, models, ids, table, 0, {}, others=[(ids, table)]
+        )

@@ -91,6 +91,9 @@ def train_editor(
     objective = resolve(requirement)
     check_lambda_range(requirement, config)
     check_imitation(requirement, editor, config, "editor")
+    alone = not others and online is None
+    expected = "0 with models of other datasets or in training"
+    require(alone or not config.imitation, "editor.imitation", config.imitation, expected)
     match_settings(folder, settings_of(editor, config, requirement, seed, identity))
     scales = scales_of(models, np.concatenate([ids for ids, _ in parts]))
     if editor.imputation:
