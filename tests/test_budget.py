@@ -56,6 +56,7 @@ def edits(function, context, models, setting):
     return map_models(function, both, models, np.arange(COUNT), 0, COUNT)
 
 
+@pytest.mark.slow
 def test_every_model_keeps_exactly_as_much_and_first_what_the_editor_keeps(editor, models):
     context = editor, jnp.log(jnp.array(RANGE))
     of_inputs = editor.config.mask == "inputs"

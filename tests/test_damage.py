@@ -137,6 +137,7 @@ def test_a_whole_checkpoint_is_restored(checkpoints):
     assert int(restored(folder).step) == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_never_taken_for_a_whole_one(checkpoints, tmp_path):
     # What Orbax reads beside a damaged file fails too, and each task would print a traceback.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -158,6 +158,7 @@ def compare(release, networks, rows, require, reads="standardised", **steps):
     return outcomes
 
 
+@pytest.mark.slow
 def test_edits_of_many_are_those_of_each(release, networks, rows):
     found = compare(release, networks, rows, ["features<=6"])
     assert len({one.lam for one in found}) > len(found) // 2  # each at its own lambda

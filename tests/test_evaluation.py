@@ -298,6 +298,7 @@ def probabilities(stacks, table, index, weights):
     return softmax(np.float64(apply(stack.spec, params, activation, table.x)), axis=1)
 
 
+@pytest.mark.slow
 def test_a_method_is_compiled_once_for_all_its_sets_of_models(models, table, sweep):
     method = pruning.one_shot_fn(SCORES["Magnitude"], models.template)
     context, traced = jax.tree.map(jnp.asarray, table), []

@@ -112,6 +112,7 @@ def test_an_edit_with_imputation_is_the_edit_without_and_the_guesses(editor, edi
         assert not np.asarray(after.weight)[:N_IN][kept == 0].any()  # dropped ones are not read
 
 
+@pytest.mark.slow
 def test_edited_stacks_are_those_of_the_graph(editor, edits, stacks, table):
     edit, _ = edits
     for index, stack in enumerate(stacks):

@@ -122,6 +122,7 @@ def test_a_key_of_a_refinement_is_used_once(models, graph, uses):
     assert_used_once(uses, "split", "uniform", "normal", "logistic", "randint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranking", [None, "model"])
 def test_a_key_of_training_after_selection_is_used_once(ranking, models, graph, keys, uses):
     config, table = RetrainConfig(steps=3, batch_size=8), small_table()
@@ -138,6 +139,7 @@ def test_a_key_of_training_after_selection_is_used_once(ranking, models, graph, 
     assert_used_once(uses, "split", "uniform", "randint")
 
 
+@pytest.mark.slow
 def test_a_key_of_a_trained_ticket_is_used_once(models, graph, keys, uses):
     config = RetrainConfig(steps=3, batch_size=8)
     fn, training = (

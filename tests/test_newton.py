@@ -48,6 +48,7 @@ def stepped(case, **config):
     return jax.jit(jax.vmap(lambda one: newton(template, one, batch, NewtonConfig(**config))))(edit)
 
 
+@pytest.mark.slow
 def test_every_step_lowers_the_divergence_and_leaves_what_is_removed(case):
     template, edit, batch = case
     before = divergences(template, edit, batch)

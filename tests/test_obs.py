@@ -160,6 +160,7 @@ def test_a_round_removes_the_weights_of_least_saliency(packed, models, edits):
         np.testing.assert_array_equal(parameters.matrix(jnp.asarray(keep)), edit.keep[index])
 
 
+@pytest.mark.slow
 def test_later_rounds_lower_the_divergence(packed, models, edits):
     """Exactly the fraction is kept, along one path; the others make up for what is removed."""
     fractions = (1.0, 0.5, 0.3, 0.15)

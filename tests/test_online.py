@@ -97,6 +97,7 @@ def test_members_take_the_steps_of_the_trainer(first, advance, table):
         np.testing.assert_allclose(found[number], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_that_are_done_or_diverged_are_replaced_by_fresh_ones(first, advance):
     params = jax.tree.map(lambda leaf: leaf.at[3].set(jnp.nan), first[0].state[0])
     bad = (params, *first[0].state[1:])

@@ -586,6 +586,7 @@ def test_an_untrained_ticket_keeps_exactly_the_fraction_with_its_original_values
         assert (less.keep <= more.keep).all()  # one path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["outputs", "labels"])
 def test_a_ticket_drops_the_least_trained_weights_round_by_round(
     target, models, stacks, before, table, run

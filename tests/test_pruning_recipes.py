@@ -62,7 +62,9 @@ def ticket(testbed, **options):
 @pytest.mark.parametrize(
     "recipe",
     [
-        lambda testbed: one_shot(testbed, (), score=lamp, distil=SHORT),
+        pytest.param(
+            lambda testbed: one_shot(testbed, (), score=lamp, distil=SHORT), marks=pytest.mark.slow
+        ),
         pytest.param(lambda testbed: exact_obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),
         pytest.param(lambda testbed: obs(testbed, (), rounds=2), marks=pytest.mark.slow),
         pytest.param(lambda testbed: obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),

@@ -76,6 +76,7 @@ def a_testbed(place, spec=SMALL, **changes):
     )
 
 
+@pytest.mark.slow
 def test_it_edits_smaller_networks_as_the_front_door_does(release, place):
     stack, testbed = a_testbed(place)
     method = released(testbed, (), release=str(place))

@@ -41,6 +41,7 @@ UNUSABLE = [
 ]
 
 
+@pytest.mark.slow
 def test_unusable_commands_are_refused(tmp_path):
     folders = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     commands = [([*arguments, *folders], {}) for arguments, _ in UNUSABLE]

@@ -117,6 +117,7 @@ def done(space, start):
     return finish(start())
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_promised_files(done, space):
     work = space / "work"
     pictures = ("front.png", "front_all.png", "stages.png")
@@ -142,6 +143,7 @@ def test_a_run_leaves_the_promised_files(done, space):
     assert {"commit", "dirty"} <= config.keys()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_editors_as_folders_that_edit_other_models(done, space):
     first, second = sorted((space / "work" / "editors" / "gmn-prune").iterdir())
     release = load_editor(first)
@@ -158,6 +160,7 @@ def test_a_run_leaves_its_editors_as_folders_that_edit_other_models(done, space)
         jax.tree.leaves(other), jax.tree.leaves(release.editor.params), strict=True))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     results = json.loads((space / "work" / "results.json").read_text())
     assert (results["schema"], results["kind"]) == (4, "fronts")
@@ -212,6 +215,7 @@ def test_results_follow_the_schema_and_front_csv_agrees(done, space):
     assert found == rows
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_table_and_where_the_results_are(done, space):
     out, err = done
     assert "GMN - Prune" in out and "Random" in out
@@ -310,6 +314,7 @@ print(len(jax.devices()), type(editor).__name__)
 """
 
 
+@pytest.mark.slow
 def test_an_editor_that_was_trained_on_two_devices_loads_on_one(done, space):
     folder = space / "work" / "checkpoints" / "gmn-prune" / "seed-0"
     command = [sys.executable, "-c", LOAD, str(folder)]
@@ -354,6 +359,7 @@ def failures(done, space):
     return results | {"unchanged": unchanged}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, failures):
     status, _, err = failures[name]
@@ -364,6 +370,7 @@ def test_an_unusable_command_exits_with_2_and_one_line_that_says_what(name, fail
     assert "\\" not in line
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_the_config_beside_the_results_of_another(failures):
     assert failures["unchanged"]
 

@@ -399,6 +399,7 @@ def found(folder):
     return search.run(parsed(), folder, SLOW, ONE, trials=2)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_its_study_with_where_it_is_from(found, folder):
     assert read_json(folder / "search" / "snip-distil.json") == found
     assert found["study"].startswith("snip-distil-") and found["method"] == SLOW
