@@ -14,7 +14,7 @@ quickstart: .venv/.installed ## run the synthetic example: minutes on two cores,
 test: lint ## lint, then run the fast tests (PYTEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-long: .venv/.installed-tests ## run the tests that `make test` and .ci/run leave out: half an hour
+test-long: .venv/.installed-tests ## run the tests that `make test` and .ci/run leave out
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m long
 
 benchmark: .venv/.installed-benchmarks ## time the hot paths beside PyTorch: half an hour, idle machine
