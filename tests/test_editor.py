@@ -15,7 +15,7 @@ from scipy import stats
 from configs import pruning
 from metanet.editor import layers
 from metanet.editor.api import edit_stack
-from metanet.editor.apply import as_edit, edit_graph, with_template
+from metanet.editor.apply import apply_proposal, as_edit, edit_graph, propose, with_template
 from metanet.editor.edits import Edit, Masks
 from metanet.editor.inputs import N_KINDS, Scales, scales_of, type_counts
 from metanet.editor.model import Editor, EditorConfig, Proposal, TrainedEditor
@@ -977,7 +977,8 @@ def test_noise_and_gradients_reach_the_masks_of_inputs():
     @jit
     @functools.partial(jax.grad, has_aux=True)
     def gradient(params):
-        _, masks = edit_graph(editor.replace(params=params), graph, noise, 0.5)
+        one = editor.replace(params=params)
+        _, masks = apply_proposal(one, graph, propose(one, graph), noise, 0.5)
         return masks.inputs[:11].sum(), masks
 
     found, masks = gradient(editor.params)
@@ -1095,7 +1096,8 @@ def test_mask_gradients_are_those_of_its_relaxation():
     @jit
     @jax.grad
     def gradient(params):
-        _, masks = edit_graph(editor.replace(params=params), graph, Masks(noise, None), 0.5)
+        one = editor.replace(params=params)
+        _, masks = apply_proposal(one, graph, propose(one, graph), Masks(noise, None), 0.5)
         return masks.edges.sum()
 
     found = gradient(editor.params)["keep"]["last"]["bias"]

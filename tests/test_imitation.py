@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import exact_budget, gathered, random_stack
 
-from metanet.core import SettingError, UserError
+from metanet.core import SettingError, Stopped, UserError
 from metanet.data.moments import completion, moments_of
 from metanet.data.tabular import Table
 from metanet.editor.api import edit_stack
@@ -21,6 +21,7 @@ from metanet.graphs.batch import edge_matrix, edge_values, node_values, node_vec
 from metanet.graphs.elimination import eliminated
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
+from metanet.methods.budget import _with_best
 from metanet.mlp.network import apply, js_divergence
 from metanet.mlp.spec import MLPSpec
 from metanet.objectives.base import resolve
@@ -189,6 +190,31 @@ def test_what_a_population_s_models_lose_turn_by_turn(models, graph, table):
         assert found.cost[row, 0] == 0
         np.testing.assert_allclose(found.requirement[row], np.linspace(1, 0, N_IN + 1), atol=1e-6)
     assert not found.turn[[1, 2, 5]].any()
+
+
+def test_a_removal_stops_between_batches(models, table):
+    def between():
+        raise Stopped("stopped")
+
+    with pytest.raises(Stopped):
+        removal_of(models, np.array([0]), table, resolve(KEPT), between)
+
+
+def test_a_budget_of_features_is_met_with_the_guesses_for_the_others(editor, graph, table):
+    bare = editor.replace(config=dataclasses.replace(CONFIG, imputation=False))
+    best = jax.jit(lambda one: _with_best(one, graph, 2.0, True))
+    edit, plain = best(editor), best(bare)
+    assert (edit.input_keep.sum(1) == 2).all()
+    moments = moments_of(table, N_IN)
+    for row, kept in enumerate(edit.input_keep):
+        before, after, other = (
+            jax.tree.map(lambda leaf: leaf[row], tree)  # noqa: B023
+            for tree in (edit.before, edit.after, plain.after)
+        )
+        guessed = imputed(editor.template, before, moments, kept, DAMPING)
+        more = guessed.weight[:N_IN] - kept[:, None] * before.weight[:N_IN]
+        np.testing.assert_allclose((after.weight - other.weight)[:N_IN], more, atol=1e-5)
+        np.testing.assert_allclose(after.bias - other.bias, guessed.bias - before.bias, atol=1e-5)
 
 
 def test_a_requirement_of_ones_own_is_that_of_the_masked_model(models, graph, table):

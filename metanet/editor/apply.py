@@ -39,28 +39,13 @@ def propose(editor: TrainedEditor, graph: GraphsTuple, dropout: Dropout | None =
     return cast(Proposal, applied)
 
 
-def edit_graph(
-    editor: TrainedEditor,
-    graph: GraphsTuple,
-    noise: Masks | None = None,
-    temperature: float = 1.0,
-    path: MaskPath | None = None,
-    dropout: Dropout | None = None,
-) -> tuple[GraphsTuple, Masks]:
-    """The edited batch, and its masks.
+def edit_graph(editor: TrainedEditor, graph: GraphsTuple) -> tuple[GraphsTuple, Masks]:
+    """The edited batch, and its masks; see `apply_proposal`.
 
     Args:
       graph: from `graphs.batch.gather`, with log10 of lambda in its globals.
-      noise: added to the masks' logits; none for a deterministic edit.
-      temperature: of the masks' relaxation, which only gradients see.
-      path: where masks are evaluated; by default at 0 and 1, with gradients.
-      dropout: in the editor's rounds; none by default.
-
-    Returns:
-      The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
-      its own mask and that of the input it leaves, where there are such masks, both are 1.
     """
-    return apply_proposal(editor, graph, propose(editor, graph, dropout), noise, temperature, path)
+    return apply_proposal(editor, graph, propose(editor, graph))
 
 
 def apply_proposal(
@@ -71,7 +56,17 @@ def apply_proposal(
     temperature: float = 1.0,
     path: MaskPath | None = None,
 ) -> tuple[GraphsTuple, Masks]:
-    """`edit_graph`, of changes and logits that are known."""
+    """The batch with proposed changes and masks, and these masks.
+
+    Args:
+      noise: added to the masks' logits; none for a deterministic edit.
+      temperature: of the masks' relaxation, which only gradients see.
+      path: where masks are evaluated; by default at 0 and 1, with gradients.
+
+    Returns:
+      The edited batch and its masks, 0 or 1 with straight-through gradients. An edge is kept if
+      its own mask and that of the input it leaves, where there are such masks, both are 1.
+    """
     edges = jnp.ones_like(graph.edges["weight"])  # [E]
     inputs = jnp.ones_like(graph.nodes["bias"])  # [V]
 
@@ -93,10 +88,10 @@ def apply_proposal(
         removed = (graph.edges["weight"] + proposal.weight) * (1.0 - edges)
         proposal = proposal.replace(bias=proposal.bias + _mean_effect(graph, removed))
     changed, masks = unmasked(graph, proposal), Masks(edges, inputs)
-    return masked(editor, graph, changed, masks), masks
+    return _masked(editor, graph, changed, masks), masks
 
 
-def masked(
+def _masked(
     editor: TrainedEditor, graph: GraphsTuple, changed: GraphsTuple, masks: Masks
 ) -> GraphsTuple:
     """The changed batch with its masks, and with what dropped features are replaced by.

@@ -75,7 +75,7 @@ def _identity(testbed: Testbed, plan: EditorPlan) -> dict:
     return testbed.identity | {f"editor.{key}": value for key, value in chosen.items()}
 
 
-def _removal(testbed: Testbed, plan: EditorPlan, ids: np.ndarray, table: Table):
+def _removal(testbed: Testbed, plan: EditorPlan, ids: np.ndarray, table: Table) -> Removal | None:
     """What the editor's masks imitate, stored beside the population; None where they do not."""
     if not plan.training.imitation:
         return None
@@ -91,7 +91,8 @@ def _removal(testbed: Testbed, plan: EditorPlan, ids: np.ndarray, table: Table):
         if missing:
             logger.info("editor: features of %d models are eliminated", len(ids))
             objective = resolve(requirement)
-            write_npz(path, vars(removal_of(testbed.models, ids, table, objective)))
+            removal = removal_of(testbed.models, ids, table, objective, testbed.go_on)
+            write_npz(path, vars(removal))
         wait_for_all("removal")
         expected = "features in the order of their removal; remove it"
         return Removal(**read_npz(path, expected))

@@ -1,6 +1,7 @@
 """Masks of inputs that imitate backward elimination while an editor is trained."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +51,17 @@ def check_imitation(
     require(fits or not config.imitation, f"{key}.imitation", config.imitation, expected)
 
 
-def removal_of(models: Models, ids: np.ndarray, table: Table, requirement: Objective) -> Removal:
+def removal_of(
+    models: Models,
+    ids: np.ndarray,
+    table: Table,
+    requirement: Objective,
+    between: Callable[[], None] = lambda: None,
+) -> Removal:
     """The features of the models `ids` removed one after another, see `graphs.elimination`.
+
+    Args:
+      between: called between batches of models; may raise.
 
     Returns:
       numpy leaves with a row for every one of `models`; those not among `ids` are zeros.
@@ -61,19 +71,22 @@ def removal_of(models: Models, ids: np.ndarray, table: Table, requirement: Objec
     largest = models.topologies.n_nodes, models.topologies.n_edges
     sizes = tuple(BATCH * int(counts.max()) for counts in largest)
     rows = jax.tree.map(lambda leaf: jnp.asarray(leaf[:ROWS]), table)
-    given = models, batches.astype(np.int32), rows, moments
-    found = _removal_of(*given, requirement, sizes)
+    parts = []
+    for batch in batches.astype(np.int32):
+        found = _removal_of(models, batch, rows, moments, requirement, sizes)
+        parts.append(jax.tree.map(np.asarray, found))
+        between()
 
-    def by_row(leaf):
-        every = np.zeros((len(models.spec), leaf.shape[-1]), np.float32)
-        every[ids] = np.asarray(leaf).reshape(-1, leaf.shape[-1])[: len(ids)]
+    def by_row(*leaves):
+        every = np.zeros((len(models.spec), leaves[0].shape[-1]), np.float32)
+        every[ids] = np.concatenate(leaves)[: len(ids)]
         return every
 
-    return jax.tree.map(by_row, found)
+    return jax.tree.map(by_row, *parts)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
-def _removal_of(models, batches, rows, moments, requirement, sizes):
+def _removal_of(models, ids, rows, moments, requirement, sizes):
     template = models.template
 
     def of_model(model: PaddedMLP) -> Removal:
@@ -88,11 +101,8 @@ def _removal_of(models, batches, rows, moments, requirement, sizes):
         required = jax.lax.map(after, jnp.arange(template.n_in + 1))
         return Removal(found.turn, jnp.pad(found.cost, (1, 0)), required)
 
-    def of_batch(ids):
-        graph = gather(models, ids, jnp.zeros((BATCH, 1), jnp.float32), sizes)
-        return each_model(of_model)(to_template(template, graph))
-
-    return jax.lax.map(of_batch, batches)
+    graph = gather(models, ids, jnp.zeros((BATCH, 1), jnp.float32), sizes)
+    return each_model(of_model)(to_template(template, graph))
 
 
 def imitation_loss(logits: jax.Array, removal: Removal, weight: jax.Array) -> jax.Array:
