@@ -510,8 +510,9 @@ def test_the_papers_recipe_trains_without_noise_from_masks_that_are_nearly_undec
 ):
     """At one lambda: some weights are left, at a lower loss than that of the unedited models."""
     models = pack([random_stack(spec, PER_STACK, n) for n, spec in enumerate(SPECS)])
-    shape = {name: PAPER[name] for name in ("mask_bias", "mask_limit")}
-    training = {name: value for name, value in PAPER.items() if name not in shape}
+    training = {field.name for field in dataclasses.fields(TrainingConfig)} & PAPER.keys()
+    shape = {name: value for name, value in PAPER.items() if name not in training}
+    training = {name: PAPER[name] for name in training}
     editor, lam = dataclasses.replace(EDITOR, **shape), 0.03
     config = dataclasses.replace(
         CONFIG, steps=400, points=64, learning_rate=4e-3, lambda_range=(lam, lam), **training
