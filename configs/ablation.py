@@ -24,6 +24,8 @@ def get_config(which: str = "adult-dm") -> ConfigDict:
         without |= {"noise": {"mask_noise": 0.0}, "bounds": {"mask_limit": None}}
     if editor.mask_path:
         without["path"] = {"mask_path": 0.0}
+    if editor.learned_probe:
+        without["learned probe"] = {"learned_probe": 0}
     if editor.imitation:
         without["imitation"] = {"imitation": 0.0}
     if editor.imputation:

@@ -11,6 +11,7 @@ from experiments.settings import defaults
 
 # The rows that an editor with probes sees networks on (see probes.rows.ProbeConfig).
 PROBE = {"points": 64, "seed": 0, "labelled": False}
+LEARNED_PROBE = 32  # rows of its own that an editor sees networks on
 
 # The paper's own recipe (sections 3, A.1 to A.4) as far as it is stated: a straight-through softmax
 # over {drop, keep}, which is the logistic function of one logit, and none of our additions. Not
@@ -23,12 +24,18 @@ PAPER = {
     "mask_path": 0.0,
     "imitation": 0.0,
     "imputation": False,
+    "learned_probe": 0,
     "ramp": 0.0,
     "lambda_power": 0.0,
     "balanced": False,
 }
 
-base = defaults
+
+def base(dataset: str) -> ConfigDict:
+    """Defaults, and what our editors of every task have."""
+    config = defaults(dataset)
+    config.editor.learned_probe = LEARNED_PROBE
+    return config
 
 
 def refinements(editor: str, learning_rates: dict[int, float], **descent) -> dict[str, dict]:

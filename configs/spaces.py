@@ -22,6 +22,7 @@ SPACES: dict[str, Range] = {
     "editor.dropout": Uniform(0.0, 0.3),
     "editor.weight_decay": Choice((0.0, 1e-4, 1e-3, 1e-2)),
     "editor.layers": Choice((2, 3, 4)),
+    "editor.learned_probe": Choice((16, 32, 64), unless=("learned_probe", 0)),
     "editor.imitation": Log(3e-3, 0.3, unless=("imitation", 0.0)),
     # Everything that descends: distilling, retraining, refinement, per-model optimisation.
     "learning_rate": Log(1e-4, 1e-1),

@@ -164,6 +164,7 @@ def test_edits_of_many_are_those_of_each(release, networks, rows):
     assert len({one.lam for one in found}) > len(found) // 2  # each at its own lambda
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_also_with_steps_after_the_edit(release, networks, rows):
     few = networks[:2] + networks[-1:]

@@ -16,8 +16,8 @@ from metanet.pipeline.config import EDITED
 
 ROOT = pathlib.Path(__file__).parents[1]
 RUNS = PRESETS["smoke"][0]
-# A requirement of models and one of rows, times, editors of other kinds.
-FEW = ("dm:synthetic", "timing:synthetic", "epo:synthetic", "online:synthetic-online")
+# A requirement, and times; those of other kinds are long tests.
+FEW = ("dm:synthetic", "timing:synthetic")
 
 
 def reproduce(*arguments, folder, timeout=3600):

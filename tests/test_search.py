@@ -639,6 +639,7 @@ def test_a_killed_or_stopped_search_goes_on_to_the_same_trials(home):
         assert outcome(home, sent.name) == outcome(home, "whole")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_several_processes_and_commands_work_on_one_study(home):
     kept = home / "kept"

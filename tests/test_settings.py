@@ -422,11 +422,11 @@ def test_the_ablation_has_every_addition_of_its_task():
     without = {task: {name.removeprefix("GMN without ") for name in ablation.get_config(task).methods
                       if name.startswith("GMN without ")}
                for task in ("adult-dm", "adult-fairness", "adult-pruning")}  # fmt: skip
-    always = {"ramp", "power", "conditioning"}
+    always = {"ramp", "power", "conditioning", "learned probe"}
     assert without["adult-dm"] == always | {"noise", "bounds", "path", "imitation", "imputation"}
     assert without["adult-fairness"] == always | {"balanced sampling"}
     assert without["adult-pruning"] == always | {"noise", "bounds"}
     pruned = ablation.get_config("adult-pruning")
     means = {name: pruned.editors[name].get("mean_replacement", False) for name in pruned.methods
-             if "probe" in name}  # fmt: skip
+             if "+ probe" in name}  # fmt: skip
     assert means == {"GMN + probe": False, "GMN + probe & means": True}

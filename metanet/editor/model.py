@@ -11,6 +11,7 @@ from metanet.core import SettingError, require
 from metanet.dotted import resolve
 from metanet.editor.inputs import TYPES, Scales, inputs_of, kind_of, roles, type_counts
 from metanet.editor.layers import EdgeMLP, Tiles, tiles_of
+from metanet.editor.learned_probe import LearnedProbe
 from metanet.editor.noise import Dropout, drop_change
 from metanet.editor.relax import bounded
 from metanet.graphs.batch import graph_of
@@ -42,6 +43,8 @@ class EditorConfig:
       imputation: whether features that the mask drops are replaced by their linear conditional
         means given those kept, from the moments of the table of training; needs `mask` "inputs".
       probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
+      learned_probe: the number of rows that networks are run on and that are parameters of the
+        editor, which needs no data to edit then; 0 is none.
       dtype: compute dtype; parameters are float32.
     """
 
@@ -58,12 +61,15 @@ class EditorConfig:
     mean_replacement: bool = False
     imputation: bool = False
     probe: ProbeConfig | None = None
+    learned_probe: int = 0
     dtype: str = "float32"
 
     def __post_init__(self):
         for key in ("node_width", "edge_width", "message_width", "layers"):
             value = getattr(self, key)
             require(value >= 1, f"editor.{key}", value, "at least 1")
+        rows = self.learned_probe
+        require(rows >= 0, "editor.learned_probe", rows, "0 or more")
         require(self.gamma > 0, "editor.gamma", self.gamma, "a positive number")
         ok = self.mask == "none" or self.mask_bias > 0
         expected = "a positive number: a fresh editor keeps everything"
@@ -208,7 +214,13 @@ class Editor(nn.Module):
         """INIT_v and INIT_e of eq. 20: [V, node_width] and [T, TILE, TILE, edge_width]."""
         config = self.config
         inputs = inputs_of(self.template, graph, scales)  # float32; Dense casts
-        first = nn.Dense(2 * config.node_width, dtype=dtype, name="init_nodes_hidden")(inputs.node)
+        node, edge = inputs.node, inputs.edge
+        if config.learned_probe:
+            probe = LearnedProbe(config.learned_probe, self.template, name="learned_probe")
+            of_nodes, of_edges = probe(graph)
+            node = jnp.concatenate([node, of_nodes], -1)
+            edge = jnp.concatenate([edge, of_edges], -1)
+        first = nn.Dense(2 * config.node_width, dtype=dtype, name="init_nodes_hidden")(node)
         for name, index in zip(TYPES, inputs.types.T, strict=True):
             count = type_counts(self.template)[name]
             # A sum of embeddings is the product with the types as one-hot inputs, without zeros.
@@ -216,4 +228,4 @@ class Editor(nn.Module):
         nodes = nn.Dense(config.node_width, dtype=dtype, name="init_nodes")(nn.relu(first))
         # After the nodes: an edge's first state depends on its ends' first states.
         init_edges = EdgeMLP(config.message_width, config.edge_width, dtype, name="init_edges")
-        return nodes, init_edges(inputs.edge, nodes, tiles)
+        return nodes, init_edges(edge, nodes, tiles)

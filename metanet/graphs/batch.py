@@ -172,9 +172,14 @@ def node_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> ja
 
 def node_values(template: Template, graph: GraphsTuple, vector: jax.Array) -> jax.Array:
     """The inverse of `node_vector`: values [V], 0 for inputs and padding."""
-    vector = jnp.pad(vector, ((0, 0), (tiles(template.n_in) * TILE, 0)))  # [G, slots * TILE]
-    grid = vector.reshape(len(vector), template.n_slots, TILE)
-    return grid.at[_places_of_nodes(graph)].get(mode="fill", fill_value=0).reshape(-1)
+    return slot_values(graph, jnp.pad(vector, ((0, 0), (tiles(template.n_in) * TILE, 0))))
+
+
+def slot_values(graph: GraphsTuple, by_slot: jax.Array) -> jax.Array:
+    """Values by template node [G, slots * TILE, ...] at the nodes: [V, ...], 0 for padding."""
+    grid = by_slot.reshape(len(by_slot), -1, TILE, *by_slot.shape[2:])
+    found = grid.at[_places_of_nodes(graph)].get(mode="fill", fill_value=0)
+    return found.reshape(-1, *by_slot.shape[2:])
 
 
 def input_vector(template: Template, graph: GraphsTuple, values: jax.Array) -> jax.Array:

@@ -39,7 +39,8 @@ def fisher_root(p: jax.Array) -> jax.Array:
     """
     later = jnp.cumsum(p[::-1])[::-1]  # [C], the sum of p from a class on
     rest = later[1:]  # [C - 1]
-    scale = jnp.sqrt(p[:-1] * rest / jnp.maximum(later[:-1], _TINY))
+    # Never of 0, where the root has no derivative: learned probes are moved along it.
+    scale = jnp.sqrt(p[:-1] * rest / jnp.maximum(later[:-1], _TINY) + _TINY**2)
     against = jnp.triu(p[None] / jnp.maximum(rest, _TINY)[:, None], 1)
     return scale[:, None] * (jnp.eye(len(p))[:-1] - against)
 
