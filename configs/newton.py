@@ -3,7 +3,8 @@
 python -m experiments.run --config=configs/newton.py[:DATASET-TASK], by default adult-pruning
 
 "NAME & Newton" is NAME, then steps of what it keeps; of equalised odds they lower lambda times the
-requirement too. Beside them is the editor with steps of Adam.
+requirement too. "(moments)": on rows drawn from the mean and covariance of the data, of methods
+that need no rows themselves. Beside them is the editor with steps of Adam.
 """
 
 from ml_collections import ConfigDict
@@ -18,6 +19,12 @@ METHODS = {
     "pruning": ("GMN - Prune & Edit", "GMN + probe", "Magnitude (layer-normalised)", "LAMP", "OBD",
                 "ExactOBS"),
 }  # fmt: skip
+# An editor without probes, and masks that read weights alone or a ranking for all models.
+ROWLESS = {
+    "dm": ("GMN", "FS & impute"),
+    "fairness": (),
+    "pruning": ("GMN - Prune & Edit", "Magnitude (layer-normalised)", "LAMP"),
+}
 EDITED = "metanet.methods.editor.edited"
 
 
@@ -28,8 +35,12 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
     for name in names:
         # An editor's own method has no recipe in the config.
         recipe = dict(own[name]) if name in own else {"recipe": EDITED, "editors": (name,)}
-        recipes[f"{name} & Newton"] = recipe | {"newton": STEPS | MORE.get(config.task, {})}
-        methods += [name, f"{name} & Newton"]
+        steps = STEPS | MORE.get(config.task, {})
+        stepped = {f"{name} & Newton": recipe | {"newton": steps}}
+        if name in ROWLESS[config.task]:
+            stepped[f"{name} & Newton (moments)"] = recipe | {"newton": steps | {"moments": True}}
+        recipes |= stepped
+        methods += [name, *stepped]
     refined = [name for name in own if name.endswith(" steps")]
     config.recipes = {name: own[name] for name in (*names, *refined) if name in own} | recipes
     config.methods = (*methods, *refined)

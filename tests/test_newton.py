@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import in_template, random_stack, random_table
+from helpers import assert_same, in_template, random_stack, random_table
 
 from metanet.core import SettingError
 from metanet.editor.edits import Edit
@@ -12,7 +12,7 @@ from metanet.editor.newton import NewtonConfig, _solved, newton
 from metanet.graphs.linearised import linearise
 from metanet.graphs.packing import pack
 from metanet.graphs.padded import apply_padded
-from metanet.methods.newton import _required
+from metanet.methods.newton import _required, sample_rows
 from metanet.methods.obs import best_change, parameters_of, quadratic
 from metanet.mlp.network import js_divergence
 from metanet.mlp.spec import MLPSpec
@@ -156,6 +156,19 @@ def test_what_a_requirement_adds_is_lambda_times_its_value(case):
     np.testing.assert_allclose(both, 0.2 * value + 1.5, rtol=1e-6)
 
 
+def test_rows_from_moments_have_those_of_the_table_and_nothing_else_of_it():
+    table = random_table(500, n_groups=2)
+    table = table.replace(x=table.x @ np.float32(np.eye(5) + 0.5 * np.eye(5, k=1)) + 1)
+    config = NewtonConfig(points=20_000, moments=True)
+    found = sample_rows(table, config, 0)
+    np.testing.assert_allclose(found.x.mean(0), table.x.mean(0), atol=0.05)
+    np.testing.assert_allclose(np.cov(found.x.T), np.cov(np.asarray(table.x).T), atol=0.1)
+    assert not found.y.any() and not found.group.any() and found.n_groups == 1
+    same, other = (sample_rows(table, config, seed) for seed in (0, 1))
+    assert_same(same, found)
+    assert (other.x != found.x).any()
+
+
 def test_settings_of_steps_that_make_no_sense_are_refused():
     for key, value in {"steps": 0, "products": 0, "points": 0, "damping": 0.0,
                        "decision_temperature": 0.0}.items():  # fmt: skip
@@ -163,3 +176,6 @@ def test_settings_of_steps_that_make_no_sense_are_refused():
             NewtonConfig(**{"requirement": True, key: value})
     with pytest.raises(SettingError, match=r"decision_temperature: found 0.3"):
         NewtonConfig(decision_temperature=0.3)
+    for key in ("balanced", "requirement"):
+        with pytest.raises(SettingError, match=rf"moments: found True, expected False with {key}"):
+            NewtonConfig(moments=True, **{key: True})

@@ -37,6 +37,8 @@ class NewtonConfig:
       steps: linearisations; one that does not lower the divergence is shortened and tried again.
       products: conjugate gradients in each.
       points: the rows of `edit` on which it is lowered.
+      moments: whether they are drawn from a normal distribution with the mean and covariance of
+        `edit` instead, so that nothing else of the data has to be known.
       balanced: whether every cell of (label, group) gives equally many of them.
       requirement: whether lambda * requirement is lowered too; for methods swept over lambda.
       decision_temperature: of the requirement's decisions, as in TrainingConfig.
@@ -46,6 +48,7 @@ class NewtonConfig:
     steps: int = 3
     products: int = 4
     points: int = 256
+    moments: bool = False
     balanced: bool = False
     requirement: bool = False
     decision_temperature: float = DECISIONS
@@ -58,6 +61,9 @@ class NewtonConfig:
         for key in ("damping", "decision_temperature"):
             value = getattr(self, key)
             require(value > 0, key, value, "a number above 0")
+        for key in ("balanced", "requirement"):
+            ok = not (self.moments and getattr(self, key))
+            require(ok, "moments", True, f"False with {key}, which reads labels or groups")
         unread = not self.requirement and self.decision_temperature != DECISIONS
         needs = "requirement, whose decisions it is of"
         require(not unread, "decision_temperature", self.decision_temperature, needs)

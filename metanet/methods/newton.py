@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metanet.data.moments import moments_of
 from metanet.data.table import Table
 from metanet.editor.edits import Edit, EditFn, each_at
 from metanet.editor.newton import NewtonConfig, newton
@@ -67,7 +68,16 @@ def _required(
 
 
 def sample_rows(table: Table, config: NewtonConfig, seed: int) -> Table:
-    """The rows that steps are made on, the same for all models: [points] of each leaf, or all."""
+    """The rows that steps are made on, the same for all models: [points] of each leaf, or all.
+
+    Drawn from `moments`, they have no labels or groups: zeros.
+    """
+    if config.moments:
+        known = jax.tree.map(np.asarray, moments_of(table, table.x.shape[1]))
+        rng = np.random.default_rng(seed)
+        x = rng.multivariate_normal(known.mean, known.covariance, config.points, method="eigh")
+        none, ones = jnp.zeros(len(x), jnp.int32), jnp.ones(len(x), jnp.float32)
+        return Table(jnp.asarray(x, jnp.float32), none, none, ones, n_groups=1)
     weighted, pool = sampling_pool(table, config.balanced)
     rows = np.random.default_rng(seed).permutation(pool)[: config.points]
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[rows]), weighted)
