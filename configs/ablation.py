@@ -5,7 +5,7 @@ python -m experiments.run --config=configs/ablation.py[:DATASET-TASK], by defaul
 Three seeds each, and at the other end the paper's own recipe, without any of them. "Without
 conditioning" is an editor for each of eight lambdas, which are trained for as many steps together
 as the one for all. With the small preset of experiments.reproduce, and the full recipe from the
-task's own run, 40 minutes of one core to train and 50 to evaluate.
+task's own run, some 60 minutes of one core to train and 50 to evaluate.
 """
 
 from ml_collections import ConfigDict

@@ -19,7 +19,7 @@ METHODS = {
     "pruning": ("GMN - Prune & Edit", "GMN + probe", "Magnitude (layer-normalised)", "LAMP", "OBD",
                 "ExactOBS"),
 }  # fmt: skip
-# An editor without probes, and masks that read weights alone or a ranking for all models.
+# Of those that read no rows for the edit of a model, some.
 ROWLESS = {
     "dm": ("GMN", "FS & impute"),
     "fairness": (),

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import pruning
 
 # Short editors are those of configs/pruning.py. With the small preset on one core, models included,
-# a short one takes 25 minutes, an online one 27 and a long one 38.
+# a short one takes 25 minutes, an online one 27 and a long one 38: without learned probes.
 STEPS = {"offline": {"GMN, short": 16_000, "GMN, long": 64_000}, "online": {"GMN": 32_000}}
 
 

@@ -1,5 +1,7 @@
 """Numbers of points for an editor with probes, and points of other people than in training.
 
+Its editors have no learned probe, which would make up for points.
+
 python -m experiments.run --config=configs/points.py[:DATASET-TASK], by default adult-pruning
 """
 
@@ -11,6 +13,7 @@ from configs.tasks import config_of
 
 def get_config(which: str = "adult-pruning") -> ConfigDict:
     config = config_of(which)
+    config.editor.learned_probe = 0
     editor = config.editors["GMN + probe"].to_dict() | {"seeds": 1}
     labelled = editor["probe"]["labelled"]
     kinds = {f"{n} points": {"points": n, "labelled": labelled} for n in (16, 64, 256, 1024, 4096)}

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-EDITOR = ("node_width", "edge_width", "message_width", "layers", "dtype", "batch_size", "points")
+SHAPE = ("node_width", "edge_width", "message_width", "layers", "learned_probe", "dtype")
+EDITOR = (*SHAPE, "batch_size", "points")
 
 
 def get_config(dataset: str = "synthetic") -> ConfigDict:

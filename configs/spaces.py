@@ -14,8 +14,8 @@ from metanet.pipeline.spaces import Choice, Log, Range, Uniform
 MASKED: tuple = ("mask", "none")  # without masks their settings have no effect
 
 SPACES: dict[str, Range] = {
-    # Editors: the hyperparameters of paper A.4. Its own numbers are not in the text that we have;
-    # these are around the values that were found by hand (docs/log.md).
+    # Editors: the hyperparameters of paper A.4, and of our additions. The paper has no numbers
+    # in the text that we have: these are around values found by hand (docs/log.md).
     "editor.batch_size": Choice((8, 16, 32)),
     "editor.node_width": Choice((16, 32, 64)),
     "editor.learning_rate": Log(5e-4, 1e-2),

@@ -16,6 +16,7 @@ OTHER = {"adult": ("bank",), "bank": ("adult",)}
 def get_config(dataset: str = "adult") -> ConfigDict:
     config = pruning.get_config(dataset)
     config.editor.seeds = 1
+    config.editor.learned_probe = 0  # rows are of the features of one dataset
     editors = {"GMN": {}}
     subsets = {
         "held out": "metanet.mlp.subsets.held_out",

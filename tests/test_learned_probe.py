@@ -1,6 +1,5 @@
 """Learned probes: what networks do on an editor's own rows, against plain derivatives."""
 
-import dataclasses
 import functools
 
 import jax
@@ -103,7 +102,14 @@ def test_rows_have_finite_gradients_where_outputs_are_certain():
     assert any(np.abs(leaf).max() > 0 for leaf in found)
 
 
+def test_of_a_network_whose_values_overflow_what_is_seen_is_finite(case):
+    template, models, x = case
+    huge = jax.tree.map(lambda leaf: leaf * 1e12 if leaf.dtype == np.float32 else leaf, models)
+    assert all(np.isfinite(leaf).all() for leaf in seen_by((template, huge, 1e12 * x)))
+
+
 def test_the_number_of_rows_is_checked():
-    with pytest.raises(SettingError, match=r"editor\.learned_probe: found -1, expected 0 or more"):
-        EditorConfig(learned_probe=-1)
-    assert dataclasses.replace(EditorConfig(), learned_probe=4).probe is None
+    for rows in (-1, 4097):
+        expected = rf"editor\.learned_probe: found {rows}, expected 0 to 4096"
+        with pytest.raises(SettingError, match=expected):
+            EditorConfig(learned_probe=rows)

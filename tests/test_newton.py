@@ -1,5 +1,7 @@
 """Gauss-Newton steps on random networks in their template."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,6 +166,11 @@ def test_rows_from_moments_have_those_of_the_table_and_nothing_else_of_it():
     np.testing.assert_allclose(found.x.mean(0), table.x.mean(0), atol=0.05)
     np.testing.assert_allclose(np.cov(found.x.T), np.cov(np.asarray(table.x).T), atol=0.1)
     assert not found.y.any() and not found.group.any() and found.n_groups == 1
+    double = table.replace(x=np.concatenate([table.x, table.x, table.x.sum(1, keepdims=True)], 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of columns that depend on one another
+        x = np.asarray(sample_rows(double, config, 0).x)
+    np.testing.assert_allclose(x[:, :5], x[:, 5:10], atol=1e-2)
     same, other = (sample_rows(table, config, seed) for seed in (0, 1))
     assert_same(same, found)
     assert (other.x != found.x).any()

@@ -186,7 +186,7 @@ BFLOAT16 = 0.05
 def test_an_editor_in_bfloat16_edits_as_one_in_float32():
     """Within 5%, root mean square, of the changes, and of the mask logits where they differ."""
     models = pack([random_stack(SPEC, 4)])
-    config = EditorConfig(node_width=16, edge_width=8, message_width=8, layers=3)
+    config = EditorConfig(16, 8, 8, layers=3, learned_probe=4)
     scales = scales_of(models, np.arange(4))
     largest = tuple(int(n.max()) for n in (models.topologies.n_nodes, models.topologies.n_edges))
     graph = gather(models, jnp.zeros(1, jnp.int32), jnp.zeros((1, 1), jnp.float32), largest)

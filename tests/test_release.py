@@ -37,7 +37,9 @@ def release():
     rng = np.random.default_rng(0)
     params = {"a": {"kernel": rng.normal(size=(3, 2)).astype(np.float32)},
               "gamma": np.float32(0.1)}  # fmt: skip
-    config = EditorConfig(4, 4, 4, layers=1, mask="inputs", probe=ProbeConfig(points=7, seed=3))
+    config = EditorConfig(
+        4, 4, 4, layers=1, mask="inputs", learned_probe=6, probe=ProbeConfig(points=7, seed=3)
+    )
     editor = TrainedEditor(params, scales_of(models, np.arange(3)), config, models.template)
     encoding = load("synthetic", None, 0).encoding
     path = "metanet.objectives.data_minimisation.inputs_kept"
@@ -119,6 +121,11 @@ def template(**sizes):
         ("editor.json", edited_json("encoding"), "found no 'encoding'"),
         ("editor.json", edited_json("config", {"node_width": "x"}), "the file is damaged|expected"),
         ("editor.json", edited_json("config", {"width": 3}), "the file is damaged"),
+        *[
+            ("editor.json", edited_json("config", {key: value}), f"config.{key} {value!r}, not of")
+            for key, value in {"learned_probe": 2.0, "layers": True, "edit": 1}.items()
+        ],
+        ("editor.json", edited_json("config", {"learned_probe": 5000}), "found 5000, expected 0"),
         ("editor.json", edited_json("lambda_range", [1, 2]), "the file is damaged"),
         ("editor.json", edited_json("requirement", ["a", "b"]), "found 2 requirements, expected"),
         ("editor.json", edited_json("template", {"n_in": 5}), "the file is damaged"),

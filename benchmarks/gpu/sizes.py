@@ -46,7 +46,7 @@ class Sizes:
 
 
 def _pruning(dataset: str, sizes: PopulationConfig, **evaluation) -> ExperimentConfig:
-    """Pruning with one editor, as configs/pruning.py has it."""
+    """Pruning with one editor of default sizes, without a learned probe."""
     lambda_range = (0.0005, 0.5)
     plan = EditorPlan(EditorConfig(), TrainingConfig(lambda_range=lambda_range), seeds=1)
     return ExperimentConfig(

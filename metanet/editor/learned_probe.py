@@ -1,8 +1,7 @@
-"""Rows that are parameters of an editor: it runs networks on them, and needs no data to edit.
+"""Rows that are parameters of an editor, not data: it runs networks on them to see what they do.
 
-Networks that compute the same look the same on them. A linear generator makes the rows, as in
-ProbeGen (Kahana et al. 2025); all layers' activations are read, as in neural graphs (Kofinas et al.
-2024), and what they do to the outputs too.
+A linear generator makes the rows, as in ProbeGen (Kahana et al. 2025); all layers' activations are
+read, as in neural graphs (Kofinas et al. 2024), and what neurons do to the outputs too.
 """
 
 import flax.linen as nn
@@ -15,8 +14,9 @@ from metanet.graphs.linearised import linearise
 from metanet.graphs.padded import PaddedMLP
 from metanet.graphs.topology import TILE, Template, tiles
 
-CODE = 32  # the generator's width
+CODE_WIDTH = 32  # the generator's
 SLOPE = 10.0  # derivatives are of the order of a tenth
+LARGEST = 1e5  # whose products of squares are finite
 _TINY = 1e-6  # added in a logarithm, which zero has none of
 
 
@@ -27,9 +27,9 @@ class LearnedProbe(nn.Module):
 
     Returns:
       Of nodes [V, rows * C]: asinh of what they pass on in every row (an output its logit less the
-      first's) and of the derivatives of the outputs by what they are given (see `Linearised.bias`).
-      Of edges [T, TILE, TILE, 1]: the log divergence, to second order, of setting the weight to 0,
-      less its mean over the network.
+      first's), and of SLOPE times the derivatives of the outputs by what they are given (see
+      `Linearised.bias`). Of edges [T, TILE, TILE, 1]: the logarithm of how much setting the weight
+      to 0 costs, to second order, less its mean over the network.
     """
 
     rows: int
@@ -38,8 +38,10 @@ class LearnedProbe(nn.Module):
     @nn.compact
     def __call__(self, graph: GraphsTuple) -> tuple[jax.Array, jax.Array]:
         template = self.template
-        codes = self.param("codes", nn.initializers.normal(1.0), (self.rows, CODE), jnp.float32)
-        x = nn.Dense(template.n_in, name="generator")(nn.Dense(CODE, name="hidden")(codes))
+        codes = self.param(
+            "codes", nn.initializers.normal(1.0), (self.rows, CODE_WIDTH), jnp.float32
+        )
+        x = nn.Dense(template.n_in, name="generator")(nn.Dense(CODE_WIDTH, name="hidden")(codes))
         nodes, weights = jax.vmap(lambda model: seen(template, model, x))(
             to_template(template, graph)
         )
@@ -64,9 +66,11 @@ def seen(template: Template, model: PaddedMLP, x: jax.Array) -> tuple[jax.Array,
     nodes = jnp.concatenate([passed[:, None], SLOPE * slopes], axis=1)  # [rows, C, slots * TILE]
     # Setting w to 0 changes its target by w a: the square of w a times the derivatives, mean over
     # rows, as in Optimal Brain Damage.
-    steep = (found.bias**2).sum(1)  # [rows, targets]
-    square = model.weight**2 * ((found.values**2).T @ steep) / len(x)
+    values, slope, weight = (jnp.clip(leaf, -LARGEST, LARGEST)
+                             for leaf in (found.values, found.bias, model.weight))  # fmt: skip
+    square = weight**2 * ((values**2).T @ (slope**2).sum(1)) / len(x)
     saliency = jnp.log(square + _TINY)
     mean = (saliency * model.edge).sum() / jnp.maximum(model.edge.sum(), 1)  # an absent model has 0
     of_weights = (saliency - mean) * model.edge
-    return jnp.arcsinh(nodes).reshape(-1, nodes.shape[-1]).T, of_weights
+    nodes = jnp.arcsinh(jnp.clip(nodes, -LARGEST, LARGEST))
+    return nodes.reshape(-1, nodes.shape[-1]).T, of_weights

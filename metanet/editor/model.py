@@ -21,6 +21,7 @@ from metanet.mlp.spec import NORMS
 from metanet.probes.rows import ProbeConfig
 
 MASKS = ("none", "edges", "inputs", "both")
+MOST_ROWS = 4096
 DTYPES = ("float32", "bfloat16")
 
 
@@ -42,9 +43,9 @@ class EditorConfig:
         target; needs `probe`.
       imputation: whether features that the mask drops are replaced by their linear conditional
         means given those kept, from the moments of the table of training; needs `mask` "inputs".
-      probe: the rows that networks are probed on, or None: then the editor sees parameters alone.
-      learned_probe: the number of rows that networks are run on and that are parameters of the
-        editor, which needs no data to edit then; 0 is none.
+      probe: the rows of data that networks are probed on, or None: then an edit needs none.
+      learned_probe: how many rows that are its own parameters it runs networks on (see
+        `LearnedProbe`), for which an edit needs no data; 0 is none.
       dtype: compute dtype; parameters are float32.
     """
 
@@ -69,7 +70,8 @@ class EditorConfig:
             value = getattr(self, key)
             require(value >= 1, f"editor.{key}", value, "at least 1")
         rows = self.learned_probe
-        require(rows >= 0, "editor.learned_probe", rows, "0 or more")
+        ok = 0 <= rows <= MOST_ROWS  # networks are run on all at once
+        require(ok, "editor.learned_probe", rows, f"0 to {MOST_ROWS}")
         require(self.gamma > 0, "editor.gamma", self.gamma, "a positive number")
         ok = self.mask == "none" or self.mask_bias > 0
         expected = "a positive number: a fresh editor keeps everything"
@@ -139,7 +141,8 @@ class Editor(nn.Module):
     """Proposes an edit for every graph of a batch; equivariant to permutations of hidden neurons.
 
     Inputs are the parameters in several normalisations, positional and functional types, and the
-    log10 of lambda at every node; with `EditorConfig.probe` also probe statistics. All
+    log10 of lambda at every node; with `EditorConfig.probe` also probe statistics, with
+    `learned_probe` what the model does on rows that are parameters of the editor. All
     normalisations are functions of the graph and of `scales`, so an edited model can be edited
     again.
     """

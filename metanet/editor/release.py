@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from metanet.core import UserError, atomic_path, json_of, write_json
+from metanet.core import SettingError, UserError, atomic_path, json_of, write_json
 from metanet.data.encoding import Encoding
 from metanet.dotted import check_known
 from metanet.editor.inputs import Scales
@@ -168,7 +168,16 @@ def editor_of(stored: dict, params: dict, scales: dict, source: str) -> TrainedE
     check_known(config.get("layer", EditorConfig.layer), f"{source}: config.layer")
     if config.get("probe") is not None:
         config["probe"] = ProbeConfig(**config["probe"])
-    found, template = EditorConfig(**config), _template(stored["template"])
+    for field in dataclasses.fields(EditorConfig):
+        value = config.get(field.name, field.default)
+        if field.type in (int, bool, str) and type(value) is not field.type:
+            raise ValueError(
+                f"config.{field.name} {value!r:.40}, not of type {field.type.__name__}"
+            )
+    try:
+        found, template = EditorConfig(**config), _template(stored["template"])
+    except SettingError as error:
+        raise UserError(f"{source}: {error}") from error
     for name, shape in _moments(found, template).items():
         if getattr(scales.get(name), "shape", None) != shape:
             raise ValueError(f"no scales/{name} of shape {shape}, which an editor that imputes has")

@@ -50,7 +50,7 @@ def compiled(
       context: its first argument, any pytree.
       label: of the setting in results.json;  values: [S] or [S, numbers], of the settings.
       groups: that together are all models; by default one or, with `newton`, one per depth.
-      newton: Gauss-Newton steps that follow, on rows of the `edit` data.
+      newton: Gauss-Newton steps that follow, see NewtonConfig.
     """
     if newton is not None:
         groups = groups or testbed.by_depth()

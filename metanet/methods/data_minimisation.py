@@ -227,7 +227,7 @@ def selection(
 
     Args:
       ranking, measure, impute, damping: see `selection_fn`.
-      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
+      newton: Gauss-Newton steps of what is kept, see NewtonConfig.
     """
     make = functools.partial(
         selection_fn, ranking=ranking, measure=measure, impute=impute, damping=damping

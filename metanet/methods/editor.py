@@ -53,7 +53,7 @@ def edited(
     Args:
       n_lambdas: by default `evaluation.n_lambdas`.
       probe: the rows it is shown instead of those that it was trained with.
-      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
+      newton: Gauss-Newton steps of what is kept, see NewtonConfig.
     """
     return applied(testbed, editors[0], editor_fn, n_lambdas, probe, newton=newton)
 

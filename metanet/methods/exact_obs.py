@@ -203,7 +203,7 @@ def exact_obs(
         compared; else as much as any other's, as in the paper.
       sequential: every layer makes up for the errors of those before it.
       distil: what is kept is distilled from the original model on the `edit` data.
-      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
+      newton: Gauss-Newton steps of what is kept, see NewtonConfig.
     """
 
     def edit_fn_in(template: Template) -> EditFn:

@@ -75,7 +75,10 @@ def sample_rows(table: Table, config: NewtonConfig, seed: int) -> Table:
     if config.moments:
         known = jax.tree.map(np.asarray, moments_of(table, table.x.shape[1]))
         rng = np.random.default_rng(seed)
-        x = rng.multivariate_normal(known.mean, known.covariance, config.points, method="eigh")
+        # Of columns that are sums of others eigenvalues are a little below 0: unchecked.
+        x = rng.multivariate_normal(
+            known.mean, known.covariance, config.points, "ignore", method="eigh"
+        )
         none, ones = jnp.zeros(len(x), jnp.int32), jnp.ones(len(x), jnp.float32)
         return Table(jnp.asarray(x, jnp.float32), none, none, ones, n_groups=1)
     weighted, pool = sampling_pool(table, config.balanced)

@@ -277,7 +277,7 @@ def obs(
       rounds: their number;  kept: the fraction of its weights that a round keeps.
       steps: adjustments after each removal, the first in closed form from before it.
       distil: what is kept is distilled from the original model on the `edit` data.
-      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
+      newton: Gauss-Newton steps of what is kept, see NewtonConfig.
     """
     specs = [stack.spec for stack in testbed.population.stacks]
 

@@ -212,7 +212,7 @@ def one_shot(
 
     Args:
       distil: what is kept is distilled from the original model on the `edit` data.
-      newton: Gauss-Newton steps of what is kept, on rows of the `edit` data.
+      newton: Gauss-Newton steps of what is kept, see NewtonConfig.
     """
     return at_fractions(testbed, lambda template: one_shot_fn(score, template), distil, newton)
 

@@ -67,8 +67,9 @@ class EditorPlan:
         require(
             ready, "editor.control", True, "editor.unseen, whose number of experiments it takes"
         )
-        # Masks of inputs and probes are of the dataset's own features.
-        plain = self.editor.mask in ("none", "edges") and self.editor.probe is None
+        # Masks of inputs, and rows to see networks on, are of the dataset's own features.
+        seen = self.editor.probe is not None or self.editor.learned_probe > 0
+        plain = self.editor.mask in ("none", "edges") and not seen
         expected = "an editor without probes and masks of inputs"
         require(not self.datasets or plain, "editor.datasets", self.datasets, expected)
         once = len(set(self.datasets)) == len(self.datasets)
