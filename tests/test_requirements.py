@@ -66,24 +66,19 @@ def held_out(targets):
     )
 
 
-@pytest.fixture(scope="module")
-def editors(trained):
-    pruning = "metanet.objectives.pruning.weights_kept"
-    inputs = "metanet.objectives.data_minimisation.inputs_kept"
+REQUIRED = {"edges": "pruning.weights_kept", "inputs": "data_minimisation.inputs_kept"}
+
+
+@pytest.mark.parametrize("mask", [pytest.param("edges", marks=pytest.mark.long), "inputs"])
+def test_what_leaves_irrelevant_inputs_is_dropped_first(mask, trained, held_out, tables):
     training = TrainingConfig(steps=300, lambda_power=0.0, batch_size=8, lambda_range=(0.003, 0.3))
-    return {
-        "edges": trained(pruning, EditorConfig(), training),
-        "inputs": trained(inputs, EditorConfig(mask="inputs"), training),
-    }
-
-
-@pytest.mark.parametrize("mask", ["edges", "inputs"])
-def test_what_leaves_irrelevant_inputs_is_dropped_first(mask, editors, held_out, tables):
+    requirement = f"metanet.objectives.{REQUIRED[mask]}"
+    editor = trained(requirement, EditorConfig(mask=mask), training)
     leaving = [i for i, (source, _) in enumerate(held_out.spec.blocks) if source == 0]
 
     def kept(preference):
         """(on average, of each input's weights): fractions over the held-out models."""
-        _, masks = edit_stack(editors[mask], held_out, preference)
+        _, masks = edit_stack(editor, held_out, preference)
         by_input = np.concatenate([np.asarray(masks[i]) for i in leaving], axis=2).mean((0, 2))
         return by_input.mean(), dict(zip(tables.features, by_input, strict=True))
 
