@@ -23,7 +23,7 @@ from metanet.interop import files
 from metanet.interop.arrays import from_arrays
 
 NETWORKS = 12
-DEMAND = "--require=weights<=0.95"  # what editors of configs/faults.py are for
+DEMAND = "--require=features<=9"  # what editors of configs/faults.py are for
 
 
 @dataclasses.dataclass(frozen=True)
