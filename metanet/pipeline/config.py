@@ -64,11 +64,10 @@ class EditorPlan:
         if self.unseen is not None:
             predicate(self.unseen, "editor.unseen")
         ready = self.unseen is not None or not self.control
-        require(
-            ready, "editor.control", True, "editor.unseen, whose number of experiments it takes"
-        )
+        expected = "editor.unseen, whose number of experiments it takes"
+        require(ready, "editor.control", True, expected)
         # Masks of inputs, and rows to see networks on, are of the dataset's own features.
-        seen = self.editor.probe is not None or self.editor.learned_probe > 0
+        seen = self.editor.probe or self.editor.learned_probe
         plain = self.editor.mask in ("none", "edges") and not seen
         expected = "an editor without probes and masks of inputs"
         require(not self.datasets or plain, "editor.datasets", self.datasets, expected)
