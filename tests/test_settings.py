@@ -17,6 +17,7 @@ from configs.tasks import TASKS
 from experiments import launch, settings
 from metanet.core import UserError
 from metanet.data import SOURCES
+from metanet.editor.model import EditorConfig
 from metanet.pipeline.config import (
     EditorPlan,
     EvaluationConfig,
@@ -25,6 +26,7 @@ from metanet.pipeline.config import (
 )
 from metanet.pipeline.recipes import bound, check_recipes
 from metanet.pipeline.testbed import build_testbed
+from metanet.probes.rows import ProbeConfig
 from metanet.settings import plain
 
 STUDIES = sorted(
@@ -430,3 +432,12 @@ def test_the_ablation_has_every_addition_of_its_task():
     means = {name: pruned.editors[name].get("mean_replacement", False) for name in pruned.methods
              if "+ probe" in name}  # fmt: skip
     assert means == {"GMN + probe": False, "GMN + probe & means": True}
+
+
+@pytest.mark.parametrize(
+    "shape", [{"mask": "inputs"}, {"learned_probe": 4}, {"probe": ProbeConfig(points=4)}]
+)
+def test_an_editor_of_several_datasets_reads_features_of_none(shape):
+    EditorPlan(EditorConfig(), datasets=("adult", "bank"))
+    with pytest.raises(UserError, match=r"datasets: .*expected an editor without probes and masks"):
+        EditorPlan(EditorConfig(**shape), datasets=("adult", "bank"))
