@@ -20,7 +20,7 @@ METHODS = {
                 "ExactOBS"),
 }  # fmt: skip
 # Of those that read no rows for the edit of a model, some.
-ROWLESS = {
+WITHOUT_ROWS = {
     "dm": ("GMN", "FS & impute"),
     "fairness": (),
     "pruning": ("GMN - Prune & Edit", "Magnitude (layer-normalised)", "LAMP"),
@@ -37,7 +37,7 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
         recipe = dict(own[name]) if name in own else {"recipe": EDITED, "editors": (name,)}
         steps = STEPS | MORE.get(config.task, {})
         stepped = {f"{name} & Newton": recipe | {"newton": steps}}
-        if name in ROWLESS[config.task]:
+        if name in WITHOUT_ROWS[config.task]:
             stepped[f"{name} & Newton (moments)"] = recipe | {"newton": steps | {"moments": True}}
         recipes |= stepped
         methods += [name, *stepped]

@@ -126,6 +126,14 @@ def template(**sizes):
             for key, value in {"learned_probe": 2.0, "layers": True, "edit": 1}.items()
         ],
         ("editor.json", edited_json("config", {"learned_probe": 5000}), "found 5000, expected 0"),
+        *[
+            ("editor.json", edited_json("config", {"probe": probe}), message)
+            for probe, message in (
+                ({"points": 2.5}, "config.probe.points 2.5, not of type int"),
+                ({"points": 0}, "config key editor.probe.points: found 0, expected at least 1"),
+                (5, "the file is damaged"),
+            )
+        ],
         ("editor.json", edited_json("lambda_range", [1, 2]), "the file is damaged"),
         ("editor.json", edited_json("requirement", ["a", "b"]), "found 2 requirements, expected"),
         ("editor.json", edited_json("template", {"n_in": 5}), "the file is damaged"),

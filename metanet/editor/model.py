@@ -21,7 +21,7 @@ from metanet.mlp.spec import NORMS
 from metanet.probes.rows import ProbeConfig
 
 MASKS = ("none", "edges", "inputs", "both")
-MOST_ROWS = 4096
+MOST_ROWS = 4096  # of a learned probe
 DTYPES = ("float32", "bfloat16")
 
 

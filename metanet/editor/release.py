@@ -11,7 +11,7 @@ import pathlib
 import stat
 import zipfile
 import zlib
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from flax import traverse_util
@@ -24,6 +24,8 @@ from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import TILE, Template
 from metanet.interop.npz_arrays import read_arrays
 from metanet.probes.rows import ProbeConfig
+
+T = TypeVar("T")
 
 FORMAT = 1
 LARGEST = 2**28  # bytes of arrays.npz, as it is and unpacked
@@ -166,16 +168,10 @@ def editor_of(stored: dict, params: dict, scales: dict, source: str) -> TrainedE
     """
     config = dict(stored["config"])
     check_known(config.get("layer", EditorConfig.layer), f"{source}: config.layer")
-    if config.get("probe") is not None:
-        config["probe"] = ProbeConfig(**config["probe"])
-    for field in dataclasses.fields(EditorConfig):
-        value = config.get(field.name, field.default)
-        if field.type in (int, bool, str) and type(value) is not field.type:
-            raise ValueError(
-                f"config.{field.name} {value!r:.40}, not of type {field.type.__name__}"
-            )
     try:
-        found, template = EditorConfig(**config), _template(stored["template"])
+        if config.get("probe") is not None:
+            config["probe"] = _built(ProbeConfig, config["probe"], "config.probe")
+        found, template = _built(EditorConfig, config, "config"), _template(stored["template"])
     except SettingError as error:
         raise UserError(f"{source}: {error}") from error
     for name, shape in _moments(found, template).items():
@@ -188,6 +184,21 @@ def editor_of(stored: dict, params: dict, scales: dict, source: str) -> TrainedE
         template=template,
         lambda_range=tuple((float(low), float(high)) for low, high in stored["lambda_range"]),
     )
+
+
+def _built(cls: type[T], stored: dict, key: str) -> T:
+    """An instance of a dataclass from its fields in an editor.json.
+
+    Raises:
+      ValueError: a whole number, a truth value or a text is none.
+    """
+    values = dict(stored)
+    for field in dataclasses.fields(cast(Any, cls)):
+        value = values.get(field.name, field.default)
+        if field.type in (int, bool, str) and type(value) is not field.type:
+            kind = cast(type, field.type).__name__
+            raise ValueError(f"{key}.{field.name} {value!r:.40}, not of type {kind}")
+    return cls(**values)
 
 
 def _moments(config: EditorConfig, template: Template) -> dict[str, tuple[int, ...]]:
