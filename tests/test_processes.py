@@ -27,7 +27,7 @@ def get_config():
     config.methods = ("GMN", "SNIP")
     presets.smoke(config)
     config.num_cpu_devices = 1
-    config.editor.steps = 150  # rounding grows with every step, and tips decisions in the end
+    config.editor.steps = 100  # rounding grows with every step: 150 tip decisions here
     config.editor.batch_size = 8
     config.editor.checkpoint_every = 50
     config.evaluation.n_lambdas = 3
