@@ -180,6 +180,7 @@ def test_also_of_networks_that_read_the_tables_numbers(release, networks, rows):
     compare(release, own, unlabelled, ["features<=6"], "numbers")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_also_of_an_editor_with_probes_and_two_requirements(data, networks, rows):
     paths = (KEPT, "metanet.objectives.pruning.weights_kept")

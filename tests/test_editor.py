@@ -464,7 +464,8 @@ def test_softmax_at_targets_is_equivariant_to_permutations_of_hidden_neurons(spe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_bytes", [1, 3 * 4 * 4 * TILE**2])  # chunks of one tile, of three
+# Chunks of one tile, of three.
+@pytest.mark.parametrize("n_bytes", [pytest.param(1, marks=pytest.mark.long), 3 * 4 * 4 * TILE**2])
 def test_chunks_of_edges_change_neither_outputs_nor_gradients(monkeypatch, n_bytes):
     _, models = fresh(family_of(DEEP))
     graph = all_models(models)

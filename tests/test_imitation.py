@@ -251,6 +251,7 @@ def test_imitation_is_least_at_the_best_set_along_the_path():
         np.testing.assert_allclose(min(losses.values()), np.log1p(np.exp(-3.0)), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_editor_learns_the_masks_that_it_imitates(models, table, tmp_path):
     ids = np.arange(2 * COUNT)

@@ -148,6 +148,7 @@ def test_a_stopped_training_goes_on_with_the_same_models(train, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded.params, whole.params)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stopped_burn_in_starts_again(train, tmp_path):
     with pytest.raises(Stopped, match="not of every age yet"):

@@ -66,7 +66,9 @@ def ticket(testbed, **options):
             lambda testbed: one_shot(testbed, (), score=lamp, distil=SHORT), marks=pytest.mark.slow
         ),
         pytest.param(lambda testbed: exact_obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),
-        pytest.param(lambda testbed: obs(testbed, (), rounds=2), marks=pytest.mark.slow),
+        pytest.param(
+            lambda testbed: obs(testbed, (), rounds=2), marks=[pytest.mark.slow, pytest.mark.long]
+        ),
         pytest.param(lambda testbed: obs(testbed, (), distil=SHORT), marks=pytest.mark.slow),
         pytest.param(lambda testbed: ticket(testbed, trained=False), marks=pytest.mark.slow),
         pytest.param(lambda testbed: ticket(testbed, target="labels"), marks=pytest.mark.slow),
@@ -106,6 +108,7 @@ def test_a_template_per_depth_gives_the_results_of_the_common_one(testbed):
     np.testing.assert_allclose(found.jsd, swept(testbed, common).jsd, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_obs_is_no_worse_than_exact_obs_where_its_own_path_went_astray(testbed, monkeypatch):
     def astray(template, *_):

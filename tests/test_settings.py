@@ -117,7 +117,11 @@ MODULES = (pruning, dm, fairness)
 @pytest.mark.parametrize("module", MODULES)
 def test_every_key_of_a_config_is_read(module):
     """A value that no key can have is refused wherever it stands, so nothing is ignored."""
-    for path in leaves(module.get_config()):
+    earlier = MODULES[: MODULES.index(module)]
+    seen = {path for other in earlier for path in leaves(other.get_config())}
+    paths = set(leaves(module.get_config())) - seen
+    assert len(paths) > 20
+    for path in sorted(paths):
         config = module.get_config()
         inner = inner_of(config, path[:-1])
         with inner.unlocked(), inner.ignore_type():
