@@ -71,7 +71,8 @@ def editor(models, table, graph):
     moments = moments_of(table, N_IN)
     scales = scales_of(models, np.arange(2 * COUNT))
     scales = scales.replace(input_mean=moments.mean, input_covariance=moments.covariance)
-    params = Editor(CONFIG, models.template).init(jax.random.key(1), graph, scales)["params"]
+    init = jax.jit(Editor(CONFIG, models.template).init)
+    params = init(jax.random.key(1), graph, scales)["params"]
     shape = params["input_keep"]["kernel"].shape
     kernel = 4 * jax.random.normal(jax.random.key(2), shape)
     params = params | {"input_keep": {"kernel": kernel, "bias": jnp.full(1, -3.0)}}
@@ -129,7 +130,7 @@ def test_edited_stacks_are_those_of_the_graph(editor, edits, stacks, table):
 def test_an_editor_without_moments_is_refused(editor, graph):
     bare = editor.replace(scales=editor.scales.replace(input_mean=None))
     with pytest.raises(ValueError, match="found no moments of inputs"):
-        edit_graph(bare, graph)
+        jax.eval_shape(lambda: edit_graph(bare, graph))
 
 
 def test_imputation_is_for_masks_of_inputs():

@@ -84,10 +84,10 @@ def test_nodes_and_weights_show_what_they_do_to_the_outputs(case):
 
 def test_rows_have_finite_gradients_where_outputs_are_certain():
     """Of a network whose probabilities underflow, which has no information there."""
-    packed, ids = pack([random_stack(SPECS[0], size=40.0)]), np.arange(3)
+    packed, ids = pack([random_stack(SPECS[1], size=40.0)]), np.arange(3)
     graph = gather(packed, ids, np.zeros((3, 1), np.float32), exact_budget(packed, ids))
     probe = LearnedProbe(ROWS, packed.template)
-    params = probe.init(jax.random.key(0), graph)
+    params = jax.jit(probe.init)(jax.random.key(0), graph)
 
     @jax.jit
     def gradient(params):
