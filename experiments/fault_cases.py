@@ -223,8 +223,11 @@ def processes(bench: Bench, count: int) -> Iterator[Case]:
         # 0: it had given and got all that it needed; the repeated run has to have the same numbers.
         ends = {None: "WRONG: no end within a minute", 0: "the other was done"}
         found.append(ends.get(other.status, "the other ended"))
-        for child in both(workdir):
-            child.wait(2 * bench.limit())
+        if "Traceback" in other.text:
+            found.append(f"WRONG: {other.text[-300:]}")
+        for ended in [child.wait(2 * bench.limit()) for child in both(workdir)]:
+            if ended.status != 0:
+                found.append(f"WRONG: the repeated run ended with {ended.status}")
         expected = numbers_in(whole / "results.json")
         same = expected is not None and numbers_in(workdir / "results.json") == expected
         found.append("same numbers" if same else "WRONG: other numbers")

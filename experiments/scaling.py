@@ -13,7 +13,7 @@ from benchmarks import scaling
 from experiments import launch
 from experiments.settings import parse
 from metanet import report
-from metanet.core import write_json
+from metanet.core import require, write_json
 from metanet.settings import build
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scaling.py", "Sizes.")
@@ -27,6 +27,7 @@ def parse_scaling(config: ConfigDict) -> scaling.ScalingConfig:
     Raises:
       UserError: a key is unknown, or its value unusable.
     """
+    require(isinstance(config, ConfigDict), "config", repr(config), "a ConfigDict from get_config")
     values = config.to_dict()
     own = {key: values.pop(key) for key in _OWN if key in values}
     return build(scaling.ScalingConfig, own | {"experiment": parse(ConfigDict(values))})

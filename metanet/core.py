@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import operator
 import os
 import pathlib
 import zlib
@@ -169,7 +170,8 @@ def read_json(path: str | os.PathLike, remedy: str = "remove it") -> dict:
 def json_of(content: bytes, path: str | os.PathLike, remedy: str) -> dict:
     """`read_json` of a file at `path` that was read already.
 
-    Content without SHA-256, which earlier versions wrote, is taken as it is.
+    Content without SHA-256, which earlier versions wrote, is taken as it is, unless its last key is
+    that of one but for a character: then it is damaged.
     """
     expected = f"a file that metanet wrote; {remedy}"
     try:
@@ -179,7 +181,9 @@ def json_of(content: bytes, path: str | os.PathLike, remedy: str) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"{path}: found a {type(value).__name__}, expected {expected}")
     stored = value.pop(_SUM, None)
-    if stored is not None and stored != _sha256(value):
+    last = next(reversed(value), "")
+    renamed = len(last) == len(_SUM) and sum(map(operator.ne, last, _SUM)) == 1
+    if (stored is None and renamed) or (stored is not None and stored != _sha256(value)):
         raise UserError(f"{path}: found content that its {_SUM} does not fit, expected {expected}")
     return value
 

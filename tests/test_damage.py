@@ -4,11 +4,13 @@ import json
 import logging
 import pathlib
 import shutil
+import time
 
 import jax
 import numpy as np
 import pytest
 from helpers import random_stack
+from tensorboardX.event_file_writer import event_pb2
 
 from metanet.core import UserError, match_settings, read_json, read_npz, write_json, write_npz
 from metanet.editor.inputs import scales_of
@@ -51,13 +53,20 @@ def test_json_is_read_as_it_was_written_or_refused(tmp_path):
     for damaged in damages(content, 400):
         path.write_bytes(damaged)
         try:
-            # What a flip leaves unnoticed is white space, or the name of the checksum's own key.
-            found = {key: value for key, value in read_json(path).items() if key in VALUE}
-            assert json.dumps(found) == json.dumps(VALUE)
+            assert json.dumps(read_json(path)) == json.dumps(VALUE)  # of white space a flip may be
         except UserError as error:
             assert_one_line(error, path)
             refused += 1
     assert refused > 300
+
+
+def test_json_whose_checksum_has_another_name_is_refused(tmp_path):
+    path = tmp_path / "one.json"
+    write_json(path, VALUE)
+    content = path.read_text()
+    path.write_text("sha257".join(content.rsplit("sha256", 1)))
+    with pytest.raises(UserError, match="found content that its sha256 does not fit"):
+        read_json(path)
 
 
 def test_json_without_a_checksum_is_read_as_it_is(tmp_path):
@@ -194,3 +203,38 @@ def test_a_piece_of_a_row_is_dropped(tmp_path):
     path.write_text("step,loss,jsd\n1,0.5,0.25\n2,0.123456789,0.5\n3,0.")
     Writer(tmp_path, 3).close()
     assert path.read_text() == "step,loss,jsd\n1,0.5,0.25\n2,0.123456789,0.5\n"
+
+
+def test_a_disk_that_is_full_of_curves_is_one_line_and_no_wait(tmp_path, monkeypatch):
+    writer = Writer(tmp_path, 0)
+    writer.write(1, {"loss": 0.5, "jsd": 0.25})
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._events, "flush", full)
+    for step in range(2, 20):  # more than a queue would take
+        with pytest.raises(UserError, match=r"events.out.tfevents: found No space left on device"):
+            writer.write(step, {"loss": 0.5, "jsd": 0.25})
+    writer.close()
+
+
+def test_curves_are_events_of_tensorboard_too(tmp_path):
+    for first in (0, 2):  # the second goes on after step 2
+        writer = Writer(tmp_path, first)
+        for step in range(first + 1, 4):
+            writer.write(step, {"loss": 0.5 * step, "jsd": 0.25})
+        writer.close()
+        time.sleep(1.1 * (not first))  # files are called by the second
+    found = []
+    for path in sorted(tmp_path.glob("events.out.tfevents*")):
+        content = path.read_bytes()
+        while content:  # length, its checksum, the event, its checksum
+            size = int.from_bytes(content[:8], "little")
+            found.append(event_pb2.Event.FromString(content[12 : 12 + size]))
+            content = content[16 + size :]
+    steps = [(one.step, [(v.tag, v.simple_value) for v in one.summary.value]) for one in found]
+    assert [one for one in steps if one[1]] == [
+        (step, [("loss", 0.5 * step), ("jsd", 0.25)]) for step in (1, 2, 3, 3)
+    ]
+    assert [one.step for one in found if one.session_log.status] == [1, 3]

@@ -370,8 +370,11 @@ def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networ
     files.write(networks[7], place / "n0.npz")
     (place / "n5.npz").write_bytes(b"damaged")
     (place / "n6.npz").unlink()
+    whole = (job.out / "n4.npz").read_bytes()
+    (job.out / "n4.npz").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     found = edit_folder(job, {})
-    assert found.tried == 3  # n0, n1, new
+    assert found.tried == 4  # n0, n1, n4, new
+    assert (job.out / "n4.npz").read_bytes() == whole
     assert found.rows["n5.npz"]["status"] == "skipped" and not (job.out / "n5.npz").exists()
     assert found.rows["n0.npz"]["spec"]["widths"] == [10, 16, 8, 2]
     assert "n6.npz" not in found.rows and summary.read(job.out)["n6.npz"]["status"] == "edited"

@@ -1,5 +1,6 @@
 """One process at a time works in a run's folder, and forked commands end as they should."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from experiments.children import Child
-from metanet.core import UserError, atomic_path, writing
+from metanet.core import Stopped, UserError, atomic_path, writing
 from metanet.pipeline.locks import alone, divided, hold, try_hold
 
 HOLDER = """
@@ -80,6 +81,29 @@ def test_tasks_of_others_come_last_and_one_that_fails_is_free_again(tmp_path):
         divided("abc", tmp_path.joinpath, fails, lambda: False)
     with try_hold(tmp_path / "a") as held:
         assert held is not None and caught.type is ValueError  # which is still there
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("metanet.pipeline.locks.fcntl.flock", flock)
+    with pytest.raises(UserError, match=r"lock: found No locks available, expected a folder on a"):
+        try_hold(tmp_path / ".lock")
+
+
+def test_who_waits_for_long_says_so_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("metanet.pipeline.locks.PAUSE", 0.0)
+    caplog.set_level("INFO")
+    looks = iter(range(40))
+    with try_hold(tmp_path / "a"):
+        with pytest.raises(Stopped):
+            with hold(tmp_path / "a", lambda: next(looks) == 35):
+                raise AssertionError("not reached")
+        looks = iter(range(40))
+        with pytest.raises(Stopped):
+            divided("a", tmp_path.joinpath, print, lambda: next(looks) == 35)
+    assert caplog.text.count("a is held by another process: waiting for its end") == 2
 
 
 def test_what_the_system_refuses_to_write_is_named(tmp_path):

@@ -26,6 +26,7 @@ from metanet.interop.network import network_of
 from metanet.interop.units import reading_numbers, reading_standardised
 from metanet.mlp.network import apply
 from metanet.mlp.spec import MLPSpec
+from metanet.pipeline.releases import write_changed
 from metanet.probes.rows import ProbeConfig
 
 SPEC = MLPSpec((5, 8, 6, 2), ((0, 2),), "layer")
@@ -58,6 +59,26 @@ def test_a_release_is_read_as_it_was_written(release, tmp_path):
     for name in ("requirement", "encoding", "balanced", "points", "about", "names"):
         assert getattr(found, name) == getattr(release, name)
     assert found.names == ("inputs_kept",) and len(found.features) == 10
+
+
+def test_a_release_is_written_anew_if_it_is_damaged_or_edits_otherwise(release, tmp_path, caplog):
+    home = tmp_path / "gmn"
+    write_changed(home, release)
+    before = [path.stat().st_mtime_ns for path in sorted(home.iterdir())]
+    write_changed(home, dataclasses.replace(release, about={"command": "another"}))
+    assert [path.stat().st_mtime_ns for path in sorted(home.iterdir())] == before
+
+    (home / "arrays.npz").write_bytes((home / "arrays.npz").read_bytes()[:-9])
+    write_changed(home, release)
+    assert "arrays.npz: its SHA-256 is" in caplog.text and "written anew" in caplog.text
+    for changes in (
+        {"params": release.editor.params | {"gamma": np.float32(0.2)}},
+        {"lambda_range": ((0.01, 0.2),)},
+    ):
+        write_changed(home, dataclasses.replace(release, editor=release.editor.replace(**changes)))
+        for name, value in changes.items():
+            stored = getattr(load_editor(home).editor, name)
+            jax.tree.map(np.testing.assert_array_equal, stored, value)
 
 
 @pytest.mark.parametrize("covariance", [None, np.eye(4)])

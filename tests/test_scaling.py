@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from experiments.scaling import parse_scaling
+from metanet.core import UserError
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
 import sys
@@ -44,3 +47,8 @@ def test_rates_and_bytes_are_written_for_the_devices_that_there_are(tmp_path):
     row = next(line.split() for line in ended.stdout.splitlines() if line.startswith("editor"))
     assert row == ["editor", "weak", "1", "1", "100%", "0"]
     assert " 67%" in ended.stdout  # 1 / 0.75 of the rate on two devices
+
+
+def test_a_config_of_another_type_is_refused():
+    with pytest.raises(UserError, match=r"config: found {'members': 3}, expected a ConfigDict"):
+        parse_scaling({"members": 3})

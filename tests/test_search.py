@@ -1,5 +1,6 @@
 """Searches: studies that survive whatever happens to their processes, spaces, the command."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -10,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -225,6 +227,31 @@ def test_a_damaged_database_is_refused_in_one_line(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"study.sqlite3: found .*expected the database"):
             tried(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("update trial_values set value = value + 0.001", "trial 0, which its digest does not fit"),
+        ("update trial_params set param_value = param_value * 1.1", "trial 0, which its digest"),
+        ("update trial_user_attributes set key = 'v' where key = 'values'", "trial 0, which its"),
+        ("update trial_user_attributes set value_json = '{' where key = 'values'", "Expecting"),
+        ("delete from trial_user_attributes where key = 'digest'", "trial 0, which its digest"),
+    ],
+)  # fmt: skip
+def test_a_trial_that_was_changed_is_found(change, said, tmp_path):
+    tried(tmp_path, 2)
+    with contextlib.closing(sqlite3.connect(tmp_path / study.DATABASE)) as database, database:
+        assert database.execute(change).rowcount
+    with pytest.raises(UserError, match=rf"study.sqlite3: found {said}.*, expected the database"):
+        tried(tmp_path, 3)
+
+
+def test_an_emptied_database_is_no_new_study(tmp_path):
+    tried(tmp_path, 1)
+    (tmp_path / study.DATABASE).write_bytes(b"")
+    with pytest.raises(UserError, match="found nothing, although trials were begun, expected the"):
+        tried(tmp_path, 2)
 
 
 def spaces_of(config, method, spaces=SPACES):

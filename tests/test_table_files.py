@@ -240,8 +240,10 @@ def test_an_unusable_table_is_refused_with_a_remedy(name, write):
 def test_unusable_paths_are_refused(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "book.xlsx").write_bytes(b"PK")
+    os.mkfifo(tmp_path / "pipe.csv")
     for name, said in [
         ("none.csv", "No such file"), ("folder.csv", "a folder"), ("book.xlsx", "of another kind"),
+        ("pipe.csv", "no regular file"),
         ("x" * 300 + ".csv", "File name too long"), ("a\0b.csv", "null byte"),
     ]:  # fmt: skip
         refused(lambda name=name: load(f"{tmp_path}/{name}"), f"{said}.*, expected a readable file that ends in")  # fmt: skip

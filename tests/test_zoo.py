@@ -160,11 +160,15 @@ def test_a_zoo_that_is_none_is_refused(zoo, data, change, message):
         read_zoo(config(zoo, **change), data, 0)
 
 
-def test_a_file_that_is_no_network_of_the_data_is_refused_by_name(zoo, data):
+def test_a_file_that_is_no_network_of_the_data_is_refused_by_name(zoo, data, monkeypatch):
     wide = from_arrays([np.ones((9, 4)), np.ones((4, 2))], [np.ones(4), np.ones(2)], "relu").network
     files.write(wide, zoo.folder / "model_3.npz")
     with pytest.raises(UserError, match=r"model_3.npz: found 9 inputs and 2 outputs, expected 10"):
         read_zoo(config(zoo), data, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("metanet.interop.guard.MAX_BYTES", 10)
+        with pytest.raises(UserError, match=r"found \d+ bytes, expected at most 10"):
+            read_zoo(config(zoo), data, 0)
     (zoo.folder / "model_3.npz").write_bytes(b"rubbish")
     with pytest.raises(UserError, match=r"model_3.npz: "):
         read_zoo(config(zoo), data, 0)

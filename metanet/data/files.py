@@ -83,6 +83,8 @@ def require_file(path: pathlib.Path) -> None:
     expected = f"a readable file that ends in {', '.join(endings)}"
     try:
         expect(not path.is_dir(), str(path), "a folder", expected)
+        regular = not path.exists() or path.is_file()  # a pipe would be waited for
+        expect(regular, str(path), "no regular file", expected)
         with open(path, "rb"):
             pass
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte

@@ -114,7 +114,7 @@ def _finished(row: Row, digest: str | None, out: pathlib.Path) -> bool:
     """
     if row["status"] == SKIPPED or row["model_sha256"] != digest:
         return False
-    return row["status"] == MISSED or (out / row["file"]).is_file()
+    return row["status"] == MISSED or digest_of(out / row["file"]) == row["edited_sha256"]
 
 
 def _survey(

@@ -7,6 +7,7 @@ editor.json, so that a file that was damaged or exchanged is not read.
 import dataclasses
 import hashlib
 import io
+import json
 import pathlib
 import stat
 import zipfile
@@ -73,19 +74,36 @@ def write_release(folder: str | pathlib.Path, release: Release) -> None:
     editor.json, which names the arrays by their digest, is written last: a folder whose writing
     was interrupted is refused by `load_editor`.
     """
-    folder, editor = pathlib.Path(folder), release.editor
-    known = {name: leaf for name, leaf in vars(editor.scales).items() if leaf is not None}
-    params = traverse_util.flatten_dict(editor.params, sep="/")
-    arrays = {_PARAMS + name: np.asarray(leaf) for name, leaf in params.items()}
-    arrays |= {_SCALES + name: np.asarray(leaf) for name, leaf in known.items()}
+    folder = pathlib.Path(folder)
+    stored, arrays = _parts(release)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(sorted(arrays.items())))
     content = buffer.getvalue()
     with atomic_path(folder / "arrays.npz") as temporary:
         temporary.write_bytes(content)
+    named = {"arrays": hashlib.sha256(content).hexdigest(), "about": release.about}
+    write_json(folder / "editor.json", stored | named)
+
+
+def same_editor(one: Release, other: Release) -> bool:
+    """Whether two releases edit alike, wherever they are from."""
+    (stored, arrays), (stored_other, arrays_other) = _parts(one), _parts(other)
+    return (
+        json.dumps(stored) == json.dumps(stored_other)
+        and arrays.keys() == arrays_other.keys()
+        and all(np.array_equal(leaf, arrays_other[name]) for name, leaf in arrays.items())
+    )
+
+
+def _parts(release: Release) -> tuple[dict, dict[str, Any]]:
+    """What editor.json has but for `about` and the digest of the arrays; the arrays by name."""
+    editor = release.editor
+    known = {name: leaf for name, leaf in vars(editor.scales).items() if leaf is not None}
+    params = traverse_util.flatten_dict(editor.params, sep="/")
+    arrays = {_PARAMS + name: np.asarray(leaf) for name, leaf in params.items()}
+    arrays |= {_SCALES + name: np.asarray(leaf) for name, leaf in known.items()}
     stored = {
         "format": FORMAT,
-        "arrays": hashlib.sha256(content).hexdigest(),
         "requirement": list(release.requirement),
         "lambda_range": editor.lambda_range,
         "config": dataclasses.asdict(editor.config),
@@ -93,9 +111,8 @@ def write_release(folder: str | pathlib.Path, release: Release) -> None:
         "balanced": release.balanced,
         "points": release.points,
         "encoding": release.encoding.to_json(),
-        "about": release.about,
     }
-    write_json(folder / "editor.json", stored)
+    return stored, arrays
 
 
 def load_editor(place: str | pathlib.Path) -> Release:

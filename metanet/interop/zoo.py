@@ -38,8 +38,8 @@ def read_zoo(config: PopulationConfig, data: TabularData, seed: int) -> Populati
     paths = _paths(config.source)
     digest, stacks = hashlib.sha256(), {}  # type: ignore[var-annotated]
     for number, path in enumerate(paths):
+        network = _network(path, config, data)  # first: it refuses what is too large to be read
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-        network = _network(path, config, data)
         stacks.setdefault(network.spec, []).append((number, network))
     split = _splits(paths, config, seed)
     built, rows = [], []

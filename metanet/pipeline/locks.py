@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import logging
 import os
 import pathlib
 import time
@@ -14,13 +15,20 @@ import jax
 from metanet.core import Stopped, UserError, writing
 from metanet.devices import any_process
 
+logger = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 PAUSE = 0.2  # seconds between two looks at a lock that another process holds
+SAID = 25  # such looks, after which the log says what is waited for
 
 
 def try_hold(path: pathlib.Path) -> IO | None:
-    """The lock, which closing it or the end of the process releases; None if somebody holds it."""
+    """The lock, which closing it or the end of the process releases; None if somebody holds it.
+
+    Raises:
+      UserError: the file cannot be written, or its file system has no locks.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a")
@@ -29,6 +37,10 @@ def try_hold(path: pathlib.Path) -> IO | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError as error:  # as NFS without its lock service, or Lustre mounted without flock
+        file.close()
+        expected = "a folder on a file system with locks (flock)"
+        raise UserError(f"{path}: found {error.strerror}, expected {expected}") from error
     return file
 
 
@@ -39,14 +51,22 @@ def hold(path: pathlib.Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     Raises:
       Stopped: `should_stop()` became true while another process was in it.
     """
-    first = jax.process_index() == 0
+    first, looks = jax.process_index() == 0, 0
     # All processes go round together: `should_stop` may ask all of them.
     while not any_process((lock := try_hold(path) if first else None) is not None):
         if should_stop():
             raise Stopped(f"{path.name}: another process is at work")
-        time.sleep(PAUSE)
+        looks = _waited(looks, path)
     with lock or contextlib.nullcontext():
         yield
+
+
+def _waited(looks: int, path: pathlib.Path) -> int:
+    """Waits for another process for the `looks`-th time; the next number."""
+    if looks == SAID:
+        logger.info("%s is held by another process: waiting for its end", path)
+    time.sleep(PAUSE)
+    return looks + 1
 
 
 def divided(
@@ -62,7 +82,7 @@ def divided(
     Raises:
       Stopped: `should_stop()` became true while other processes were at all that is left.
     """
-    left, first = list(tasks), jax.process_index() == 0
+    left, first, looks = list(tasks), jax.process_index() == 0, 0
     while left:
         held = []  # by others
         for task in left:
@@ -75,7 +95,7 @@ def divided(
         if held == left:
             if should_stop():
                 raise Stopped("other processes are at work")
-            time.sleep(PAUSE)
+            looks = _waited(looks, path(held[0]))
         left = held
 
 

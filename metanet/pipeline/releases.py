@@ -1,15 +1,18 @@
 """Trained editors of a run as folders that edit anybody's models."""
 
+import logging
 import pathlib
 
-from metanet.core import digest, slug
+from metanet.core import UserError, digest, slug
 from metanet.data.files import label_of
 from metanet.editor.model import TrainedEditor
-from metanet.editor.release import Release, write_release
+from metanet.editor.release import Release, load_editor, same_editor, write_release
 from metanet.mlp import population as populations
 from metanet.objectives.base import paths_of
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.testbed import Testbed
+
+logger = logging.getLogger(__name__)
 
 LICENCE = "Apache-2.0, as metanet; of the data see their source"
 
@@ -22,7 +25,7 @@ def write_releases(
 ) -> None:
     """Writes `folder`/editors/NAME/seed-N of every editor of the experiment's own dataset.
 
-    What is there stays: a run that is repeated trains nothing.
+    One that is there and the same stays as it is, with the command that trained it.
 
     Args:
       about: the command and the machine, see `provenance.about_this_process`.
@@ -45,8 +48,6 @@ def write_releases(
         for number, editor in enumerate(seeds):
             seed = experiment.seed + number
             home = pathlib.Path(folder) / "editors" / slug(name) / f"seed-{seed}"
-            if (home / "editor.json").exists():
-                continue
             release = Release(
                 editor=editor,
                 requirement=paths_of(experiment.requirement_of(plan)),
@@ -55,4 +56,15 @@ def write_releases(
                 points=plan.training.points,
                 about=shared | {"editor": name, "seed": seed, "steps": plan.training.steps},
             )
-            write_release(home, release)
+            write_changed(home, release)
+
+
+def write_changed(home: pathlib.Path, release: Release) -> None:
+    """`write_release`, unless the folder has an editor that edits alike, wherever it is from."""
+    if (home / "editor.json").exists():
+        try:
+            if same_editor(load_editor(home), release):
+                return
+        except UserError as error:
+            logger.warning("%s; it is written anew", error)
+    write_release(home, release)

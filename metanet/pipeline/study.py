@@ -20,13 +20,14 @@ import sqlalchemy.exc
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from metanet.core import Stopped, UserError, one_line
+from metanet.core import Stopped, UserError, digest, one_line
 from metanet.pipeline.locks import PAUSE, hold, try_hold
 from metanet.pipeline.spaces import Choice, Log, Range, Values
 
 logger = logging.getLogger(__name__)
 
 DATABASE = "study.sqlite3"
+RUNNING = "running"  # the folder of trials' locks
 DESIGN = 10  # trials before any is drawn by what others have shown
 BUSY = 60  # seconds that the database may be locked by another process
 # measure(values) -> (the value to maximise, why there is none or None)
@@ -67,7 +68,7 @@ def work(
         with contextlib.ExitStack() as stack:
             with hold(lock, should_stop), _readable(folder):
                 running = _without_killed(study, folder)
-                complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+                complete = len(_complete(study, folder))
                 if complete != done:
                     done = complete
                     logger.info("search: %d of %d trials", done, trials)
@@ -90,6 +91,7 @@ def work(
                 trial.set_user_attr("seconds", round(time.monotonic() - start, 1))
                 if failed is not None:
                     trial.set_user_attr("failed", failed)
+                trial.set_user_attr("digest", _digest(trial.params, trial.user_attrs, value))
                 study.tell(trial, value)
                 _lock_of(folder, trial.number).unlink()
 
@@ -105,7 +107,7 @@ def trials_of(folder: pathlib.Path, name: str) -> list[dict]:
     """
     with hold(folder / "lock", lambda: False), _readable(folder):
         study = _open(folder, name)
-        found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        found = _complete(study, folder)
     return [
         {"number": one.number, "values": one.user_attrs["values"], "hypervolume": one.value}
         | {key: one.user_attrs[key] for key in ("seconds", "failed") if key in one.user_attrs}
@@ -113,12 +115,39 @@ def trials_of(folder: pathlib.Path, name: str) -> list[dict]:
     ]
 
 
+def _complete(study: optuna.Study, folder: pathlib.Path) -> list[optuna.trial.FrozenTrial]:
+    """The finished trials, in the order in which they were begun.
+
+    Raises:
+      UserError: one is not as it was stored; SQLite has no checksums of its own.
+    """
+    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    for one in found:
+        if one.user_attrs.get("digest") != _digest(one.params, one.user_attrs, one.value):
+            raise _damaged(folder, f"trial {one.number}, which its digest does not fit")
+    return found
+
+
+def _digest(params: dict, attributes: dict, value: float | None) -> str:
+    """Of all that is stored about a trial."""
+    rest = {key: one for key, one in attributes.items() if key != "digest"}
+    return digest({"params": params, "attributes": rest, "value": value})
+
+
+def _damaged(folder: pathlib.Path, found: str) -> UserError:
+    expected = f"the database of a study; remove {folder}"
+    return UserError(f"{folder / DATABASE}: found {found}, expected {expected}")
+
+
 def _open(folder: pathlib.Path, name: str) -> optuna.Study:
     """The study in the folder's database, which is made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = folder / DATABASE
+    if path.exists() and not path.stat().st_size and (folder / RUNNING).exists():
+        raise _damaged(folder, "nothing, although trials were begun")
     with _readable(folder):
         storage = optuna.storages.RDBStorage(
-            f"sqlite:///{folder / DATABASE}",
+            f"sqlite:///{path}",
             engine_kwargs={"connect_args": {"timeout": BUSY}},
         )
         return optuna.create_study(
@@ -133,15 +162,15 @@ def _readable(folder: pathlib.Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that older versions call experimental
             yield
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
+    # The last two: of text in it that is no JSON, or of a row that is not there.
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError,
+            LookupError) as error:  # fmt: skip
         cause = one_line(str(error.__cause__ or error).partition("\n")[0])
-        raise UserError(
-            f"{folder / DATABASE}: found {cause}, expected the database of a study; remove {folder}"
-        ) from error
+        raise _damaged(folder, cause) from error
 
 
 def _lock_of(folder: pathlib.Path, number: int) -> pathlib.Path:
-    return folder / "running" / str(number)
+    return folder / RUNNING / str(number)
 
 
 def _without_killed(study: optuna.Study, folder: pathlib.Path) -> int:

@@ -1,8 +1,11 @@
 """Training curves: metrics.csv, and TensorBoard events beside it."""
 
+import contextlib
 import csv
 import logging
+import os
 import pathlib
+import time
 
 import jax
 
@@ -24,17 +27,27 @@ class Writer:
         self._events = None
         if jax.process_index():
             return
-        import tensorboardX  # takes more than a second where PyTorch is installed, which it imports
+        # Takes more than a second where PyTorch is installed, which it imports. Not its
+        # SummaryWriter, whose thread ends unheard on a full disk, and then calls wait for it.
+        from tensorboardX.event_file_writer import EventsWriter, event_pb2
 
         self.path = folder / "metrics.csv"
         if self.path.exists():
             kept = _rows_up_to(self.path, step)
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(f"{row}\n" for row in kept))
-        self._events = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)
+        self._event, self._events_path = event_pb2.Event, folder / "events.out.tfevents"
+        with writing(self._events_path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._add(step + 1, session_log={"status": "START"})  # hides what came after `step`
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one row, at once on disk."""
+        """Writes one row, at once on disk.
+
+        Raises:
+          UserError: it cannot be written, as on a full disk.
+        """
         if self._events is None:
             return
         new = not self.path.exists() or not self.path.stat().st_size
@@ -43,12 +56,20 @@ class Writer:
             if new:
                 rows.writerow(["step", *scalars])
             rows.writerow([step, *scalars.values()])
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, step)
+        values = [{"tag": name, "simple_value": float(value)} for name, value in scalars.items()]
+        self._add(step, summary={"value": values})
 
     def close(self) -> None:
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):  # rows are written already, or an error has said why
+                self._events.close()
+
+    def _add(self, step: int, **content) -> None:
+        """Writes one event, at once on disk."""
+        assert self._events is not None
+        with writing(self._events_path):
+            self._events.write_event(self._event(wall_time=time.time(), step=step, **content))
+            self._events.flush()
 
 
 def _rows_up_to(path: pathlib.Path, step: int) -> list[str]:
