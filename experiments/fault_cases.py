@@ -97,7 +97,8 @@ def _same_bytes(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 def _kind(path: pathlib.Path) -> str:
     """What files are alike: names without numbers and digests."""
-    name = re.sub(r"[0-9a-f]{32}|\d+", "*", "/".join(path.parts[-3:]))
+    parts = (*path.parts[:1], *path.parts[1:][-3:])
+    name = re.sub(r"[0-9a-f]{32}|\d+", "*", "/".join(parts))
     return name.partition("default/")[2] or name
 
 

@@ -392,6 +392,13 @@ def test_editors_of_one_seed_are_named_where_others_have_more():
     ]
 
 
+def test_models_that_diverged_are_counted():
+    run = KEPT | {"methods": {"FS": entry()}, "models_diverged": 3}
+    assert caveats.notes(run) == [
+        "* 3 models of the population diverged in their training, and are left out of everything."
+    ]
+
+
 def test_notes_name_what_to_mind_in_a_run():
     point = {"requirement": 0.1, "jsd": 0.1}
     methods = {"GMN": entry(seeds=[]), "FairCls": {"front": [point | {"infeasible": 2}, point]}}

@@ -128,7 +128,7 @@ def test_wins_ties_and_losses_that_docs_tell_are_those_of_the_tables():
         ("pruning_bank", "GMN - Prune & Edit", "ExactOBS", (0, 0, 8), "Edit` has 0/0/8"),
         ("pruning_bank", "GMN + probe", "ExactOBS", (1, 0, 7), "`GMN + probe` 1/0/7 (ahead"),
         ("pruning_bank", steps.format(300), "OBS", (2, 3, 3), "steps have 2/3/3 against OBS"),
-        ("pruning_adult", steps.format(300), "ExactOBS & Distil", (1, 2, 5), "steps (.10 s: 1/2/5)"),
+        ("pruning_adult", steps.format(300), "ExactOBS & Distil", (1, 2, 5), "(.10 s: 1/2/5)"),
         ("dm_adult", "GMN (paper)", "FS", (2, 1, 5), "it has 2/1/5 against FS"),
         ("dm_adult", "GMN", "FS", (6, 2, 0), "where `GMN` has 6/2/0"),
         ("fairness_adult", "GMN", "GMN (paper)", (0, 8, 0), "tie at all levels on Adult"),

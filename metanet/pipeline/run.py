@@ -125,6 +125,9 @@ def results(testbed: Testbed, entries: dict[str, dict], values: dict[str, Values
     extra: dict[str, Any] = {}
     if evaluation.exclude_constant:
         extra["constant_models"] = len(ids) - len(kept)
+    lost = int((testbed.population.table["split"] == "diverged").sum())
+    if lost:
+        extra["models_diverged"] = lost  # of the whole population; they are in no split
     extra |= _floors(testbed, kept)
     content = {
         "schema": SCHEMA,
