@@ -20,6 +20,8 @@ from experiments import run, search
 from experiments.children import Child, Ended
 from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers_in, summed
 from experiments.fault_edits import edits
+from metanet.core import UserError
+from metanet.editor.release import load_editor
 
 KILLS = 4  # of one run, before it may end
 
@@ -119,6 +121,11 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
             verdict = bench.judged(workdir, ended)
             if verdict == "one line":
                 verdict = _remedied(bench, workdir, ended)
+            if kind.startswith("editors/"):
+                try:
+                    load_editor(workdir / path.relative_to(bench.done).parent)
+                except UserError as error:
+                    verdict = f"WRONG: left damaged: {error}"
             found.append(verdict)
             shutil.rmtree(workdir)
         yield summed(f"{kind} emptied, cut, a bit flipped", found, start)

@@ -187,8 +187,8 @@ def writable(folder: pathlib.Path) -> pathlib.Path:
 def _hear_libraries() -> None:
     """Faults in threads and finalisers of libraries become lines of the log, each text once.
 
-    On a full disk Orbax and TensorBoard would print dozens of tracebacks about one cause, which the
-    command's own error names.
+    On a full disk Orbax would print dozens of tracebacks about one cause, which the command's own
+    error names.
     """
     log, heard, told = logging.getLogger("experiments"), set[str](), sys.excepthook
     for name in ("absl", "asyncio"):

@@ -223,7 +223,7 @@ def read_npz(path: str | os.PathLike, expected: str) -> dict[str, Any]:
 
 
 def digest(settings: dict) -> str:
-    """A short name for `settings`, a flat dict for JSON: 12 hexadecimal digits."""
+    """A short name for `settings`, a dict for JSON: 12 hexadecimal digits."""
     return _sha256(settings)[:12]
 
 

@@ -352,6 +352,21 @@ def test_every_claim_can_hold_and_can_be_refuted(claim):
     assert claims.judged(claim, {claim.run: empty})[0] == verdicts.ABSENT
 
 
+def test_claims_of_the_papers_recipe_are_judged_by_it_alone():
+    rest = {
+        claims.PAPER: "GMN - Prune & Edit dominates",
+        "GMN - Prune & Edit": "GMN (paper) dominates",
+    }
+    for better, refuted in rest.items():
+        claim = next(one for one in claims.CLAIMS if one.text == refuted)
+        good, bad = told(claim, True), told(claim, False)
+        mixed = good | {"comparison": {"jsd": bad["comparison"]["jsd"]
+                                       | {better: good["comparison"]["jsd"][better]}}}  # fmt: skip
+        assert claims.judged(claim, {claim.run: mixed})[0] == FAILS
+        other = next(one for one in claims.CLAIMS if one.text == f"{better} dominates")
+        assert claims.judged(other, {other.run: mixed})[0] == HOLDS
+
+
 def test_claims_are_judged_from_the_values_of_single_models():
     own = [(level, 0.05 - 0.05 * level) for level in (0.1, 0.3, 0.5, 0.7)]
     better, worse = ([(x, factor * y) for x, y in own] for factor in (0.97, 1.03))
@@ -395,7 +410,8 @@ def test_editors_of_one_seed_are_named_where_others_have_more():
 def test_models_that_diverged_are_counted():
     run = KEPT | {"methods": {"FS": entry()}, "models_diverged": 3}
     assert caveats.notes(run) == [
-        "* 3 models of the population diverged in their training, and are left out of everything."
+        "* 3 models of the population diverged, or are far larger than the others, and are left "
+        "out of everything."
     ]
 
 

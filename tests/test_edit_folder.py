@@ -362,7 +362,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(place, task, networks, 
 
 
 @pytest.mark.slow
-def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networks):
+def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networks, caplog):
     job = job_of(place, task)
     edit_folder(job, {})
     (job.out / "n1.npz").unlink()
@@ -373,6 +373,7 @@ def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networ
     whole = (job.out / "n4.npz").read_bytes()
     (job.out / "n4.npz").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     found = edit_folder(job, {})
+    assert "n4.npz is not as it was written" in caplog.text and caplog.text.count("as it was") == 1
     assert found.tried == 4  # n0, n1, n4, new
     assert (job.out / "n4.npz").read_bytes() == whole
     assert found.rows["n5.npz"]["status"] == "skipped" and not (job.out / "n5.npz").exists()

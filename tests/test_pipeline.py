@@ -7,10 +7,12 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from metanet.core import Stopped
 from metanet.data.tabular import Table
+from metanet.evaluation.values import ENDS
 from metanet.graphs.packing import pack
 from metanet.methods import data_minimisation as dm
 from metanet.methods.compiled import compiled, lambdas
@@ -21,7 +23,7 @@ from metanet.mlp.sampling import PopulationConfig, sample_catalogue
 from metanet.mlp.spec import MLPSpec
 from metanet.mlp.subsets import held_out
 from metanet.objectives.data_minimisation import inputs_kept
-from metanet.pipeline import EditorPlan, EvaluationConfig, ExperimentConfig
+from metanet.pipeline import EditorPlan, EvaluationConfig, ExperimentConfig, results
 from metanet.pipeline.testbed import Testbed, training_ids
 
 PER_STACK = 5
@@ -187,3 +189,17 @@ def test_other_datasets_are_known_by_their_content(testbed):
     )
     assert one["other_data.bank"] == "a" and one != other
     assert "other_data.bank" not in testbed.identity
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_models_that_diverged_are_counted_in_the_results(lost, testbed, monkeypatch):
+    monkeypatch.setitem(results.__globals__, "analysed", lambda content, values: content)
+    split = ["train"] * (10 - lost) + ["diverged"] * lost
+    population = types.SimpleNamespace(
+        ids=testbed.population.ids, table=pd.DataFrame({"split": split})
+    )
+    data = types.SimpleNamespace(**vars(testbed.data), n_classes=2)
+    testbed = dataclasses.replace(testbed, population=population, data=data)
+    entries = {name: {"front": []} for name in (ENDS, *testbed.experiment.method_names)}
+    found = results(testbed, entries, {})
+    assert found.get("models_diverged", 0) == lost and ("models_diverged" in found) == (lost > 0)

@@ -236,7 +236,7 @@ def test_a_damaged_database_is_refused_in_one_line(tmp_path):
         ("update trial_params set param_value = param_value * 1.1", "trial 0, which its digest"),
         ("update trial_user_attributes set key = 'v' where key = 'values'", "trial 0, which its"),
         ("update trial_user_attributes set value_json = '{' where key = 'values'", "Expecting"),
-        ("delete from trial_user_attributes where key = 'digest'", "trial 0, which its digest"),
+        ("delete from trial_user_attributes where key = 'digest'", "trial 0 of an earlier"),
     ],
 )  # fmt: skip
 def test_a_trial_that_was_changed_is_found(change, said, tmp_path):
@@ -245,6 +245,12 @@ def test_a_trial_that_was_changed_is_found(change, said, tmp_path):
         assert database.execute(change).rowcount
     with pytest.raises(UserError, match=rf"study.sqlite3: found {said}.*, expected the database"):
         tried(tmp_path, 3)
+
+
+def test_whole_numbers_of_the_config_are_what_is_stored(tmp_path):
+    own = OWN | {"rate": 1, "share": 0}  # as a recipe's defaults may be written
+    for trials in (1, 2):
+        assert tried(tmp_path, trials, own=own)[0] == (own, height(own)[0])
 
 
 def test_an_emptied_database_is_no_new_study(tmp_path):

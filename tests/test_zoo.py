@@ -167,6 +167,7 @@ def test_a_file_that_is_no_network_of_the_data_is_refused_by_name(zoo, data, mon
         read_zoo(config(zoo), data, 0)
     with monkeypatch.context() as patch:
         patch.setattr("metanet.interop.guard.MAX_BYTES", 10)
+        patch.delattr("pathlib.Path.read_bytes")  # refused before it is read
         with pytest.raises(UserError, match=r"found \d+ bytes, expected at most 10"):
             read_zoo(config(zoo), data, 0)
     (zoo.folder / "model_3.npz").write_bytes(b"rubbish")

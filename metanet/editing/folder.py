@@ -66,8 +66,8 @@ class Report:
 def edit_folder(job: Job, settings: dict) -> Report:
     """Edits every file of `job.folder` into `job.out`, under its name and in its format.
 
-    A file whose row is of its present content, and whose edited model is there, is not edited
-    again. Nothing is written for networks that do not meet the demands at any lambda.
+    A file whose row is of its present content, and whose edited model is there as it was written,
+    is not edited again. Nothing is written for networks that do not meet the demands at any lambda.
 
     Args:
       settings: what edits depend on beside the files, flat, for JSON.
@@ -114,7 +114,12 @@ def _finished(row: Row, digest: str | None, out: pathlib.Path) -> bool:
     """
     if row["status"] == SKIPPED or row["model_sha256"] != digest:
         return False
-    return row["status"] == MISSED or digest_of(out / row["file"]) == row["edited_sha256"]
+    if row["status"] == MISSED:
+        return True
+    found = digest_of(out / row["file"])
+    if found is not None and found != row["edited_sha256"]:
+        logger.warning("%s is not as it was written: it is written anew", out / row["file"])
+    return found is not None and found == row["edited_sha256"]
 
 
 def _survey(

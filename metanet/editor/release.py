@@ -105,7 +105,7 @@ def _parts(release: Release) -> tuple[dict, dict[str, Any]]:
     stored = {
         "format": FORMAT,
         "requirement": list(release.requirement),
-        "lambda_range": editor.lambda_range,
+        "lambda_range": [list(map(float, ends)) for ends in editor.lambda_range],
         "config": dataclasses.asdict(editor.config),
         "template": dataclasses.asdict(editor.template),
         "balanced": release.balanced,

@@ -96,6 +96,8 @@ def divided(
             if should_stop():
                 raise Stopped("other processes are at work")
             looks = _waited(looks, path(held[0]))
+        else:
+            looks = 0
         left = held
 
 

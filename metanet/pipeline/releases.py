@@ -3,6 +3,8 @@
 import logging
 import pathlib
 
+import jax
+
 from metanet.core import UserError, digest, slug
 from metanet.data.files import label_of
 from metanet.editor.model import TrainedEditor
@@ -61,10 +63,13 @@ def write_releases(
 
 def write_changed(home: pathlib.Path, release: Release) -> None:
     """`write_release`, unless the folder has an editor that edits alike, wherever it is from."""
+    if jax.process_index():
+        return  # another one might read what the first is writing
     if (home / "editor.json").exists():
         try:
             if same_editor(load_editor(home), release):
                 return
+            logger.info("%s: the editor that was trained since takes its place", home)
         except UserError as error:
             logger.warning("%s; it is written anew", error)
     write_release(home, release)

@@ -61,7 +61,7 @@ def work(
       UserError: the database cannot be read.
       Stopped: `should_stop()` became true.
     """
-    lock, done = folder / "lock", -1
+    lock, done, waiting = folder / "lock", -1, False
     with hold(lock, should_stop):
         study = _open(folder, name)
     while True:
@@ -76,12 +76,15 @@ def work(
                     return
                 trial = None
                 if done + running < trials:
-                    trial = _ask(study, space, own, seed)
+                    trial = _ask(study, folder, space, own, seed)
                     held = try_hold(_lock_of(folder, trial.number))
                     stack.enter_context(contextlib.nullcontext() if held is None else held)
             if should_stop():
                 raise Stopped(f"search: {done} of {trials} trials")
-            if trial is None:  # others are at the last ones
+            if trial is None:
+                if not waiting:
+                    logger.info("search: other processes are at the last trials: waiting for them")
+                waiting = True
                 time.sleep(PAUSE)
                 continue
             start = time.monotonic()
@@ -121,17 +124,33 @@ def _complete(study: optuna.Study, folder: pathlib.Path) -> list[optuna.trial.Fr
     Raises:
       UserError: one is not as it was stored; SQLite has no checksums of its own.
     """
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    found = _stored(study, folder, TrialState.COMPLETE)
     for one in found:
-        if one.user_attrs.get("digest") != _digest(one.params, one.user_attrs, one.value):
+        known = one.user_attrs.get("digest")
+        if known is None:
+            raise _damaged(folder, f"trial {one.number} of an earlier version, or damaged")
+        if known != _digest(one.params, one.user_attrs, one.value):
             raise _damaged(folder, f"trial {one.number}, which its digest does not fit")
     return found
 
 
+def _stored(
+    study: optuna.Study, folder: pathlib.Path, *states: TrialState
+) -> list[optuna.trial.FrozenTrial]:
+    """The trials of these states, by default of all."""
+    try:
+        return study.get_trials(deepcopy=False, states=states or None)
+    except (ValueError, LookupError) as error:  # text that is no JSON, a row that is not there
+        raise _damaged(folder, one_line(str(error))) from error
+
+
 def _digest(params: dict, attributes: dict, value: float | None) -> str:
-    """Of all that is stored about a trial."""
+    """Of what a trial tried and found."""
     rest = {key: one for key, one in attributes.items() if key != "digest"}
-    return digest({"params": params, "attributes": rest, "value": value})
+    # As SQLite returns numbers: 1 as 1.0, and -0.0 as 0.0.
+    plain = {path: float(one) + 0.0 for path, one in params.items()}
+    value = None if value is None else float(value) + 0.0
+    return digest({"params": plain, "attributes": rest, "value": value})
 
 
 def _damaged(folder: pathlib.Path, found: str) -> UserError:
@@ -162,9 +181,7 @@ def _readable(folder: pathlib.Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that older versions call experimental
             yield
-    # The last two: of text in it that is no JSON, or of a row that is not there.
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError,
-            LookupError) as error:  # fmt: skip
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
         cause = one_line(str(error.__cause__ or error).partition("\n")[0])
         raise _damaged(folder, cause) from error
 
@@ -176,7 +193,7 @@ def _lock_of(folder: pathlib.Path, number: int) -> pathlib.Path:
 def _without_killed(study: optuna.Study, folder: pathlib.Path) -> int:
     """Fails the trials whose process is gone, and enqueues their values; how many others run."""
     running = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in _stored(study, folder, TrialState.RUNNING):
         held = try_hold(_lock_of(folder, trial.number))
         if held is None:
             running += 1
@@ -189,9 +206,11 @@ def _without_killed(study: optuna.Study, folder: pathlib.Path) -> int:
     return running
 
 
-def _ask(study: optuna.Study, space: dict[str, Range], own: Values, seed: int) -> optuna.Trial:
+def _ask(
+    study: optuna.Study, folder: pathlib.Path, space: dict[str, Range], own: Values, seed: int
+) -> optuna.Trial:
     """The next trial, with the attribute `values`."""
-    before = study.get_trials(deepcopy=False)
+    before = _stored(study, folder)
     begun = [one for one in before if one.state not in (TrialState.FAIL, TrialState.WAITING)]
     queued = [one for one in before if one.state == TrialState.WAITING]
     index = len(begun)

@@ -83,6 +83,6 @@ def notes(run: dict) -> list[str]:
         found.append("Models that a method cannot edit stay as they are, at most at one setting: "
                      f"{', '.join(left)} of {run['models_evaluated']}.")  # fmt: skip
     if run.get("models_diverged"):
-        found.append(f"{run['models_diverged']} models of the population diverged in their "
-                     "training, and are left out of everything.")  # fmt: skip
+        found.append(f"{run['models_diverged']} models of the population diverged, or are far "
+                     "larger than the others, and are left out of everything.")  # fmt: skip
     return [f"* {line}" for line in found]

@@ -1,7 +1,7 @@
 """The paper's claims, and the judge of each.
 
-Those about fronts are judged twice: of our editors, whose training and inputs differ from the
-paper's, and of `GMN (paper)`, its own recipe.
+Whether editors dominate, and how low they reach, is judged twice: of ours, whose training and
+inputs differ from the paper's, and of `GMN (paper)`, its own recipe.
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ CLAIMS = (
             (f"{PAPER} dominates, by divergence of outputs", lower(PAPER, _FAIRNESS)),
             (f"{PAPER} dominates, by divergence between decisions",
              lower(PAPER, _FAIRNESS, "jsd_label")),
-            (f"they reach no EOD as low as that of {PAPER}",
+            (f"RejectOption and FairCls reach no EOD as low as that of {PAPER}",
              reaches_lower(PAPER, ("RejectOption", "FairCls"))),
         )
     ),

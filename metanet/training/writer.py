@@ -39,7 +39,7 @@ class Writer:
         self._event, self._events_path = event_pb2.Event, folder / "events.out.tfevents"
         with writing(self._events_path):
             folder.mkdir(parents=True, exist_ok=True)
-            self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+            self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{step}")
         self._add(step + 1, session_log={"status": "START"})  # hides what came after `step`
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
