@@ -235,4 +235,10 @@ def status(command: Callable[[list[str]], None], argv: list[str], prefix: str = 
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except jax.errors.JaxRuntimeError as error:
+        if "Gloo" not in str(error):  # by which processes on CPUs exchange arrays
+            raise
+        said = f"error: another process has ended ({raised(error)}); the same command continues"
+        print(said, file=sys.stderr)
+        return 1
     return 0

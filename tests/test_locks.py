@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from helpers import ROOT
 
@@ -123,6 +124,10 @@ def ends(argv):
             raise UserError("x: found y, expected z")
         case "sleep":
             time.sleep(60)
+        case "left":
+            raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed: closed by peer")
+        case "full":
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         case "fault":
             raise KeyError("ours")
 
@@ -135,6 +140,11 @@ def test_children_end_with_the_status_and_the_text_of_their_command(tmp_path):
     assert ended.status == 2 and ended.text.splitlines()[-1] == "error: x: found y, expected z"
     assert ended.error is None  # it is not the only line
     assert "Traceback" in Child(ends, ["fault"], log).wait(30).text
+    assert "Traceback" in Child(ends, ["full"], log).wait(30).text
+    ended = Child(ends, ["left"], log).wait(30)  # of several processes
+    assert ended.status == 1 and "Traceback" not in ended.text
+    said = "another process has ended (JaxRuntimeError: UNKNOWN: Gloo AllGather failed: closed by"
+    assert ended.text.splitlines()[-1].startswith(f"error: {said}")
     child = Child(ends, ["sleep"], log)
     assert child.runs(0.2)
     child.kill()
