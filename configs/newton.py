@@ -28,6 +28,15 @@ WITHOUT_ROWS = {
     "fairness": (),
     "pruning": ("GMN - Prune & Edit", "Magnitude (layer-normalised)", "LAMP"),
 }
+MAIN = {
+    "dm": ("GMN", "GMN & Newton", "Greedy & impute", "Greedy & impute & Newton",
+           "GMN + probe, 100 steps"),
+    "fairness": ("GMN", "GMN & Newton", "GMN + probe", "GMN + probe & Newton",
+                 "GMN + probe, 100 steps"),
+    "pruning": ("GMN - Prune & Edit", "GMN - Prune & Edit & Newton",
+                "GMN - Prune & Edit & Newton (6 steps)", "LAMP & Newton", "ExactOBS",
+                "ExactOBS & Newton (6 steps)", "GMN + probe, 100 steps"),
+}  # fmt: skip
 EDITED = "metanet.methods.editor.edited"
 
 
@@ -50,5 +59,5 @@ def get_config(which: str = "adult-pruning") -> ConfigDict:
     config.recipes = {name: own[name] for name in (*names, *refined) if name in own} | recipes
     config.methods = (*methods, *refined)
     config.editors = {name: config.editors[name] for name in names if name in config.editors}
-    config.evaluation.main_methods = ()
+    config.evaluation.main_methods = MAIN[config.task]
     return config
