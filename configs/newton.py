@@ -34,7 +34,7 @@ MAIN = {
     "fairness": ("GMN", "GMN & Newton", "GMN + probe", "GMN + probe & Newton",
                  "GMN + probe, 100 steps"),
     "pruning": ("GMN - Prune & Edit", "GMN - Prune & Edit & Newton",
-                "GMN - Prune & Edit & Newton (6 steps)", "LAMP & Newton", "ExactOBS",
+                "GMN - Prune & Edit & Newton (6 steps)", "ExactOBS",
                 "ExactOBS & Newton (6 steps)", "GMN + probe, 100 steps"),
 }  # fmt: skip
 EDITED = "metanet.methods.editor.edited"

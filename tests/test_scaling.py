@@ -7,9 +7,7 @@ import subprocess
 import sys
 
 import pytest
-
-from experiments.scaling import parse_scaling
-from metanet.core import UserError
+from helpers import run_commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
@@ -49,6 +47,10 @@ def test_rates_and_bytes_are_written_for_the_devices_that_there_are(tmp_path):
     assert " 67%" in ended.stdout  # 1 / 0.75 of the rate on two devices
 
 
-def test_a_config_of_another_type_is_refused():
-    with pytest.raises(UserError, match=r"config: found {'members': 3}, expected a ConfigDict"):
-        parse_scaling({"members": 3})
+def test_a_config_of_another_type_is_refused(tmp_path):
+    (tmp_path / "plain.py").write_text("def get_config():\n    return {'members': 3}\n")
+    flags = [f"--config={tmp_path / 'plain.py'}", f"--workdir={tmp_path / 'out'}"]
+    ((status, _, err),) = run_commands("experiments.scaling", "main", [(flags, {})])
+    said = "error: config key config: found {'members': 3}, expected a ConfigDict from get_config"
+    assert (status, err.splitlines()) == (2, [said])
+    assert not (tmp_path / "out").exists()
