@@ -232,7 +232,7 @@ def processes(bench: Bench, count: int) -> Iterator[Case]:
         ends = {None: "WRONG: no end within a minute", 0: "the other was done"}
         found.append(ends.get(other.status, "the other ended"))
         if "Traceback" in other.text:
-            found.append(f"WRONG: {other.text[-300:]}")
+            found.append(f"WRONG: traceback: {other.text.strip().splitlines()[-1][:200]}")
         for ended in [child.wait(2 * bench.limit()) for child in both(workdir)]:
             if ended.status != 0:
                 found.append(f"WRONG: the repeated run ended with {ended.status}")

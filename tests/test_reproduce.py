@@ -135,4 +135,5 @@ def test_the_report_shows_every_run_and_repeats_at_once(few):
     assert reproduce(*repeat, folder=few).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in stored} == stored
     results = json.loads((few / "results" / "dm_synthetic" / "results.json").read_text())
+    assert f"--runs={','.join(FEW)}" in results["command"]
     assert "--processes" not in results["command"]  # that of the work, not of the repeat
