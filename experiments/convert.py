@@ -15,11 +15,12 @@ import sys
 from configs.presets import TABLES
 from experiments import launch
 from experiments.reproduce import config_of
-from metanet.core import UserError, read_json, write_json
+from metanet.core import UserError
 from metanet.pipeline.run import levels_of
 from metanet.report import overview
 from metanet.report.comparison import MEAN, analysed
 from metanet.report.stored import SCHEMA, read_values
+from metanet.storage import read_json, write_json
 
 _DROPPED = ("by_budget",)  # which README.md computes from the times of all methods
 

@@ -26,8 +26,9 @@ from metanet.certificates.bounds import (
     tolerance_upper,
 )
 from metanet.certificates.rates import gap
-from metanet.core import UserError, write_json
+from metanet.core import UserError
 from metanet.report import coverage as picture
+from metanet.storage import write_json
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/coverage", "Output folder.")
 _REPEATS = flags.DEFINE_integer("repeats", 2000, "Samples of each size.")

@@ -10,16 +10,17 @@ from experiments import launch
 from experiments.edit_request import Request, named, said
 from metanet.certificates import report
 from metanet.certificates.chosen import CertifiedEdit, edit_certified
-from metanet.core import UserError, atomic_path, one_line, write_json
+from metanet.core import UserError, one_line
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD, missed, parse_demand
 from metanet.editing.edit import Edited, edit
-from metanet.editing.places import digest_of
+from metanet.editing.places import digest_of, staged
 from metanet.editor.release import release_digest
 from metanet.interop import files
 from metanet.objectives.base import labels_of
 from metanet.report import edit as picture
 from metanet.report.audit.page import render
+from metanet.storage import atomic_path, write_json
 
 
 def run(request: Request) -> None:
@@ -58,24 +59,23 @@ def run(request: Request) -> None:
         found = missed(edited.demands, edited.after)
         raise UserError(f"--require: found {found} out of this editor's reach; nothing is written")
     launch.writable(out)
-    # edit.json names the other files by their digests: it is written last, and never is of others.
-    for name in ("edit.json", "report.json", "report.html"):
-        (out / name).unlink(missing_ok=True)
-    files.write(dataclasses.replace(source, network=edited.network), written)
-    _draw(request, edited, out / "front.png")
-    digests |= {"edited": named(written)}
-    about = launch.about("experiments.edit")
-    content = {"schema": 1, **request.about, **_content(request, edited), **digests,
-               "rows": len(rows), **about}  # fmt: skip
-    made = [written, out / "edit.json", out / "front.png"]
-    if certified is not None:
-        content["certificate"] = dataclasses.asdict(certified.certificate)
-        if request.report:
-            made += _write_report(request, certified, rows, digests, about)
-    write_json(out / "edit.json", content)
+    # edit.json names the other files by their digests: it is put there last.
+    with staged(out, "edit.json", ("report.json", "report.html")) as place:
+        files.write(dataclasses.replace(source, network=edited.network), place / written.name)
+        _draw(request, edited, place / "front.png")
+        digests |= {"edited": named(place / written.name)}
+        about = launch.about("experiments.edit")
+        content = {"schema": 1, **request.about, **_content(request, edited), **digests,
+                   "rows": len(rows), **about}  # fmt: skip
+        made = [written.name, "edit.json", "front.png"]
+        if certified is not None:
+            content["certificate"] = dataclasses.asdict(certified.certificate)
+            if request.report:
+                made += _write_report(request, certified, rows, digests, about, place)
+        write_json(place / "edit.json", content)
     print(_text(request, edited))
-    for path in made:
-        print(f"written: {path}")
+    for name in made:
+        print(f"written: {out / name}")
     if certified is not None:
         print(f"{request.require[0]}, confidence {request.confidence:g}: "
               f"{certified.certificate.verdict}")  # fmt: skip
@@ -93,9 +93,14 @@ def _asked(request: Request) -> report.Asked:
 
 
 def _write_report(
-    request: Request, certified: CertifiedEdit, rows: pd.DataFrame, digests: dict, about: dict
-) -> list[pathlib.Path]:
-    """Writes report.json and report.html; their paths."""
+    request: Request,
+    certified: CertifiedEdit,
+    rows: pd.DataFrame,
+    digests: dict,
+    about: dict,
+    place: pathlib.Path,
+) -> list[str]:
+    """Writes report.json and report.html in `place`; their names."""
     asked, release = _asked(request), request.release
     places = {
         "files": {"original" if name == "model" else name: one for name, one in digests.items()},
@@ -105,13 +110,13 @@ def _write_report(
         },
     }
     content = report.content(release, asked, certified, rows, places) | about
-    paths = [request.out / name for name in ("report.json", "report.html")]
-    write_json(paths[0], content)
-    digest = digest_of(paths[0])
+    path = place / "report.json"
+    write_json(path, content)
+    digest = digest_of(path)
     assert digest is not None
-    with atomic_path(paths[1]) as temporary:
+    with atomic_path(place / "report.html") as temporary:
         temporary.write_text(render(content, digest), encoding="utf-8")
-    return paths
+    return ["report.json", "report.html"]
 
 
 def _content(request: Request, edited: Edited) -> dict:

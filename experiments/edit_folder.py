@@ -5,7 +5,7 @@ import math
 from experiments import launch
 from experiments.edit_request import Request, named, said
 from metanet.certificates.family import certify_family
-from metanet.core import UserError, write_json
+from metanet.core import UserError
 from metanet.data.files import read_like
 from metanet.editing.demands import JSD
 from metanet.editing.folder import Job, Report, edit_folder
@@ -13,6 +13,7 @@ from metanet.editing.many import task_of
 from metanet.editing.places import check_places, digest_of, files_of
 from metanet.editing.summary import EDITED, MISSED, SUMMARY
 from metanet.editor.release import release_digest
+from metanet.storage import write_json
 
 
 def run(request: Request) -> None:

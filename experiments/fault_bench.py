@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -121,6 +122,29 @@ def broken(content: bytes, seed: str) -> tuple[bytes, bytes, bytes]:
     flipped, draw = bytearray(content), np.random.default_rng(zlib.crc32(seed.encode()))
     flipped[draw.integers(len(content))] ^= 1 << int(draw.integers(8))
     return b"", content[: len(content) // 2], bytes(flipped)
+
+
+def remedied(folder: pathlib.Path, error: str) -> str | None:
+    """Does what an error's line advises: removes what it names; what is wrong if it names nothing.
+
+    Args:
+      folder: in which everything has to be that may be removed.
+    """
+    named = pathlib.Path(
+        error.removeprefix("error: ").partition(": found ")[0].partition(", line")[0]
+    )
+    remedy = error.rpartition("remove ")[2].partition(",")[0]
+    if remedy == "that folder" and named.is_file():
+        named = named.parent
+    elif remedy not in ("it", "that folder"):
+        named = pathlib.Path(remedy)
+    if "remove " not in error or folder not in named.parents:
+        return f"WRONG: names no file of its own: {error[:200]}"
+    if named.is_dir():
+        shutil.rmtree(named)
+    else:
+        named.unlink()
+    return None
 
 
 def summed(fault: str, found: Sequence[str], start: float) -> Case:

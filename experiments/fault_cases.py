@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess  # nosec B404 # mount and umount, without a shell
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,10 +15,21 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import run, search
+from experiments import run
 from experiments.children import Child, Ended
-from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers_in, summed
+from experiments.fault_bench import (
+    MINUTE,
+    Bench,
+    Case,
+    broken,
+    numbers_in,
+    remedied,
+    summed,
+)
+from experiments.fault_datasets import datasets
+from experiments.fault_disk import disk
 from experiments.fault_edits import edits
+from experiments.fault_searches import searches
 from metanet.core import UserError
 from metanet.editor.release import load_editor
 
@@ -27,10 +37,9 @@ KILLS = 4  # of one run, before it may end
 
 
 def killed(bench: Bench, count: int) -> Iterator[Case]:
-    """SIGKILL and SIGTERM at random moments of all phases, and during a search."""
+    """SIGKILL and SIGTERM at random moments of all phases."""
     yield _killed(bench, count, signal.SIGKILL)
-    yield _killed(bench, max(count // 4, 1), signal.SIGTERM)
-    yield _killed_search(bench, max(count // 10, 1))
+    yield _killed(bench, count, signal.SIGTERM)
 
 
 def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
@@ -54,31 +63,6 @@ def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
         shutil.rmtree(workdir)
     case = summed(f"{number.name} at a random moment, up to {KILLS} in a run", found, start)
     return dataclasses.replace(case, times=done)
-
-
-def _killed_search(bench: Bench, count: int) -> Case:
-    asked = ("--method=SNIP & Distil", "--trials=3")
-    start, draw, found = time.monotonic(), np.random.default_rng(0), []
-    whole = bench.folder / "search"
-    kept = pathlib.Path("search") / "snip-distil.json"
-    first = bench.start(whole, *asked, main=search._main).wait(bench.limit())
-    for done in range(count):
-        workdir = bench.folder / f"search-{done}"
-        child = bench.start(workdir, *asked, main=search._main)
-        if child.runs(draw.uniform(0.2, 1.0) * first.seconds):
-            child.kill()
-            child.wait(MINUTE)
-        ended = bench.start(workdir, *asked, main=search._main).wait(bench.limit())
-        same = _trials(workdir / kept) == _trials(whole / kept) != []
-        wrong = f"WRONG: status {ended.status}, {'same' if same else 'other'} trials"
-        found.append("same trials" if same and ended.status == 0 else wrong)
-    return summed("SIGKILL during a search", found, start)
-
-
-def _trials(path: pathlib.Path) -> list[dict]:
-    """A search's trials, in their order; one that was interrupted has taken a number."""
-    found = numbers_in(path) or {"trials": []}
-    return [{k: v for k, v in one.items() if k != "number"} for one in found["trials"]]
 
 
 def repeated(bench: Bench, count: int) -> Iterator[Case]:
@@ -133,17 +117,8 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
 
 def _remedied(bench: Bench, workdir: pathlib.Path, ended: Ended) -> str:
     """How a run ends after what its error names is removed, as it says."""
-    assert ended.error is not None
-    named = pathlib.Path(ended.error.removeprefix("error: ").partition(": found ")[0])
-    if "remove that folder" in ended.error and named.is_file():
-        named = named.parent
-    if workdir not in named.parents:
-        return f"WRONG: names no file of its own: {ended.error[:200]}"
-    if named.is_dir():
-        shutil.rmtree(named)
-    else:
-        named.unlink()
-    verdict = bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
+    wrong = remedied(workdir, str(ended.error))
+    verdict = wrong or bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
     return "one line, remedy, same numbers" if verdict == "same numbers" else verdict
 
 
@@ -243,50 +218,16 @@ def processes(bench: Bench, count: int) -> Iterator[Case]:
     yield summed("one of two processes killed", found, start)
 
 
-def disk(bench: Bench, count: int) -> Iterator[Case]:
-    """A disk that is full, at several places, and then is not; one that is read-only."""
-    place = bench.folder / "disk"
-    place.mkdir()
-    start = time.monotonic()
-
-    def mount(*options: str) -> bool:
-        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True)  # nosec B603 # mount and umount alone
-        return done.returncode == 0
-
-    if not mount("size=1m"):
-        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
-        return
-    try:
-        used = sum(path.stat().st_size for path in bench.done.rglob("*") if path.is_file())
-        found, places = [], max(count // 5, 3)
-        for place_of in range(places):
-            assert mount("remount", f"size={max(used * (place_of + 1) // (places + 1), 4096)}")
-            workdir = place / "work"
-            ended = bench.start(workdir).wait(bench.limit())
-            found.append(bench.judged(workdir, ended))
-            assert mount("remount", "size=1g")
-            again = bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
-            found.append(f"then {again}" if again == "same numbers" else f"WRONG: then {again}")
-            shutil.rmtree(workdir, ignore_errors=True)
-        yield summed("disk full, then not", found, start)
-        start = time.monotonic()
-        assert mount("remount", "ro")
-        ended = bench.start(place / "work").wait(MINUTE)
-        yield summed("read-only disk", [bench.judged(place / "work", ended)], start)
-    finally:
-        command = ["umount", str(place)]
-        subprocess.run(command, capture_output=True)  # nosec B603 # mount and umount alone
-
-
 CASES: dict[str, Callable[[Bench, int], Iterator[Case]]] = {
     "repeat": repeated,
     "kill": killed,
+    "search": searches,
     "damage": damaged,
     "cache": cached,
     "clock": clock,
     "twice": twice,
     "processes": processes,
+    "datasets": datasets,
     "disk": disk,
     "edits": edits,
 }

@@ -43,6 +43,8 @@ _PROCESSES = flags.DEFINE_integer("num_processes", None, "How many, with --coord
 _PROCESS = flags.DEFINE_integer("process_id", None, "This one's number, with --coordinator.")
 _LOGGERS = ("metanet", "experiments", "__main__")
 HEARTBEAT = 20  # seconds without one after which a process counts as gone
+# What JAX's errors quote of those by which processes exchange arrays, when another one has ended.
+_OF_OTHERS = ("Gloo", "NCCL", "coordination service", "DEADLINE_EXCEEDED", "UNAVAILABLE")
 LONGEST = 400  # characters of a message from a library
 
 
@@ -236,7 +238,7 @@ def status(command: Callable[[list[str]], None], argv: list[str], prefix: str = 
         print(f"error: {error}", file=sys.stderr)
         return 1
     except jax.errors.JaxRuntimeError as error:
-        if "Gloo" not in str(error):  # by which processes on CPUs exchange arrays
+        if not any(one in str(error) for one in _OF_OTHERS):
             raise
         said = f"error: another process has ended ({raised(error)}); the same command continues"
         print(said, file=sys.stderr)

@@ -12,9 +12,10 @@ from absl import flags
 
 from experiments import launch
 from metanet import report
-from metanet.core import UserError, write_json
+from metanet.core import UserError
 from metanet.evaluation.values import save_values, values_path
 from metanet.report.overlay import overlay, read
+from metanet.storage import write_json
 
 _RUNS = flags.DEFINE_list("runs", [], "LABEL:DIR of every run.")
 _METHODS = flags.DEFINE_list("methods", [], "Those to show; by default all.")

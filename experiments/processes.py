@@ -82,7 +82,9 @@ def beside(work: Callable[..., None], arguments: tuple, devices: int) -> Iterato
             one.kill()
         raise
     finally:
-        for one in others:
+        for one in others:  # all is done: none has anything to store
+            one.join(PATIENCE)
+            one.kill()
             one.join()
 
 

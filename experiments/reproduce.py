@@ -19,8 +19,9 @@ from absl import flags
 
 from configs.presets import PRESETS
 from experiments import launch, processes
-from metanet.core import UserError, atomic_path
+from metanet.core import UserError
 from metanet.report import overview
+from metanet.storage import atomic_path
 
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "How much of everything.")
 _RUNS = flags.DEFINE_list("runs", [], "Some of the preset's runs; by default all.")

@@ -13,8 +13,9 @@ from benchmarks import scaling
 from experiments import launch
 from experiments.settings import parse
 from metanet import report
-from metanet.core import require, write_json
+from metanet.core import require
 from metanet.settings import build
+from metanet.storage import write_json
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scaling.py", "Sizes.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/scaling", "Output folder.")

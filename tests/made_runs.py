@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from metanet.core import write_json
 from metanet.evaluation.pareto import hypervolume, mixed_hypervolume
 from metanet.evaluation.values import SeedValues, Values, save_values, values_path
 from metanet.report.comparison import analysed
+from metanet.storage import write_json
 
 EXPERIMENT = np.repeat(np.arange(10), 3)  # of every model
 # Models differ by more than methods do, and those of one experiment are alike; the mean is 1.

@@ -24,7 +24,7 @@ from metanet.certificates.certificate import claim_of
 from metanet.certificates.chosen import CertifiedEdit, in_order, parted
 from metanet.certificates.judged import Judged
 from metanet.certificates.outcomes import calibration, outcomes
-from metanet.core import UserError, read_json, write_json
+from metanet.core import UserError
 from metanet.data import load
 from metanet.data.encoding import Encoding, Feature, Group
 from metanet.editing.edit import Edited
@@ -37,6 +37,7 @@ from metanet.interop.network import network_of
 from metanet.interop.verify import logits
 from metanet.mlp.spec import MLPSpec
 from metanet.report.audit.page import above, exact_percent, interval, render
+from metanet.storage import read_json, write_json
 
 ROOT = pathlib.Path(__file__).parents[1]
 BROWSER = ROOT / "tests" / "browser"

@@ -9,9 +9,10 @@ from helpers import run_commands
 from made_runs import a_method, a_run, write_run
 
 from experiments.convert import convert, converted
-from metanet.core import UserError, read_json, write_json
+from metanet.core import UserError
 from metanet.evaluation.values import values_path
 from metanet.report import comparison
+from metanet.storage import read_json, write_json
 
 ROOT = pathlib.Path(__file__).parents[1]
 FIRST = [(0.1, 0.03), (0.3, 0.02), (0.5, 0.01), (0.7, 0.004)]

@@ -1,21 +1,32 @@
 """Files that metanet reads again, damaged: they give what was written, or an error in one line."""
 
+import errno
 import json
 import logging
+import os
 import pathlib
 import shutil
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from helpers import random_stack
 from tensorboardX.event_file_writer import event_pb2
 
-from metanet.core import UserError, match_settings, read_json, read_npz, write_json, write_npz
+from metanet.core import UserError
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig
 from metanet.graphs.packing import pack
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import (
+    match_settings,
+    read_json,
+    read_npz,
+    read_seconds,
+    write_json,
+    write_npz,
+)
 from metanet.training.checkpoint import Checkpoints, load_checkpoint
 from metanet.training.config import TrainingConfig
 from metanet.training.step import init_state
@@ -88,6 +99,54 @@ def test_damaged_settings_are_refused_and_their_folder_is_named(tmp_path):
     path.write_text(path.read_text().replace('"a": 1', '"a": 2'))
     with pytest.raises(UserError, match="give another --workdir or remove that folder"):
         match_settings(tmp_path, {"a": 2})
+
+
+def test_json_without_a_key_that_it_has_to_have_is_refused(tmp_path):
+    path = tmp_path / "one.json"
+    write_json(path, {"a": 1})
+    assert read_json(path, keys=("a",)) == {"a": 1}
+    with pytest.raises(UserError, match="found no b, expected a file that metanet wrote; remove"):
+        read_json(path, keys=("a", "b"))
+
+
+def test_seconds_are_read_as_they_were_written_or_refused(tmp_path):
+    path = tmp_path / "seconds.json"
+    assert read_seconds(path, ("training",)) == {}
+    write_json(path, {"training": 2.5, "evaluation": 0})
+    assert read_seconds(path, ("training",)) == {"training": 2.5, "evaluation": 0}
+    for value in (None, "2", -1, float("nan"), float("inf"), [1]):
+        write_json(path, {"training": value})
+        with pytest.raises(UserError, match=r"found training = .*, expected seconds") as caught:
+            read_seconds(path)
+        assert_one_line(caught.value, path)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_file_that_the_system_refuses_to_read_is_not_to_be_removed(
+    code, checkpoints, tmp_path, monkeypatch
+):
+    path, text = tmp_path / "one", os.strerror(code)
+    write_json(path, VALUE)
+
+    def refuse(*args, **kwargs):
+        raise OSError(code, text)
+
+    def quoted(*args, **kwargs):  # as TensorStore says it
+        raise ValueError(f"UNKNOWN: Failed to open file [OS error {code}: {text}]")
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    monkeypatch.setattr(np, "load", refuse)
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", quoted)
+    folder, _, restored = checkpoints
+    for place, read in (
+        (path, lambda: read_json(path)),
+        (path, lambda: read_npz(path, "one; remove it")),
+        (folder / "steps" / "4", lambda: restored(folder)),
+    ):
+        with pytest.raises(UserError) as caught:
+            read()
+        expected = "expected a file that can be read; the same command continues then"
+        assert str(caught.value) == f"{place}: found {text}, {expected}"
 
 
 @pytest.mark.parametrize("compressed", [False, True])

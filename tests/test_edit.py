@@ -1,6 +1,7 @@
 """Edits of somebody else's network: in its own units and framework, to what is demanded."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from metanet.core import UserError
 from metanet.data import load
 from metanet.editing.edit import edit
 from metanet.editing.inputs import check_units
+from metanet.editing.places import staged
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import Editor, EditorConfig, TrainedEditor
 from metanet.editor.release import Release, release_digest, write_release
@@ -499,3 +501,32 @@ def test_the_command_replaces_links_in_its_folder_and_does_not_write_through_the
     for name in ("model.npz", "edit.json", "front.png"):
         assert (tmp_path / name).read_text() == "not to be touched"
         assert not (out / name).is_symlink()
+
+
+def test_files_of_an_earlier_edit_stay_until_all_new_ones_are_written(tmp_path):
+    names = ("model.npz", "edit.json", "report.json")
+    for name in names:
+        (tmp_path / name).write_text("earlier")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"edit.json: found No space left"):
+        with staged(tmp_path, "edit.json", ("report.json",)) as place:
+            (place / "model.npz").write_text("new")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert sorted(tmp_path.iterdir()) == before
+    assert all((tmp_path / name).read_text() == "earlier" for name in names)
+    (tmp_path / ".partial").mkdir()  # of a command that was killed
+    (tmp_path / ".partial" / "report.json").write_text("of another edit")
+    with staged(tmp_path, "edit.json", ("report.json",)) as place:
+        for name in ("edit.json", "model.npz"):
+            (place / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "model.npz": "new",
+        "edit.json": "new",
+    }
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "edit.json").mkdir()
+    with pytest.raises(UserError, match=r"edit.json: found .*, expected a file that can be"):
+        with staged(tmp_path, "edit.json"):
+            pass

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # The longest matching prefix of a module's name decides; equal numbers may import one another.
 LEVELS = {
     "metanet.core": 0,
+    "metanet.storage": 0.1,
     "metanet.devices": 0.2,
     "metanet.dotted": 0.2,
     "metanet.settings": 0.4,

@@ -12,8 +12,9 @@ import pytest
 from helpers import ROOT
 
 from experiments.children import Child
-from metanet.core import Stopped, UserError, atomic_path, writing
+from metanet.core import Stopped, UserError
 from metanet.pipeline.locks import alone, divided, hold, try_hold
+from metanet.storage import atomic_path, writing
 
 HOLDER = """
 import sys, time

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from made_runs import a_method, a_run, write_run
 
-from metanet.core import UserError, write_json
+from metanet.core import UserError
 from metanet.evaluation.values import Values
 from metanet.report import comparison
 from metanet.report.overlay import overlay, read
+from metanet.storage import write_json
 
 OWN = [(level, 0.05 - 0.05 * level) for level in (0.1, 0.3, 0.5, 0.7)]
 

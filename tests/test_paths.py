@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from experiments import launch
-from metanet.core import SettingError, UserError, atomic_path, slug, write_json
+from metanet.core import SettingError, UserError
 from metanet.data.files import label_of
 from metanet.evaluation.values import values_path
 from metanet.interop import files
 from metanet.pipeline.evaluate import entry_path
 from metanet.pipeline.names import check_names
 from metanet.pipeline.testbed import slug_of
+from metanet.storage import atomic_path, slug, write_json
 
 HOSTILE = ["..", ".", "../x", "../../etc/passwd", "/etc/passwd", "a/b", "a/../../b", "~", "~root/x",
            "C:\\x", "a\0b", "x/", "-rf", "$(id)", "a\nb", "..csv", "...csv", "../...csv", ".csv",

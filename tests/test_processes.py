@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from metanet.core import UserError, read_json
+from metanet.core import UserError
 from metanet.devices import any_process, models_mesh, to_host
+from metanet.storage import read_json
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = """\

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import random_stack
 
-from metanet.core import UserError, read_json, write_json
+from metanet.core import UserError
 from metanet.data import load
 from metanet.editing.edit import edit
 from metanet.editor.inputs import scales_of
@@ -28,6 +28,7 @@ from metanet.mlp.network import apply
 from metanet.mlp.spec import MLPSpec
 from metanet.pipeline.releases import write_changed
 from metanet.probes.rows import ProbeConfig
+from metanet.storage import read_json, write_json
 
 SPEC = MLPSpec((5, 8, 6, 2), ((0, 2),), "layer")
 

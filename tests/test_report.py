@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from metanet import report
-from metanet.core import UserError, write_json
+from metanet.core import UserError
 from metanet.report import (
     bounds,
     claims,
@@ -24,6 +24,7 @@ from metanet.report import (
     summary,
     verdicts,
 )
+from metanet.storage import write_json
 
 SETTINGS = {"one": {"lambda": 0.1}, "none": {}, "two": {"search": "pinned", "bound": 0.05}}
 THREE = ((0.1, 0.02), (0.2, 0.01), (0.3, 0.02 / 3))

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from helpers import run_commands
 
-from metanet.core import read_json
 from metanet.data import load
 from metanet.editor.release import load_editor
 from metanet.pipeline.provenance import about_this_process
+from metanet.storage import read_json
 from metanet.training.checkpoint import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]

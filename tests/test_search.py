@@ -22,18 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from helpers import run_commands
 
 from configs import dm, fairness, presets, pruning, quickstart, searched, tasks
 from configs.spaces import SPACES
 from experiments import settings
-from metanet.core import Stopped, UserError, read_json
+from metanet.core import Stopped, UserError
 from metanet.evaluation.pareto import mixed_hypervolume
 from metanet.pipeline import search, study
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.spaces import Choice, Log, Uniform, check, space_of, with_values
 from metanet.pipeline.testbed import Testbed, never
 from metanet.report import searches
+from metanet.storage import read_json
 
 ROOT = pathlib.Path(__file__).parents[1]
 SPACE = {"rate": Log(1e-4, 1.0), "share": Uniform(0.0, 1.0), "size": Choice((8, 16, 32))}
@@ -251,6 +253,33 @@ def test_whole_numbers_of_the_config_are_what_is_stored(tmp_path):
     own = OWN | {"rate": 1, "share": 0}  # as a recipe's defaults may be written
     for trials in (1, 2):
         assert tried(tmp_path, trials, own=own)[0] == (own, height(own)[0])
+
+
+def test_a_full_disk_is_no_damage(tmp_path):
+    """What is whole must not be removed."""
+    before = tried(tmp_path, 1)
+
+    def full(connection, _):
+        pages = connection.execute("pragma page_count").fetchone()[0]
+        connection.execute(f"pragma max_page_count = {pages}")
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", full)
+    try:
+        expected = "a database that can be written; the same command continues then"
+        with pytest.raises(UserError, match=f"is full, expected {expected}$"):
+            tried(tmp_path, 40)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", full)
+    assert tried(tmp_path, 2)[:1] == before
+
+
+def test_a_database_that_another_program_holds_is_no_damage(tmp_path, monkeypatch):
+    tried(tmp_path, 1)
+    monkeypatch.setattr(study, "BUSY", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / study.DATABASE)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(UserError, match="is locked, expected a database that can be written"):
+            tried(tmp_path, 2)
 
 
 def test_an_emptied_database_is_no_new_study(tmp_path):

@@ -14,7 +14,7 @@ from helpers import assert_same, fresh_stack, permuted, random_stack, random_tab
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs.common import PAPER
-from metanet.core import Diverged, Stopped, UserError, read_json
+from metanet.core import Diverged, Stopped, UserError
 from metanet.data.tabular import Table
 from metanet.devices import replicate
 from metanet.editor.api import edit_stack
@@ -29,6 +29,7 @@ from metanet.mlp.spec import MLPSpec
 from metanet.objectives import fairness
 from metanet.objectives.base import EditView
 from metanet.objectives.pruning import weights_kept
+from metanet.storage import read_json
 from metanet.training import loop
 from metanet.training.checkpoint import load_checkpoint
 from metanet.training.config import TrainingConfig, lambda_pairs

@@ -14,12 +14,13 @@ from metanet.certificates.audit import findings, parts_of
 from metanet.certificates.certificate import claim_of
 from metanet.certificates.chosen import CertifiedEdit, count_of, parted
 from metanet.certificates.sample import Sample
-from metanet.core import UserError, one_line, read_json
+from metanet.core import UserError, one_line
 from metanet.data.encoding import Encoding
 from metanet.editing.demands import JSD, parse_demand
 from metanet.editor.checks import expect
 from metanet.editor.release import Release
 from metanet.interop.imported import Imported
+from metanet.storage import read_json
 
 SCHEMA = pathlib.Path(__file__).with_name("report.schema.json")
 SEED = 0  # of the two parts of the rows: a choice of it would be a choice of the verdict

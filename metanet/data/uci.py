@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from metanet.core import UserError, atomic_path
+from metanet.core import UserError
 from metanet.data import download
 from metanet.data.columns import Notation
 from metanet.data.encoding import Feature, Group
 from metanet.data.tabular import Raw
+from metanet.storage import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
-from metanet.core import Stopped, UserError, match_settings, one_line
+from metanet.core import Stopped, UserError, one_line
 from metanet.editing import summary
 from metanet.editing.chunks import Layout, layout_of
 from metanet.editing.demands import settings_of
@@ -23,6 +23,7 @@ from metanet.interop.imported import Imported
 from metanet.interop.network import Network
 from metanet.mlp.spec import MLPSpec
 from metanet.pipeline.locks import try_hold
+from metanet.storage import match_settings, remove
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def edit_folder(job: Job, settings: dict) -> Report:
         if rows != known:
             summary.write(out, rows)
         if fresh:
-            (out / "edit.json").unlink(missing_ok=True)  # it is of a folder that is finished
+            remove(out / "edit.json")  # it is of a folder that is finished
             _log_survey(specs, fresh, bad)
             _edit_all(job, specs, fresh, digests, rows, len(names))
         return Report({name: rows[name] for name in names}, len(fresh))
@@ -158,7 +159,7 @@ def _read(job: Job, name: str) -> tuple[Imported, Network]:
 def _skipped(job: Job, name: str, digest: str | None, reason: str, **values) -> Row:
     """The row of a file that is not edited; an edit of what it was before is removed."""
     if is_model(name):  # others, as settings.json, may be called as files of ours
-        (job.out / name).unlink(missing_ok=True)
+        remove(job.out / name)
     values = {"status": SKIPPED} | values
     logger.warning("%s: %s", values["status"], one_line(reason))
     return summary.row(file=name, model_sha256=digest, error=one_line(reason), **values)

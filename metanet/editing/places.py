@@ -1,11 +1,15 @@
 """The files of a folder of networks, and where their edits may go."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
 
 from metanet.core import UserError
 from metanet.interop import files
+from metanet.storage import writing
 
 MOST = 100_000  # files
 
@@ -45,6 +49,30 @@ def files_of(folder: pathlib.Path) -> list[str]:
     if len(names) > MOST:
         raise UserError(f"{folder}: found {len(names)} files, expected at most {MOST}")
     return sorted(names)
+
+
+@contextlib.contextmanager
+def staged(out: pathlib.Path, last: str, gone: Sequence[str] = ()) -> Iterator[pathlib.Path]:
+    """A folder inside `out`; if the block succeeds, its files are moved to `out`, `last` at last.
+
+    Before that the earlier files called `last` and as `gone` are removed: they are of the edit that
+    is replaced. If the block fails, as on a full disk, `out` is as it was.
+
+    Raises:
+      UserError: a file cannot be written, moved or removed.
+    """
+    place = out / ".partial"
+    with writing(out / last):
+        shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
+        place.mkdir()
+        try:
+            yield place
+            for name in (last, *gone):
+                (out / name).unlink(missing_ok=True)
+            for path in sorted(place.iterdir(), key=lambda one: one.name == last):
+                os.replace(path, out / path.name)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def is_model(name: str) -> bool:

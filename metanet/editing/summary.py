@@ -4,8 +4,9 @@ import json
 import pathlib
 from typing import Any
 
-from metanet.core import UserError, atomic_path, json_of, sealed
+from metanet.core import UserError
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import atomic_path, json_of, sealed
 
 SUMMARY = "edits.jsonl"
 EDITED, MISSED, SKIPPED = "edited", "out of reach", "skipped"

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from flax import traverse_util
 
-from metanet.core import SettingError, UserError, atomic_path, json_of, write_json
+from metanet.core import SettingError, UserError
 from metanet.data.encoding import Encoding
 from metanet.dotted import check_known
 from metanet.editor.inputs import Scales
@@ -25,6 +25,7 @@ from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import TILE, Template
 from metanet.interop.npz_arrays import read_arrays
 from metanet.probes.rows import ProbeConfig
+from metanet.storage import atomic_path, json_of, write_json
 
 T = TypeVar("T")
 

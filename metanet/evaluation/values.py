@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from metanet.core import UserError, read_npz, slug, write_npz
+from metanet.core import UserError
 from metanet.evaluation.bootstrap import Front
 from metanet.evaluation.sweep import Sweep
+from metanet.storage import read_npz, slug, write_npz
 
 ENDS = "ends"  # the name of the two settings that are on every front
 _FIELDS = ("requirement", "jsd", "jsd_label", "error", "constant")

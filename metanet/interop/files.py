@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from metanet.core import UserError, atomic_path
+from metanet.core import UserError
 from metanet.interop import npz_file, pytorch_file, safetensors_file
 from metanet.interop.imported import Imported, short
 from metanet.interop.network import Network
 from metanet.interop.onnx_graph import read_onnx
 from metanet.interop.onnx_write import to_onnx
 from metanet.interop.state_dict import to_state_dict
+from metanet.storage import atomic_path
 
 EXTENSIONS = (".safetensors", ".onnx", ".pt", ".pth", ".npz")
 

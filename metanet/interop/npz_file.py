@@ -5,13 +5,13 @@ import zipfile
 
 import numpy as np
 
-from metanet.core import atomic_path
 from metanet.interop.guard import reading
 from metanet.interop.imported import Imported, refused
 from metanet.interop.network import Network
 from metanet.interop.npz_arrays import read_arrays
 from metanet.interop.state_dict import from_state_dict
 from metanet.interop.stored import content_of, header_of, imported_of
+from metanet.storage import atomic_path
 
 _HEADER = "header"
 

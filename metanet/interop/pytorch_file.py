@@ -11,12 +11,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from metanet.core import atomic_path
 from metanet.interop.guard import reading
 from metanet.interop.imported import Imported, framework, refused
 from metanet.interop.network import Network
 from metanet.interop.pytorch_pickle import check_pickle
 from metanet.interop.state_dict import from_state_dict
+from metanet.storage import atomic_path
 
 MAX_PICKLE = 2**22  # bytes: names and shapes
 MAX_PARTS = 100_000

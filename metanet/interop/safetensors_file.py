@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from metanet.core import atomic_path
 from metanet.interop.guard import reading
 from metanet.interop.imported import Imported, framework, refused
 from metanet.interop.network import Network
 from metanet.interop.state_dict import from_state_dict
 from metanet.interop.stored import content_of, header_of, imported_of
+from metanet.storage import atomic_path
 
 MAX_HEADER = 2**22  # bytes
 _KEY = "metanet"  # of the file's metadata

@@ -7,12 +7,13 @@ import zlib
 import numpy as np
 from scipy.sparse import csr_array
 
-from metanet.core import UserError, atomic_path
+from metanet.core import UserError
 from metanet.interop.imported import MAX_LAYERS, MAX_WEIGHTS
 from metanet.interop.network import Network
 from metanet.interop.npz_arrays import read_arrays
 from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import atomic_path
 
 # What numpy and zipfile raise for one or another damaged file.
 _DAMAGED = (ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError,

@@ -11,21 +11,19 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metanet.core import (
-    Stopped,
-    UserError,
-    match_settings,
-    read_json,
-    read_npz,
-    require,
-    write_json,
-    write_npz,
-)  # fmt: skip
+from metanet.core import Stopped, UserError, require
 from metanet.devices import in_advance, to_host, wait_for_all
 from metanet.mlp import sampling, trainer
 from metanet.mlp.network import MLPParams, shapes_of
 from metanet.mlp.sampling import Family, Members, PopulationConfig
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import (  # fmt: skip
+    match_settings,
+    read_npz,
+    read_seconds,
+    write_json,
+    write_npz,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ def build(
     paths = {index: folder / f"family_{index:03d}.npz" for index in families}
     missing = [index for index, path in paths.items() if not path.exists()]
     clock = folder / "seconds.json"  # of training, over all runs that took part
-    before = read_json(clock)["training"] if clock.exists() else 0.0
+    before = read_seconds(clock, ("training",)).get("training", 0.0)
     total = sum(len(one.experiment) for one in members)
     stored = total - sum(len(members[index].experiment) for index in missing)
     done, start = 0, time.monotonic()
@@ -198,7 +196,7 @@ def build(
             store(index, *trained)
     wait_for_all("population")
     loaded = [_load_family(paths[i], i, catalogue[i], members[i]) for i in families]
-    seconds = read_json(clock)["training"] if clock.exists() else None
+    seconds = read_seconds(clock, ("training",)).get("training")
     return _assemble(loaded, config, seed, seconds)
 
 

@@ -5,8 +5,8 @@ A config names them by their dotted paths; any function of an `MLPSpec` does.
 
 import dataclasses
 
-from metanet.core import digest
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import digest
 
 
 def held_out(spec: MLPSpec) -> bool:

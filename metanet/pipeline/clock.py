@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from metanet.core import read_json, write_json
-from metanet.pipeline.locks import PAUSE, try_hold
+from metanet.pipeline.locks import try_hold, waited
+from metanet.storage import read_seconds, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ def clocked_once(folder: pathlib.Path, steps: int) -> Iterator[None]:
 
 def trained_seconds(folder: pathlib.Path) -> float:
     """The wall seconds of an editor's training, over all runs that took part."""
-    path = folder / _TRAINED
-    return read_json(path)["training"] if path.exists() else 0.0
+    return read_seconds(folder / _TRAINED, ("training",)).get("training", 0.0)
 
 
 def record(folder: pathlib.Path, phase: str, seconds: float) -> None:
@@ -64,8 +63,9 @@ def _set(folder: pathlib.Path, phase: str, of: Callable[[float], float]) -> None
     if jax.process_index():
         return
     # Nothing that other hosts have to take part in: an error may be on its way.
-    while (lock := try_hold(folder / ".locks" / _FILE)) is None:
-        time.sleep(PAUSE)
+    path, looks = folder / ".locks" / _FILE, 0
+    while (lock := try_hold(path)) is None:
+        looks = waited(looks, path)
     with lock:
         seconds = wall_seconds(folder)
         seconds[phase] = round(of(seconds.get(phase, 0.0)), 2)
@@ -74,8 +74,7 @@ def _set(folder: pathlib.Path, phase: str, of: Callable[[float], float]) -> None
 
 def wall_seconds(folder: pathlib.Path) -> dict[str, float]:
     """The content of wall_seconds.json so far, by phase."""
-    path = folder / _FILE
-    return read_json(path) if path.exists() else {}
+    return read_seconds(folder / _FILE)
 
 
 def reset(folder: pathlib.Path, seconds: dict[str, float]) -> None:

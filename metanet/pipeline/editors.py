@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metanet.core import digest, match_settings, read_npz, slug, write_npz
 from metanet.data.files import label_of
 from metanet.data.table import Table
 from metanet.devices import forget_programs, wait_for_all
@@ -19,6 +18,7 @@ from metanet.pipeline.config import EditorPlan
 from metanet.pipeline.locks import divided, hold
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
+from metanet.storage import digest, match_settings, read_npz, slug, write_npz
 from metanet.training.imitation import Removal, removal_of
 from metanet.training.loop import OnlineTraining, settings_of, train_editor
 

@@ -6,7 +6,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from metanet.core import Stopped, match_settings, read_json, require, slug, write_json
+from metanet.core import Stopped, require
 from metanet.devices import device_name, forget_programs, wait_for_all
 from metanet.editor.model import TrainedEditor
 from metanet.evaluation.method import Method
@@ -17,6 +17,7 @@ from metanet.pipeline.locks import divided
 from metanet.pipeline.recipes import bound
 from metanet.pipeline.testbed import Testbed, never
 from metanet.settings import flat
+from metanet.storage import match_settings, read_json, slug, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def stored(
 
     todo = [name for name in names if missing(name)]
     divided(todo, lambda name: folder / slug(name) / ".lock", work, should_stop)
-    return {name: read_json(entry_path(folder, name)) for name in names}
+    return {name: read_json(entry_path(folder, name), keys=("front",)) for name in names}
 
 
 def entry_path(folder: pathlib.Path, name: str) -> pathlib.Path:

@@ -12,8 +12,9 @@ from typing import IO, ParamSpec, TypeVar
 
 import jax
 
-from metanet.core import Stopped, UserError, writing
+from metanet.core import Stopped, UserError
 from metanet.devices import any_process
+from metanet.storage import writing
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,12 @@ def hold(path: pathlib.Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     while not any_process((lock := try_hold(path) if first else None) is not None):
         if should_stop():
             raise Stopped(f"{path.name}: another process is at work")
-        looks = _waited(looks, path)
+        looks = waited(looks, path)
     with lock or contextlib.nullcontext():
         yield
 
 
-def _waited(looks: int, path: pathlib.Path) -> int:
+def waited(looks: int, path: pathlib.Path) -> int:
     """Waits for another process for the `looks`-th time; the next number."""
     if looks == SAID:
         logger.info("%s is held by another process: waiting for its end", path)
@@ -95,7 +96,7 @@ def divided(
         if held == left:
             if should_stop():
                 raise Stopped("other processes are at work")
-            looks = _waited(looks, path(held[0]))
+            looks = waited(looks, path(held[0]))
         else:
             looks = 0
         left = held

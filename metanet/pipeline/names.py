@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from metanet.core import SettingError, raised, require, slug
+from metanet.core import SettingError, raised, require
 from metanet.dotted import resolve_function
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import slug
 
 LONGEST = 100  # characters of a name
 LONGEST_FOLDER = 200  # bytes of its folder: file systems have 255, for temporary names too

@@ -5,7 +5,7 @@ import pathlib
 
 import jax
 
-from metanet.core import UserError, digest, slug
+from metanet.core import UserError
 from metanet.data.files import label_of
 from metanet.editor.model import TrainedEditor
 from metanet.editor.release import Release, load_editor, same_editor, write_release
@@ -13,6 +13,7 @@ from metanet.mlp import population as populations
 from metanet.objectives.base import paths_of
 from metanet.pipeline.provenance import about_this_process
 from metanet.pipeline.testbed import Testbed
+from metanet.storage import digest, slug
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from metanet import report
-from metanet.core import read_json, write_json
 from metanet.data.files import label_of
 from metanet.devices import wait_for_all
 from metanet.evaluation.postprocess import probabilities
@@ -27,6 +26,7 @@ from metanet.pipeline.testbed import Testbed, build_testbed, never
 from metanet.report.comparison import EACH, MEAN, analysed
 from metanet.report.stored import SCHEMA
 from metanet.settings import plain
+from metanet.storage import read_json, write_json
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)  # of the box: levels of a config without any
 

@@ -7,18 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metanet.core import (
-    Diverged,
-    SettingError,
-    UserError,
-    digest,
-    match_settings,
-    read_json,
-    require,
-    slug,
-    versions,
-    write_json,
-)
+from metanet.core import Diverged, SettingError, UserError, require, versions
 from metanet.data.files import label_of
 from metanet.devices import forget_programs
 from metanet.pipeline.config import ExperimentConfig
@@ -32,6 +21,7 @@ from metanet.pipeline.spaces import EDITOR, Range, Values, alone, space_of, with
 from metanet.pipeline.testbed import Testbed, build_testbed, never
 from metanet.report.searches import SCHEMA
 from metanet.settings import flat, plain
+from metanet.storage import digest, match_settings, read_json, slug, write_json
 
 logger = logging.getLogger(__name__)
 

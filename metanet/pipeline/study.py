@@ -20,9 +20,10 @@ import sqlalchemy.exc
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from metanet.core import Stopped, UserError, digest, one_line
+from metanet.core import Stopped, UserError, one_line
 from metanet.pipeline.locks import PAUSE, hold, try_hold
 from metanet.pipeline.spaces import Choice, Log, Range, Values
+from metanet.storage import digest
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ DATABASE = "study.sqlite3"
 RUNNING = "running"  # the folder of trials' locks
 DESIGN = 10  # trials before any is drawn by what others have shown
 BUSY = 60  # seconds that the database may be locked by another process
+# SQLite's errors that say nothing against the file: it is whole when there is room and permission.
+UNUSABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_LOCKED",
+            "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM")  # fmt: skip
 # measure(values) -> (the value to maximise, why there is none or None)
 Measure = Callable[[Values], tuple[float, str | None]]
 
@@ -176,13 +180,19 @@ def _open(folder: pathlib.Path, name: str) -> optuna.Study:
 
 @contextlib.contextmanager
 def _readable(folder: pathlib.Path) -> Iterator[None]:
-    """A block of queries, quiet, whose errors say that the database is damaged."""
+    """A block of queries, quiet, whose errors say whether the database is damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that older versions call experimental
             yield
     except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
-        cause = one_line(str(error.__cause__ or error).partition("\n")[0])
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        cause = one_line(str(first).partition("\n")[0])
+        if getattr(first, "sqlite_errorname", "").startswith(UNUSABLE):
+            expected = "a database that can be written; the same command continues then"
+            raise UserError(f"{folder / DATABASE}: found {cause}, expected {expected}") from error
         raise _damaged(folder, cause) from error
 
 

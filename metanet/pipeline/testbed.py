@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metanet import data as datasets
-from metanet.core import SettingError, Stopped, digest, require, slug
+from metanet.core import SettingError, Stopped, require
 from metanet.data.files import is_file, label_of
 from metanet.data.tabular import Table, TabularData, covariate_shift
 from metanet.evaluation.postprocess import one_class
@@ -30,6 +30,7 @@ from metanet.probes.rows import Points, ProbeConfig, points_of
 from metanet.probes.statistics import Probe
 from metanet.probes.store import probe_population
 from metanet.settings import flat
+from metanet.storage import digest, slug
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,8 @@ class Testbed:
 
     def limited_to(self, ids: np.ndarray) -> "Testbed":
         """The same testbed with no other models to edit than `ids`, in one batch at most."""
-        evaluation = self.experiment.evaluation
-        size = min(evaluation.batch_size, len(ids))
-        evaluation = dataclasses.replace(evaluation, batch_size=size)
+        size = min(self.experiment.evaluation.batch_size, len(ids))
+        evaluation = dataclasses.replace(self.experiment.evaluation, batch_size=size)
         experiment = dataclasses.replace(self.experiment, evaluation=evaluation)
         return dataclasses.replace(self, experiment=experiment, limit=ids)
 

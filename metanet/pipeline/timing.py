@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from metanet.core import keys_below, require, slug, write_json
+from metanet.core import keys_below, require
 from metanet.data.files import label_of
 from metanet.pipeline.config import ExperimentConfig
 from metanet.pipeline.editors import train_editors
@@ -19,6 +19,7 @@ from metanet.pipeline.run import all_stored, finished
 from metanet.pipeline.testbed import Testbed, build_testbed, never
 from metanet.report.stored import SCHEMA
 from metanet.settings import plain, verify
+from metanet.storage import slug, write_json
 
 
 @dataclasses.dataclass(frozen=True)

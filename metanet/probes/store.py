@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import UserError, match_settings, read_npz, write_npz
+from metanet.core import UserError
 from metanet.devices import in_advance, models_mesh, over_models, to_host, wait_for_all
 from metanet.mlp.network import MLPParams
 from metanet.mlp.population import Population, Stack
 from metanet.mlp.spec import MLPSpec
 from metanet.probes.rows import Points
 from metanet.probes.statistics import Probe, statistics
+from metanet.storage import match_settings, read_npz, write_npz
 
 BATCH = 4  # models
 

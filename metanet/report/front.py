@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
-from metanet.core import atomic_path
 from metanet.evaluation.pareto import pareto_mask
 from metanet.report.caveats import CONSTANT
 from metanet.report.comparison import points
 from metanet.report.levels import calibrated
 from metanet.report.style import FONT, WIDTH, legend, save, styles
+from metanet.storage import atomic_path
 
 MAIN_CURVES = 6
 STAGES = ("early", "middle", "last")

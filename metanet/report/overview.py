@@ -3,10 +3,10 @@
 import pathlib
 
 from metanet import report
-from metanet.core import atomic_path
 from metanet.report import bounds, caveats, front, studies, summary
 from metanet.report.claims import CLAIMS, judged
 from metanet.report.stored import read_all
+from metanet.storage import atomic_path
 
 # The paper's figures and tables, by the run that makes ours. Of its figures the paper gives no
 # numbers: what it says of them is judged claim by claim.

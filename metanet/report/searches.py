@@ -2,7 +2,8 @@
 
 import pathlib
 
-from metanet.core import UserError, atomic_path, read_json, write_json
+from metanet.core import UserError
+from metanet.storage import atomic_path, read_json, write_json
 
 SCHEMA = 1
 

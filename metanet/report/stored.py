@@ -2,8 +2,9 @@
 
 import pathlib
 
-from metanet.core import UserError, read_json
+from metanet.core import UserError
 from metanet.evaluation.values import ENDS, Values, load_values, values_path
+from metanet.storage import read_json
 
 SCHEMA = 4
 

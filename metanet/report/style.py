@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
-from metanet.core import atomic_path
+from metanet.storage import atomic_path
 
 # Okabe and Ito's colours except for black and yellow; then each the farthest in CIELAB from those
 # before it, also as protanopes and deuteranopes see it (simulated as by Machado et al. 2009). All

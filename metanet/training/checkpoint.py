@@ -10,19 +10,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from metanet.core import (
-    FORMAT,
-    UserError,
-    raised,
-    read_json,
-    require_format,
-    write_json,
-)
+from metanet.core import UserError, raised
 from metanet.devices import to_host
 from metanet.editor.inputs import Scales
 from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.editor.release import editor_of
 from metanet.graphs.topology import Template
+from metanet.storage import FORMAT, read_json, require_format, unusable, write_json
 from metanet.training.config import LambdaRange, lambda_pairs
 from metanet.training.inputs import TrainState
 
@@ -87,6 +81,8 @@ class Checkpoints:
             tree[_SUMS] = _sums(tree)
             try:
                 self._manager.save(step, args=ocp.args.StandardSave(tree))
+            except jax.errors.JaxRuntimeError:  # another process has ended
+                raise
             except Exception as error:  # what TensorStore raises, a ValueError on a full disk
                 raise UserError(
                     f"{self._manager.directory}/{step}: found {raised(error)}, expected a folder "
@@ -141,13 +137,13 @@ def _whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
     """
     try:
         yield
+    except jax.errors.JaxRuntimeError:  # another process has ended, or a device has no memory
+        raise
     except Exception as error:  # a damaged file makes Orbax and TensorStore raise nearly everything
         earlier = [one for one in manager.all_steps() if one < step]
         then = f"goes on from step {max(earlier)}" if earlier else "starts anew"
-        raise UserError(
-            f"{manager.directory}/{step}: found {raised(error)}, expected a whole "
-            f"checkpoint; remove that folder, and training {then}"
-        ) from error
+        expected = f"a whole checkpoint; remove that folder, and training {then}"
+        raise unusable(manager.directory / str(step), raised(error), expected, error) from error
 
 
 def load_checkpoint(folder: str | pathlib.Path) -> TrainedEditor:

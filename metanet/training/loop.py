@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from metanet.core import Diverged, Stopped, match_settings, require
+from metanet.core import Diverged, Stopped, require
 from metanet.data.moments import moments_of
 from metanet.data.tabular import Table
 from metanet.devices import models_mesh, over_models, replicate, to_host
@@ -26,6 +26,7 @@ from metanet.mlp import online
 from metanet.mlp.online import OnlineMembers, OnlinePopulation
 from metanet.mlp.population import Stack
 from metanet.objectives.base import paths_of, resolve
+from metanet.storage import match_settings
 from metanet.training.checkpoint import Checkpoints
 from metanet.training.config import TrainingConfig, lambda_pairs
 from metanet.training.imitation import Removal, check_imitation, removal_of

@@ -9,7 +9,7 @@ import time
 
 import jax
 
-from metanet.core import atomic_path, writing
+from metanet.storage import atomic_path, writing
 
 logger = logging.getLogger(__name__)
 
