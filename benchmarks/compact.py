@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.harness import PACKAGES, RESULTS, digits, installed
-from metanet.core import versions, write_json
+from metanet.core import versions
 from metanet.devices import device_name
 from metanet.interop.compact import compact
 from metanet.interop.network import Network
 from metanet.mlp.network import ACTIVATIONS, MLPParams, shapes_of
 from metanet.mlp.spec import MLPSpec
+from metanet.storage import write_json
 
 NETWORKS = {
     "14-32-64-2": MLPSpec((14, 32, 64, 2)),

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from metanet.core import versions, write_json
+from metanet.core import versions
 from metanet.devices import device_name
+from metanet.storage import write_json
 
 RESULTS = pathlib.Path("results/benchmarks")
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torch-geometric", "numpy")

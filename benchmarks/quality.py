@@ -20,11 +20,11 @@ from benchmarks.editor import SIZES
 from benchmarks.harness import RESULTS
 from configs import pruning
 from experiments.settings import parse
-from metanet.core import write_json
 from metanet.devices import device_name
 from metanet.evaluation.pareto import hypervolume
 from metanet.pipeline import Testbed, build_testbed, train_editors
 from metanet.pipeline.evaluate import make_method
+from metanet.storage import write_json
 
 WORKDIR = pathlib.Path("runs/pruning_adult")  # whose population is used, or trained
 EDITOR = "GMN - Prune & Edit"

@@ -112,7 +112,7 @@ class Results:
 
     def write(self) -> None:
         """gpu.json and gpu.md."""
-        from metanet.core import atomic_path, write_json
+        from metanet.storage import atomic_path, write_json
 
         write_json(self.folder / "gpu.json", self.content)
         with atomic_path(self.folder / "gpu.md") as temporary:
