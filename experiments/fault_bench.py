@@ -124,6 +124,11 @@ def broken(content: bytes, seed: str) -> tuple[bytes, bytes, bytes]:
     return b"", content[: len(content) // 2], bytes(flipped)
 
 
+def undone(verdict: str) -> str:
+    """A verdict on a fault that has to leave no trace."""
+    return verdict if verdict.startswith(("same", "WRONG")) else f"WRONG: {verdict}"
+
+
 def remedied(folder: pathlib.Path, error: str) -> str | None:
     """Does what an error's line advises: removes what it names; what is wrong if it names nothing.
 
@@ -133,10 +138,10 @@ def remedied(folder: pathlib.Path, error: str) -> str | None:
     named = pathlib.Path(
         error.removeprefix("error: ").partition(": found ")[0].partition(", line")[0]
     )
-    remedy = error.rpartition("remove ")[2].partition(",")[0]
-    if remedy == "that folder" and named.is_file():
+    remedy = error.rpartition("remove ")[2]
+    if remedy.startswith("that folder") and named.is_file():
         named = named.parent
-    elif remedy not in ("it", "that folder"):
+    elif not remedy.startswith(("that folder", "it")):
         named = pathlib.Path(remedy)
     if "remove " not in error or folder not in named.parents:
         return f"WRONG: names no file of its own: {error[:200]}"

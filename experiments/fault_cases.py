@@ -25,6 +25,7 @@ from experiments.fault_bench import (
     numbers_in,
     remedied,
     summed,
+    undone,
 )
 from experiments.fault_datasets import datasets
 from experiments.fault_disk import disk
@@ -59,7 +60,7 @@ def _killed(bench: Bench, count: int, number: signal.Signals) -> Case:
             if not good:
                 found.append(f"WRONG: status {stopped.status} after it: {stopped.text[-200:]}")
         ended = ended or bench.start(workdir).wait(bench.limit())
-        found.append(bench.judged(workdir, ended))
+        found.append(undone(bench.judged(workdir, ended)))
         shutil.rmtree(workdir)
     case = summed(f"{number.name} at a random moment, up to {KILLS} in a run", found, start)
     return dataclasses.replace(case, times=done)
@@ -147,7 +148,7 @@ def cached(bench: Bench, count: int) -> Iterator[Case]:
 
         ended = bench.start(workdir, before=before).wait(10 * MINUTE)
         yield summed(
-            f"compilation cache: every file {fault}", [bench.judged(workdir, ended)], start
+            f"compilation cache: every file {fault}", [undone(bench.judged(workdir, ended))], start
         )
         for folder in (copy, workdir):
             shutil.rmtree(folder)
@@ -163,7 +164,7 @@ def clock(bench: Bench, count: int) -> Iterator[Case]:
         time.time = lambda: real() + float(draw.choice([-86400.0, 0.0, 86400.0]))
 
     ended = bench.start(workdir, before=before).wait(bench.limit())
-    yield summed("a clock that jumps by a day", [bench.judged(workdir, ended)], start)
+    yield summed("a clock that jumps by a day", [undone(bench.judged(workdir, ended))], start)
 
 
 def twice(bench: Bench, count: int) -> Iterator[Case]:

@@ -16,10 +16,6 @@ PAGE = 4096  # bytes, which a file system gives at a time
 def disk(bench: Bench, count: int) -> Iterator[Case]:
     """A disk that is full, at several places, and then is not; one that is read-only."""
     place, places = bench.folder / "disk", max(count // 5, 3)
-    place.mkdir()
-    if not _mount(place, "size=1g"):
-        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
-        return
     work, desk = place / "work", fault_edits.Desk.prepared(bench)
 
     def run() -> str:
@@ -38,6 +34,10 @@ def disk(bench: Bench, count: int) -> Iterator[Case]:
                 ("a search", search, fault_searches.whole(bench), places // 2)]  # fmt: skip
     commands += [(name, functools.partial(edit, name), desk.whole(name), places // 2)
                  for name in fault_edits.KINDS]  # fmt: skip
+    place.mkdir()
+    if not _mount(place, "size=1g"):
+        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
+        return
     try:
         for name, command, whole, times in commands:
             yield _full(name, place, _size(whole), times, command)

@@ -9,7 +9,16 @@ import numpy as np
 
 from experiments import search
 from experiments.children import Child, Ended
-from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers_in, remedied, summed
+from experiments.fault_bench import (
+    MINUTE,
+    Bench,
+    Case,
+    broken,
+    numbers_in,
+    remedied,
+    summed,
+    undone,
+)
 
 FLAGS = ("--method=SNIP & Distil", "--trials=3")
 KEPT = pathlib.Path("search") / "snip-distil.json"
@@ -62,7 +71,8 @@ def searches(bench: Bench, count: int) -> Iterator[Case]:
         if child.runs(draw.uniform(0.2, 1.0) * seconds):
             child.kill()
             child.wait(MINUTE)
-        found.append(judged(bench, again, begin(bench, again).wait(bench.limit())))
+        ended = begin(bench, again).wait(bench.limit())
+        found.append(undone(judged(bench, again, ended)))
         shutil.rmtree(again)
     yield summed("SIGKILL during a search", found, start)
     for path in sorted((done / "search").rglob("*")):

@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import settings
-from metanet.core import Diverged, Stopped, UserError, raised, require
+from metanet.core import Diverged, Stopped, UserError, one_line, raised, require
 from metanet.data.files import label_of
 from metanet.devices import any_process
 from metanet.pipeline import run, timing
@@ -234,11 +234,19 @@ def status(command: Callable[[list[str]], None], argv: list[str], prefix: str = 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        expected = "a file that can be read and written; the same command continues then"
+        found = f"{error.filename}: found {error.strerror}"
+        print(f"error: {one_line(f'{found}, expected {expected}')}", file=sys.stderr)
+        return 2
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except jax.errors.JaxRuntimeError as error:
-        if not any(one in str(error) for one in _OF_OTHERS):
+        others = jax.distributed.is_initialized()
+        if not (others and any(one in str(error) for one in _OF_OTHERS)):
             raise
         said = f"error: another process has ended ({raised(error)}); the same command continues"
         print(said, file=sys.stderr)

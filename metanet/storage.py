@@ -4,9 +4,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import operator
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,9 +21,12 @@ from metanet.core import UserError, raised
 FORMAT = 2
 _SUM = "sha256"  # the key of a JSON file's checksum
 _NAMES = "names"  # the array of the others' names
-# Errors of the system that say nothing against the content of a file, which may be whole.
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
-            errno.ENOMEM, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # fmt: skip
+# Errors of the system about a file that is not there, or is something else; reading one that has no
+# number or EINVAL is what archives do whose offsets are damaged.
+_OF_FILES = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
+# Of the others, which say nothing against a file's content, those that libraries quote.
+_QUOTED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+           errno.ENOMEM, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # fmt: skip
 
 
 def slug(name: str) -> str:
@@ -89,8 +94,10 @@ def refused(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, MemoryError):
             return os.strerror(errno.ENOMEM)
-        for code in _REFUSED:
-            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+        if isinstance(error, OSError):
+            return None if error.errno in _OF_FILES else error.strerror
+        for code in _QUOTED:
+            if os.strerror(code) in str(error):
                 return os.strerror(code)
         error = error.__cause__ or error.__context__
     return None
@@ -143,7 +150,12 @@ def read_seconds(path: str | os.PathLike, keys: Sequence[str] = ()) -> dict[str,
     Raises:
       UserError: see `read_json`; or one is no number.
     """
-    seconds = read_json(path, keys=keys) if os.path.exists(path) else {}
+    try:
+        seconds = read_json(path, keys=keys)
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise
     for name, value in seconds.items():
         if not (isinstance(value, int | float) and 0 <= value < float("inf")):
             expected = "seconds that metanet wrote; remove it"
@@ -196,6 +208,7 @@ def read_npz(path: str | os.PathLike, expected: str) -> dict[str, Any]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
+            _check_sizes(archive.zip)
             arrays = dict(archive)
         names = arrays.pop(_NAMES, None)  # which earlier versions did not write
         if names is not None and names.tolist() != sorted(arrays):
@@ -204,6 +217,17 @@ def read_npz(path: str | os.PathLike, expected: str) -> dict[str, Any]:
     except Exception as error:  # a damaged archive makes zipfile and numpy raise nearly everything
         said = getattr(error, "strerror", None) or raised(error)
         raise unusable(path, said, expected, error) from error
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    """ValueError if an array is not as long as its header says: numpy would ask memory for it."""
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            np.lib.format.read_magic(file)  # 1.0 of all that `write_npz` writes
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            wanted, found = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if wanted != found:
+            raise ValueError(f"{found} bytes of {member.filename}, expected {wanted}")
 
 
 def digest(settings: dict) -> str:

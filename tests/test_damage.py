@@ -14,6 +14,7 @@ import pytest
 from helpers import random_stack
 from tensorboardX.event_file_writer import event_pb2
 
+from experiments.children import Child
 from metanet.core import UserError
 from metanet.editor.inputs import scales_of
 from metanet.editor.model import EditorConfig
@@ -295,3 +296,23 @@ def test_curves_are_events_of_tensorboard_too(tmp_path):
         (step, [("loss", 0.5 * step), ("jsd", 0.25)]) for step in (1, 2, 3, 3)
     ]
     assert [one.step for one in found if one.session_log.status] == [1, 3]
+
+
+def test_an_array_whose_header_asks_for_more_than_there_is_is_damaged(tmp_path):
+    path = tmp_path / "one.npz"
+    write_npz(path, {"a": np.zeros(8)})
+    content = path.read_bytes()
+    assert content.count(b"(8,)") == 1
+    path.write_bytes(content.replace(b"(8,), }   ", b"(8" + b"0" * 3 + b",), }"))
+    with pytest.raises(UserError, match=r"one.npz: found .*, expected one; remove it"):
+        read_npz(path, "one; remove it")
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_what_the_system_refuses_is_one_line_of_a_command(tmp_path):
+    def command(_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs/one.json")
+
+    ended = Child(command, [], tmp_path / "log").wait(30)
+    expected = "expected a file that can be read and written; the same command continues then"
+    assert ended.error == f"error: runs/one.json: found Permission denied, {expected}"

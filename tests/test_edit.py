@@ -1,7 +1,6 @@
 """Edits of somebody else's network: in its own units and framework, to what is demanded."""
 
 import dataclasses
-import errno
 import hashlib
 import json
 import os
@@ -508,10 +507,11 @@ def test_files_of_an_earlier_edit_stay_until_all_new_ones_are_written(tmp_path):
     for name in names:
         (tmp_path / name).write_text("earlier")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"edit.json: found No space left"):
+    with pytest.raises(UserError, match="no room for the rest"):
         with staged(tmp_path, "edit.json", ("report.json",)) as place:
             (place / "model.npz").write_text("new")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise UserError("no room for the rest")
+    (tmp_path / ".lock").unlink()
     assert sorted(tmp_path.iterdir()) == before
     assert all((tmp_path / name).read_text() == "earlier" for name in names)
     (tmp_path / ".partial").mkdir()  # of a command that was killed
@@ -519,14 +519,41 @@ def test_files_of_an_earlier_edit_stay_until_all_new_ones_are_written(tmp_path):
     with staged(tmp_path, "edit.json", ("report.json",)) as place:
         for name in ("edit.json", "model.npz"):
             (place / name).write_text("new")
+    (tmp_path / ".lock").unlink()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "model.npz": "new",
         "edit.json": "new",
     }
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
-    (tmp_path / "edit.json").mkdir()
-    with pytest.raises(UserError, match=r"edit.json: found .*, expected a file that can be"):
+def test_a_kill_between_two_files_leaves_no_edit_json_of_others(tmp_path, monkeypatch):
+    for name in ("model.npz", "edit.json", "front.png"):
+        (tmp_path / name).write_text("earlier")
+    moves, real = [], os.replace
+
+    def third_fails(source, target):
+        moves.append(target)
+        if len(moves) == 3:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", third_fails)
+    with pytest.raises(KeyboardInterrupt), staged(tmp_path, "edit.json") as place:
+        for name in ("edit.json", "front.png", "model.npz"):
+            (place / name).write_text("new")
+    assert moves[-1] == tmp_path / "edit.json" and not moves[-1].exists()
+
+
+def test_two_edits_into_one_folder_are_refused(tmp_path):
+    with staged(tmp_path, "edit.json"), pytest.raises(UserError, match="in use by another"):
         with staged(tmp_path, "edit.json"):
             pass
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "model.npz").mkdir()
+    (tmp_path / "edit.json").write_text("earlier")
+    with pytest.raises(UserError, match=r"model.npz: found a folder, expected a file or nothing"):
+        with staged(tmp_path, "edit.json") as place:
+            (place / "model.npz").write_text("new")
+    assert (tmp_path / "edit.json").read_text() == "earlier"

@@ -1,7 +1,10 @@
 """Edits of a folder of networks: as those of single files, resumed, with bad files among them."""
 
+import builtins
 import dataclasses
+import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -361,8 +364,23 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(place, task, networks, 
     assert (job.out / "edits.jsonl").read_bytes() == (whole.out / "edits.jsonl").read_bytes()
 
 
+def refuse(monkeypatch, path):
+    """Lets the system refuse to read a file from now on."""
+    real = open
+
+    def opened(file, *args, **kwargs):
+        if str(file) == str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", opened)
+    monkeypatch.setattr(io, "open", opened)
+
+
 @pytest.mark.slow
-def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networks, caplog):
+def test_only_files_that_are_new_or_changed_are_edited_again(
+    place, task, networks, caplog, monkeypatch
+):
     job = job_of(place, task)
     edit_folder(job, {})
     (job.out / "n1.npz").unlink()
@@ -380,6 +398,10 @@ def test_only_files_that_are_new_or_changed_are_edited_again(place, task, networ
     assert found.rows["n0.npz"]["spec"]["widths"] == [10, 16, 8, 2]
     assert "n6.npz" not in found.rows and summary.read(job.out)["n6.npz"]["status"] == "edited"
     assert (job.out / "n6.npz").exists()
+    refuse(monkeypatch, place / "n7.npz")
+    row = edit_folder(job, {}).rows["n7.npz"]
+    assert row["status"] == "skipped" and "Input/output error" in row["error"]
+    assert (job.out / "n7.npz").exists()  # it may be of what the file is
 
 
 @pytest.mark.slow

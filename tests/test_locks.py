@@ -125,7 +125,8 @@ def ends(argv):
             raise UserError("x: found y, expected z")
         case "sleep":
             time.sleep(60)
-        case "left":
+        case "left" | "alone":
+            jax.distributed.is_initialized = lambda: argv[1] == "left"
             raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed: closed by peer")
         case "full":
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
@@ -142,6 +143,7 @@ def test_children_end_with_the_status_and_the_text_of_their_command(tmp_path):
     assert ended.error is None  # it is not the only line
     assert "Traceback" in Child(ends, ["fault"], log).wait(30).text
     assert "Traceback" in Child(ends, ["full"], log).wait(30).text
+    assert "Traceback" in Child(ends, ["alone"], log).wait(30).text
     ended = Child(ends, ["left"], log).wait(30)  # of several processes
     assert ended.status == 1 and "Traceback" not in ended.text
     said = "another process has ended (JaxRuntimeError: UNKNOWN: Gloo AllGather failed: closed by"

@@ -16,14 +16,13 @@ from metanet.editing import summary
 from metanet.editing.chunks import Layout, layout_of
 from metanet.editing.demands import settings_of
 from metanet.editing.many import Outcome, Task, edit_chunk, network_for
-from metanet.editing.places import digest_of, files_of, is_model
+from metanet.editing.places import digest_of, files_of, in_use, is_model
 from metanet.editing.summary import EDITED, MISSED, SKIPPED, Row
 from metanet.interop import files
 from metanet.interop.imported import Imported
 from metanet.interop.network import Network
 from metanet.mlp.spec import MLPSpec
-from metanet.pipeline.locks import try_hold
-from metanet.storage import match_settings, remove
+from metanet.storage import match_settings, refused, remove
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +77,7 @@ def edit_folder(job: Job, settings: dict) -> Report:
       Stopped: `should_stop()` became true; the same call goes on.
     """
     names, out = files_of(job.folder), job.out
-    lock = try_hold(out / ".lock")
-    if lock is None:
-        raise UserError(f"{out}: found it in use by another process, expected one at a time")
-    with lock:
+    with in_use(out):
         present = [name for name in names if is_model(name) and os.path.lexists(out / name)]
         if present and not (out / "settings.json").exists():
             raise UserError(f"{out / present[0]}: found a file of others, expected a folder in "
@@ -135,7 +131,7 @@ def _survey(
         try:
             specs[name] = _read(job, name)[1].spec
         except UserError as error:
-            bad[name] = _skipped(job, name, digests[name], str(error))
+            bad[name] = _unread(job, name, digests[name], error)
         if time.monotonic() - said > PAUSE:
             said = time.monotonic()
             logger.info("%d of %d files are read", number + 1, len(names))
@@ -154,6 +150,15 @@ def _read(job: Job, name: str) -> tuple[Imported, Network]:
         return source, network_for(job.task, source)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _unread(job: Job, name: str, digest: str | None, error: UserError) -> Row:
+    """The row of a file that is not edited, since it cannot be used, or not now."""
+    if refused(error) is None:
+        return _skipped(job, name, digest, str(error))
+    # An edit that is there may be one of what the file still is.
+    logger.warning("%s: %s", SKIPPED, error)
+    return summary.row(file=name, model_sha256=digest, error=str(error), status=SKIPPED)
 
 
 def _skipped(job: Job, name: str, digest: str | None, reason: str, **values) -> Row:
@@ -219,7 +224,7 @@ def _edit_part(
                                 "files that do not change meanwhile")  # fmt: skip
         except UserError as error:
             found.pop(name, None)
-            rows[name] = _skipped(job, name, None, str(error))
+            rows[name] = _unread(job, name, None, error)
     if not found:
         return rows
     outcomes = edit_chunk(job.task, layout, [network for _, network in found.values()], between)

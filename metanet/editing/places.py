@@ -6,10 +6,12 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 from metanet.core import UserError
 from metanet.interop import files
-from metanet.storage import writing
+from metanet.pipeline.locks import try_hold
+from metanet.storage import remove, writing
 
 MOST = 100_000  # files
 
@@ -59,20 +61,39 @@ def staged(out: pathlib.Path, last: str, gone: Sequence[str] = ()) -> Iterator[p
     is replaced. If the block fails, as on a full disk, `out` is as it was.
 
     Raises:
-      UserError: a file cannot be written, moved or removed.
+      UserError: `out` is in use by another process, or a file cannot be written, moved or removed.
     """
     place = out / ".partial"
-    with writing(out / last):
-        shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
-        place.mkdir()
+    with in_use(out):
+        with writing(place):
+            if place.exists():  # of a command that was killed
+                shutil.rmtree(place)
+            place.mkdir()
         try:
             yield place
+            made = sorted(place.iterdir(), key=lambda one: one.name == last)
+            for name in {last, *gone, *(path.name for path in made)}:
+                if (out / name).is_dir():
+                    raise UserError(f"{out / name}: found a folder, expected a file or nothing")
             for name in (last, *gone):
-                (out / name).unlink(missing_ok=True)
-            for path in sorted(place.iterdir(), key=lambda one: one.name == last):
-                os.replace(path, out / path.name)
+                remove(out / name)
+            for path in made:
+                with writing(out / path.name):
+                    os.replace(path, out / path.name)
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def in_use(out: pathlib.Path) -> IO:
+    """The lock of an output folder, until it is closed.
+
+    Raises:
+      UserError: another process has it.
+    """
+    lock = try_hold(out / ".lock")
+    if lock is None:
+        raise UserError(f"{out}: found it in use by another process, expected one at a time")
+    return lock
 
 
 def is_model(name: str) -> bool:

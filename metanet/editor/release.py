@@ -25,7 +25,7 @@ from metanet.editor.model import EditorConfig, TrainedEditor
 from metanet.graphs.topology import TILE, Template
 from metanet.interop.npz_arrays import read_arrays
 from metanet.probes.rows import ProbeConfig
-from metanet.storage import atomic_path, json_of, write_json
+from metanet.storage import atomic_path, json_of, unusable, write_json
 
 T = TypeVar("T")
 
@@ -159,9 +159,9 @@ def load_editor(place: str | pathlib.Path) -> Release:
         return Release(editor, requirement, encoding, **rest)
     except KeyError as error:
         raise UserError(f"{path}: found no {error}, expected it; the file is damaged") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: found {' '.join(str(error).split())}, expected what metanet "
-                        "wrote; the file is damaged") from error  # fmt: skip
+    except (OSError, MemoryError, ValueError, TypeError, RecursionError) as error:
+        expected = "what metanet wrote; the file is damaged"
+        raise unusable(path, " ".join(str(error).split()), expected, error) from error
 
 
 def release_digest(place: str | pathlib.Path) -> str:

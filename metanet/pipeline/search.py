@@ -131,7 +131,7 @@ def results(search: Search, testbed: Testbed, folder: pathlib.Path, about: dict)
     if path.exists():
         before = read_json(path)
         if before.get("trials") == trials:
-            about = {key: before[key] for key in about}
+            about = {key: before.get(key, value) for key, value in about.items()}
     content = {
         "schema": SCHEMA,
         "kind": "search",

@@ -33,7 +33,8 @@ DESIGN = 10  # trials before any is drawn by what others have shown
 BUSY = 60  # seconds that the database may be locked by another process
 # SQLite's errors that say nothing against the file: it is whole when there is room and permission.
 UNUSABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_LOCKED",
-            "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM")  # fmt: skip
+            "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_PROTOCOL",
+            "SQLITE_NOLFS", "SQLITE_INTERRUPT")  # fmt: skip
 # measure(values) -> (the value to maximise, why there is none or None)
 Measure = Callable[[Values], tuple[float, str | None]]
 
