@@ -8,7 +8,7 @@ from experiments.fault_bench import remedied, undone
 @pytest.mark.parametrize(
     ("line", "left"),
     [
-        ("{}/a/one.npz: found zlib.error, expected values; remove it and run its command again", "a"),
+        ("{}/a/one.npz: found x, expected values; remove it and run its command again", "a"),
         ("{}/a/edits.jsonl, line 3: found no JSON (x), expected a file; remove it", "a"),
         ("{}/a/settings.json: found no JSON, expected a file; give another --workdir or remove "
          "that folder", ""),
