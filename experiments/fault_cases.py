@@ -17,20 +17,12 @@ from absl import flags
 
 from experiments import run
 from experiments.children import Child, Ended
-from experiments.fault_bench import (
-    MINUTE,
-    Bench,
-    Case,
-    broken,
-    numbers_in,
-    remedied,
-    summed,
-    undone,
-)
+from experiments.fault_bench import Bench
 from experiments.fault_datasets import datasets
 from experiments.fault_disk import disk
 from experiments.fault_edits import edits
 from experiments.fault_searches import searches
+from experiments.fault_verdicts import MINUTE, Case, broken, numbers_in, remedied, summed, undone
 from metanet.core import UserError
 from metanet.editor.release import load_editor
 

@@ -6,7 +6,8 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from experiments.fault_bench import MINUTE, Bench, Case, broken, summed
+from experiments.fault_bench import Bench
+from experiments.fault_verdicts import MINUTE, Case, broken, summed
 
 FILES = ("adult/adult.data", "adult/adult.test")
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from experiments import fault_edits, fault_searches
-from experiments.fault_bench import Bench, Case, summed
+from experiments.fault_bench import Bench
+from experiments.fault_verdicts import Case, summed
 
 PAGE = 4096  # bytes, which a file system gives at a time
 
@@ -94,4 +95,5 @@ def _mount(place: pathlib.Path, options: str) -> bool:
 
 def _done(*command: str) -> bool:
     """Whether a command of the system succeeded."""
-    return subprocess.run(command, capture_output=True).returncode == 0  # nosec B603 # these alone
+    done = subprocess.run(command, capture_output=True)  # nosec B603 # mount and umount alone
+    return done.returncode == 0

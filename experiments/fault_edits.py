@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.children import Child, Ended
-from experiments.fault_bench import MINUTE, Bench, Case, broken, numbers, remedied, summed
+from experiments.fault_bench import Bench
+from experiments.fault_verdicts import MINUTE, Case, broken, numbers, remedied, summed
 from metanet.data import load
 from metanet.editor.release import load_editor
 from metanet.interop import files

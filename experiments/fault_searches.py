@@ -9,16 +9,8 @@ import numpy as np
 
 from experiments import search
 from experiments.children import Child, Ended
-from experiments.fault_bench import (
-    MINUTE,
-    Bench,
-    Case,
-    broken,
-    numbers_in,
-    remedied,
-    summed,
-    undone,
-)
+from experiments.fault_bench import Bench
+from experiments.fault_verdicts import MINUTE, Case, broken, numbers_in, remedied, summed, undone
 
 FLAGS = ("--method=SNIP & Distil", "--trials=3")
 KEPT = pathlib.Path("search") / "snip-distil.json"

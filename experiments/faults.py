@@ -17,7 +17,8 @@ import sys
 from absl import flags
 
 from experiments import fault_cases, launch, run
-from experiments.fault_bench import Bench, Case
+from experiments.fault_bench import Bench
+from experiments.fault_verdicts import Case
 from metanet.core import UserError
 
 _CASES = flags.DEFINE_list("cases", list(fault_cases.CASES), "Which cases.")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.fault_bench import remedied, undone
+from experiments.fault_verdicts import remedied, undone
 
 
 @pytest.mark.parametrize(
