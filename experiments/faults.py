@@ -28,12 +28,13 @@ CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "faults.py"
 logger = logging.getLogger(__name__)
 
 
-def table(cases: list[Case]) -> str:
-    """A row per case, in Markdown."""
-    lines = ["| fault | times | how it ended | holds | s |", "|---|---|---|---|---|"]
-    for one in cases:
+def table(found: list[tuple[str, Case]]) -> str:
+    """A row per fault, in Markdown, after the name in --cases that repeats it."""
+    lines = ["| case | fault | times | how it ended | holds | s |", "|---|---|---|---|---|---|"]
+    for name, one in found:
         holds = {True: "yes", False: "NO", None: "not run"}[one.holds]
-        lines.append(f"| {one.fault} | {one.times} | {one.ended} | {holds} | {one.seconds:.0f} |")
+        ended = f"{one.times} | {one.ended} | {holds} | {one.seconds:.0f}"
+        lines.append(f"| {name} | {one.fault} | {ended} |")
     return "\n".join(lines)
 
 
@@ -58,16 +59,17 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.absolute() / "cache"))
     bench = Bench.prepared(folder.absolute(), [f"--config={CONFIG}"])
     logger.info("faults: an undisturbed run takes %.0f s", bench.seconds)
-    cases: list[Case] = []
+    found: list[tuple[str, Case]] = []
     for name in _CASES.value:
         for case in fault_cases.CASES[name](bench, _KILLS.value):
             logger.info("faults: %s: %s", case.fault, case.ended)
-            cases.append(case)
-            content = {"cases": [vars(one) for one in cases], "undisturbed": bench.seconds}
+            found.append((name, case))
+            cases = [{"case": of} | vars(one) for of, one in found]
+            content = {"cases": cases, "undisturbed": bench.seconds}
             # Plainly: it would start JAX here, and forks need it not to run.
             (folder / "faults.json").write_text(json.dumps(content, indent=1) + "\n")
-    print(table(cases))
-    failed = [one.fault for one in cases if one.holds is False]
+    print(table(found))
+    failed = [one.fault for _, one in found if one.holds is False]
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
