@@ -119,6 +119,22 @@ def test_hypervolumes_of_gauss_newton_steps_are_those_of_their_run():
         assert phrase.format(*(volume_of(methods[name]) for name in names)) in text, phrase
 
 
+def test_hypervolumes_of_gauss_newton_steps_on_features_are_those_of_their_run():
+    text = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    methods = results("newton_adult-dm")["methods"]
+    for phrase, names in {
+        "bring `GMN` from {} to {} (3 steps) and {} (6)": (
+            "GMN", "GMN & Newton", "GMN & Newton (6 steps)",
+        ),
+        "worse than no steps ({})": ("GMN & Newton (moments)",),
+        "they give {} and {}, nearly": (
+            "Greedy & impute & Newton", "Greedy & impute & Newton (6 steps)",
+        ),
+        "where the editor does ({})": ("FS (GMN) & Newton",),
+    }.items():  # fmt: skip
+        assert phrase.format(*(volume_of(methods[name]) for name in names)) in text, phrase
+
+
 def test_numbers_of_networks_from_elsewhere_are_those_of_their_run():
     text = (ROOT / "docs" / "own-models.md").read_text()
     part = text[text.index("## How good is an editor") : text.index("## Make it smaller")]
@@ -153,6 +169,10 @@ def test_wins_ties_and_losses_that_docs_tell_are_those_of_the_tables():
         ("pruning_adult", steps.format(100), "ExactOBS", (5, 3, 0), "100 steps have 5/3/0"),
         ("pruning_adult", "GMN - Prune & Edit", "Lottery Ticket", (1, 5, 2), "Ticket 1/5/2"),
         ("pruning_bank", steps.format(100), "ExactOBS & Distil", (1, 0, 7), "weights on (1/0/7)"),
+        ("newton_adult-dm", "GMN & Newton", "Greedy & impute & Newton", (1, 3, 4),
+         "editor is 1/3/4 (3) and"),
+        ("newton_adult-dm", "GMN & Newton (6 steps)",
+         "Greedy & impute & Newton (6 steps)", (1, 4, 3), "and 1/4/3 (6) against"),
         ("newton_adult-pruning", "GMN - Prune & Edit & Newton (6 steps)",
          "ExactOBS & Newton (6 steps)", (1, 2, 5), "ExactOBS with 6 steps too 1/2/5"),
         ("pruning_bank", "GMN - Prune & Edit", "ExactOBS", (0, 0, 8), "Edit` has 0/0/8"),
