@@ -16,13 +16,21 @@ import numpy as np
 from absl import flags
 
 from experiments import run
-from experiments.children import Child, Ended
+from experiments.children import Child
 from experiments.fault_bench import Bench
 from experiments.fault_datasets import datasets
 from experiments.fault_disk import disk
 from experiments.fault_edits import edits
 from experiments.fault_searches import searches
-from experiments.fault_verdicts import MINUTE, Case, broken, numbers_in, remedied, summed, undone
+from experiments.fault_verdicts import (
+    MINUTE,
+    Case,
+    after_remedy,
+    broken,
+    numbers_in,
+    summed,
+    undone,
+)
 from metanet.core import UserError
 from metanet.editor.release import load_editor
 
@@ -88,16 +96,20 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
     files = [one for one in files if one.suffix not in (".png", ".lock") and one.stat().st_size
              and "tfevents" not in one.name and one.name != ".lock"]  # fmt: skip
     kinds = {_kind(one.relative_to(bench.done)): one for one in files}
+    workdir = bench.folder / "damaged"
+
+    def again() -> str:
+        return bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
+
     for kind, path in kinds.items():
         start, found = time.monotonic(), []
         for one in broken(path.read_bytes(), kind):
-            workdir = bench.folder / "damaged"
             shutil.copytree(bench.done, workdir)
             (workdir / path.relative_to(bench.done)).write_bytes(one)
             ended = bench.start(workdir).wait(bench.limit())
             verdict = bench.judged(workdir, ended)
             if verdict == "one line":
-                verdict = _remedied(bench, workdir, ended)
+                verdict = after_remedy(workdir, str(ended.error), again)
             if kind.startswith("editors/"):
                 try:
                     load_editor(workdir / path.relative_to(bench.done).parent)
@@ -106,13 +118,6 @@ def damaged(bench: Bench, count: int) -> Iterator[Case]:
             found.append(verdict)
             shutil.rmtree(workdir)
         yield summed(f"{kind} emptied, cut, a bit flipped", found, start)
-
-
-def _remedied(bench: Bench, workdir: pathlib.Path, ended: Ended) -> str:
-    """How a run ends after what its error names is removed, as it says."""
-    wrong = remedied(workdir, str(ended.error))
-    verdict = wrong or bench.judged(workdir, bench.start(workdir).wait(bench.limit()))
-    return "one line, remedy, same numbers" if verdict == "same numbers" else verdict
 
 
 def cached(bench: Bench, count: int) -> Iterator[Case]:

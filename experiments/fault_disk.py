@@ -17,7 +17,11 @@ PAGE = 4096  # bytes, which a file system gives at a time
 def disk(bench: Bench, count: int) -> Iterator[Case]:
     """A disk that is full, at several places, and then is not; one that is read-only."""
     place, places = bench.folder / "disk", max(count // 5, 3)
-    work, desk = place / "work", fault_edits.Desk.prepared(bench)
+    work = place / "work"
+    place.mkdir()
+    if not _mount(place, "size=1g"):
+        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
+        return
 
     def run() -> str:
         return bench.judged(work, bench.start(work).wait(bench.limit()))
@@ -31,15 +35,12 @@ def disk(bench: Bench, count: int) -> Iterator[Case]:
         return "one line" if end.error else desk.same(str(work), name, end)
 
     commands: list[tuple[str, Callable[[], str], pathlib.Path, int]]
-    commands = [("a run", run, bench.done, places),
-                ("a search", search, fault_searches.whole(bench), places // 2)]  # fmt: skip
-    commands += [(name, functools.partial(edit, name), desk.whole(name), places // 2)
-                 for name in fault_edits.KINDS]  # fmt: skip
-    place.mkdir()
-    if not _mount(place, "size=1g"):
-        yield Case("full and read-only disk", 0, "no rights to mount one", None, 0.0)
-        return
     try:
+        desk = fault_edits.Desk.prepared(bench)
+        commands = [("a run", run, bench.done, places),
+                    ("a search", search, fault_searches.whole(bench), places // 2)]  # fmt: skip
+        commands += [(name, functools.partial(edit, name), desk.whole(name), places // 2)
+                     for name in fault_edits.KINDS]  # fmt: skip
         for name, command, whole, times in commands:
             yield _full(name, place, _size(whole), times, command)
         for name, command, whole, _ in commands:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiments.children import Child, Ended
 from experiments.fault_bench import Bench
-from experiments.fault_verdicts import MINUTE, Case, broken, numbers, remedied, summed
+from experiments.fault_verdicts import MINUTE, Case, after_remedy, broken, numbers, summed
 from metanet.data import load
 from metanet.editor.release import load_editor
 from metanet.interop import files
@@ -176,6 +176,10 @@ def _damaged(desk: Desk, name: str, path: str) -> Case:
     """A file of an edit that is done is damaged, and the command given again."""
     start, found = time.monotonic(), []
     whole, copy = desk.whole(name), desk.folder / "damaged"
+
+    def again() -> str:
+        return desk.same("damaged", name, ended(KINDS[name](desk, "damaged")))
+
     for content in broken((whole / path).read_bytes(), path):
         shutil.copytree(whole, copy)
         (copy / path).write_bytes(content)
@@ -183,10 +187,7 @@ def _damaged(desk: Desk, name: str, path: str) -> Case:
         if end.error is None:
             found.append(desk.same("damaged", name, end))
         else:
-            wrong = remedied(desk.folder, end.error)
-            verdict = wrong or desk.same("damaged", name, ended(KINDS[name](desk, "damaged")))
-            known = verdict.startswith("WRONG")
-            found.append(verdict if known else f"one line, remedy, {verdict}")
+            found.append(after_remedy(desk.folder, end.error, again))
         shutil.rmtree(copy, ignore_errors=True)
     return summed(f"edits/{path} emptied, cut, a bit flipped", found, start)
 

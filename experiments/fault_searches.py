@@ -10,7 +10,15 @@ import numpy as np
 from experiments import search
 from experiments.children import Child, Ended
 from experiments.fault_bench import Bench
-from experiments.fault_verdicts import MINUTE, Case, broken, numbers_in, remedied, summed, undone
+from experiments.fault_verdicts import (
+    MINUTE,
+    Case,
+    after_remedy,
+    broken,
+    numbers_in,
+    summed,
+    undone,
+)
 
 FLAGS = ("--method=SNIP & Distil", "--trials=3")
 KEPT = pathlib.Path("search") / "snip-distil.json"
@@ -75,15 +83,17 @@ def searches(bench: Bench, count: int) -> Iterator[Case]:
 def _damaged(bench: Bench, name: pathlib.Path) -> Case:
     """A file of a search that is done is damaged, and the command given again."""
     start, found, again = time.monotonic(), [], bench.folder / "search again"
+
+    def repeated() -> str:
+        return judged(bench, again, begin(bench, again).wait(bench.limit()))
+
     for content in broken((whole(bench) / name).read_bytes(), str(name)):
         shutil.copytree(whole(bench), again)
         (again / name).write_bytes(content)
         ended = begin(bench, again).wait(bench.limit())
         verdict = judged(bench, again, ended)
         if verdict == "one line":
-            wrong = remedied(again, str(ended.error))
-            verdict = wrong or judged(bench, again, begin(bench, again).wait(bench.limit()))
-            verdict = verdict if verdict.startswith("WRONG") else f"one line, remedy, {verdict}"
+            verdict = after_remedy(again, str(ended.error), repeated)
         found.append(verdict)
         shutil.rmtree(again)
     return summed(f"{name} emptied, cut, a bit flipped", found, start)

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -77,6 +77,12 @@ def remedied(folder: pathlib.Path, error: str) -> str | None:
     else:
         named.unlink()
     return None
+
+
+def after_remedy(folder: pathlib.Path, error: str, again: Callable[[], str]) -> str:
+    """How again() ends after what an error advises is done, which has to be as if nothing was."""
+    verdict = remedied(folder, error) or undone(again())
+    return verdict if verdict.startswith("WRONG") else f"one line, remedy, {verdict}"
 
 
 def summed(fault: str, found: Sequence[str], start: float) -> Case:

@@ -77,12 +77,9 @@ def beside(work: Callable[..., None], arguments: tuple, devices: int) -> Iterato
     except BaseException:
         for one in others:
             one.terminate()  # SIGTERM, at which they store what they have
-        for one in others:
-            one.join(PATIENCE)
-            one.kill()
         raise
     finally:
-        for one in others:  # all is done: none has anything to store
+        for one in others:
             one.join(PATIENCE)
             one.kill()
             one.join()

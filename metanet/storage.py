@@ -21,8 +21,8 @@ from metanet.core import UserError, raised
 FORMAT = 2
 _SUM = "sha256"  # the key of a JSON file's checksum
 _NAMES = "names"  # the array of the others' names
-# Errors of the system about a file that is not there, or is something else; reading one that has no
-# number or EINVAL is what archives do whose offsets are damaged.
+# Errors of the system about a path that is no file. None and EINVAL come of archives whose offsets
+# are damaged.
 _OF_FILES = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 # Of the others, which say nothing against a file's content, those that libraries quote.
 _QUOTED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,

@@ -126,7 +126,7 @@ def test_hypervolumes_of_gauss_newton_steps_on_features_are_those_of_their_run()
         "bring `GMN` from {} to {} (3 steps) and {} (6)": (
             "GMN", "GMN & Newton", "GMN & Newton (6 steps)",
         ),
-        "worse than no steps ({})": ("GMN & Newton (moments)",),
+        "moments gain nothing ({}, 0/5/3)": ("GMN & Newton (moments)",),
         "they give {} and {}, nearly": (
             "Greedy & impute & Newton", "Greedy & impute & Newton (6 steps)",
         ),
@@ -169,6 +169,8 @@ def test_wins_ties_and_losses_that_docs_tell_are_those_of_the_tables():
         ("pruning_adult", steps.format(100), "ExactOBS", (5, 3, 0), "100 steps have 5/3/0"),
         ("pruning_adult", "GMN - Prune & Edit", "Lottery Ticket", (1, 5, 2), "Ticket 1/5/2"),
         ("pruning_bank", steps.format(100), "ExactOBS & Distil", (1, 0, 7), "weights on (1/0/7)"),
+        ("newton_adult-dm", "GMN & Newton", "GMN", (5, 0, 3), "(5/0/3 against no steps)"),
+        ("newton_adult-dm", "GMN & Newton (moments)", "GMN", (0, 5, 3), "(.904, 0/5/3)"),
         ("newton_adult-dm", "GMN & Newton", "Greedy & impute & Newton", (1, 3, 4),
          "editor is 1/3/4 (3) and"),
         ("newton_adult-dm", "GMN & Newton (6 steps)",
